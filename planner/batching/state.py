@@ -1,0 +1,105 @@
+"""Input and output of one iteration's decision.
+
+Owns the values that cross between the pure decision and whatever drives it (the SGLang
+plugin, the simulator). Refuses engine objects: rows are named by request id.
+Invariants: times are seconds on the clock that stamps `now_s`; every rank builds the
+same state from the same broadcast.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class WorkClass(Enum):
+    """Whose request it is. Unlabelled requests are online."""
+
+    ONLINE = "online"
+    OFFLINE = "offline"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodeRow:
+    """A request past its prefill, running or parked with its KV held."""
+
+    rid: str
+    work_class: WorkClass
+    context_tokens: int  # KV length its next decode reads
+    generated_tokens: int
+    is_parked: bool = False
+    must_run: bool = False  # finishing or aborted: must be in the next batch
+    can_park: bool = True  # False for penalised or logprob requests, or results in flight
+    can_resume: bool = True  # False while its last result is in flight
+    arrival_s: float = 0.0
+    last_token_s: float = 0.0
+    itl_target_ms: float | None = None
+    tpot_target_ms: float | None = None
+    deadline_s: float | None = None
+    passes_in_state: int = 0  # passes since it was last parked or resumed
+    recompute_tokens: int = 0  # tokens an eviction would have to compute again
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrefillWork:
+    """A request whose prompt is not computed yet, or only in part."""
+
+    rid: str
+    work_class: WorkClass
+    remaining_tokens: int  # uncached prompt tokens still to compute
+    cached_tokens: int  # prefix found in the cache, or computed already
+    is_started: bool = False  # holds the engine's one mid-prefill slot
+    arrival_s: float = 0.0
+    ttft_target_ms: float | None = None
+    deadline_s: float | None = None
+    passes_waited: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budgets:
+    """Live settings of an engine. A budget of 0 stops offline work while online exists."""
+
+    enabled: bool = True
+    latency_budget_ms: float = 50.0  # while online work exists
+    idle_budget_ms: float = 200.0  # while none does, so that an arrival waits little
+    max_offline_rows: int = 256  # offline decodes in one iteration
+    max_parked_rows: int = 64
+    min_chunk_tokens: int = 32  # smaller offline chunks waste the pass
+    min_parked_passes: int = 4  # hysteresis
+    min_resident_passes: int = 4
+    kv_reserve_ratio: float = 0.1  # of KV kept free for online bursts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineState:
+    """Everything the decision may look at."""
+
+    now_s: float
+    pass_number: int
+    running: tuple[DecodeRow, ...]
+    parked: tuple[DecodeRow, ...]
+    started: PrefillWork | None  # the mid-prefill request, of either class
+    waiting_online: tuple[PrefillWork, ...]
+    waiting_offline: tuple[PrefillWork, ...]
+    kv_free_tokens: int  # free plus evictable from the prefix cache
+    kv_total_tokens: int
+    page_size: int
+    chunk_limit_tokens: int  # chunked_prefill_size
+    mixes_prefill_and_decode: bool
+    last_pass_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IterationPlan:
+    """What the next iteration runs of offline work; online runs all it wants.
+
+    Applied in order: evict, park, resume; then prefill with the offline chunk capped.
+    """
+
+    park: tuple[str, ...] = ()  # running offline rows to set aside, KV held
+    resume: tuple[str, ...] = ()  # parked rows to bring back
+    evict: tuple[str, ...] = ()  # offline rows whose KV is given up, first first
+    offline_chunk_tokens: int = 0  # all offline prefill of the pass, in tokens
+    offline_order: tuple[str, ...] = ()  # waiting offline requests, first first
+    requeue_started: bool = False  # an offline mid-prefill request yields its slot
+    predicted_ms: float = 0.0  # mean prediction of the planned iteration
+    bound_ms: float = 0.0  # its upper bound
+    budget_ms: float = 0.0  # what it was held to

@@ -1,0 +1,1 @@
+"""Stubs generated from the protos beside them by `make proto`; never edited."""
