@@ -1,0 +1,129 @@
+"""The choice of a replica for one request, or the refusal.
+
+Owns weighted least load. With p_r the online requests replica r holds, w_r its online
+share and s_r the requests sent to it of late, the request goes to the least
+
+    (p_r + 1 + d_r) / w_r,    d_r = clamp(s_r - w_r / sum(w) * sum(s), -1, 1)
+
+The first two terms follow live load; d, the debt, is at most one request and makes the
+shares hold when the fleet is idle and every p is 0. Refuses replicas that are not
+RUNNING. Invariants: equal input, equal choice (ties go by replica id); a replica without
+a share, or whose agent was unreachable a moment ago, is taken only when no other can.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import Enum
+
+from planner.model import ReplicaState
+from planner.routing.table import Route, RouteTable
+from planner.routing.traffic import Traffic
+
+QUEUE_DEPTH = 2
+"""Times `max_running_requests` a replica may hold, running and queued, before shedding:
+a queue as deep as the batch waits about one batch, a deeper one only misses its TTFT."""
+
+RETRY_AFTER_S = 1.0
+"""When a shed client may come again: agents report load every second."""
+
+
+class RefusalKind(Enum):
+    """Why no replica takes the request."""
+
+    UNKNOWN_DEPLOYMENT = "unknown_deployment"
+    NONE_RUNNING = "none_running"
+    ALL_FAILED = "all_failed"
+    CONTENDED = "contended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteRefusal:
+    """No replica takes the request."""
+
+    kind: RefusalKind
+    message: str
+    retry_after_s: float | None = None
+
+
+def choose(
+    table: RouteTable,
+    traffic: Traffic,
+    *,
+    deployment: str,
+    now_s: float,
+    excluded: Collection[str] = (),
+    suspect: Collection[str] = (),
+) -> Route | RouteRefusal:
+    """Picks the replica for one request.
+
+    Args:
+        table: where requests may go.
+        traffic: live load of the replicas.
+        deployment: bare id.
+        now_s: seconds, on the clock of the reports in `traffic`.
+        excluded: replicas that failed this very request.
+        suspect: agent addresses that could not be reached a moment ago.
+
+    Returns:
+        The route, or why there is none.
+    """
+    routes = table.routes_of(deployment)
+    if routes is None:
+        known = ", ".join(sorted(table.deployments)) or "none"
+        return RouteRefusal(
+            kind=RefusalKind.UNKNOWN_DEPLOYMENT,
+            message=f"deployment {deployment}: does not exist; known: {known}."
+            " Apply it, or ask for one of these",
+        )
+    running = [route for route in routes if route.state is ReplicaState.RUNNING]
+    if not running:
+        states = ", ".join(f"{r.replica} {r.state.value}" for r in routes) or "no replicas"
+        return RouteRefusal(
+            kind=RefusalKind.NONE_RUNNING,
+            message=f"deployment {deployment}: no replica runs ({states}); try again later",
+            retry_after_s=RETRY_AFTER_S,
+        )
+    left = [route for route in running if route.replica not in excluded]
+    if not left:
+        return RouteRefusal(
+            kind=RefusalKind.ALL_FAILED,
+            message=f"deployment {deployment}: all {len(running)} running replicas failed this"
+            " request; try again",
+            retry_after_s=RETRY_AFTER_S,
+        )
+    admitting = [route for route in left if _admits(route, traffic, now_s=now_s)]
+    if not admitting:
+        return RouteRefusal(
+            kind=RefusalKind.CONTENDED,
+            message=f"deployment {deployment}: each of its {len(left)} replicas holds"
+            f" {QUEUE_DEPTH} times the requests it can run at once; slow down or add replicas",
+            retry_after_s=RETRY_AFTER_S,
+        )
+    return _least_loaded(admitting, traffic, now_s=now_s, suspect=suspect)
+
+
+def _admits(route: Route, traffic: Traffic, *, now_s: float) -> bool:
+    if route.max_running_requests <= 0:
+        return True
+    limit = QUEUE_DEPTH * route.max_running_requests
+    return traffic.pressure(route.replica, now_s=now_s) < limit
+
+
+def _least_loaded(
+    routes: list[Route], traffic: Traffic, *, now_s: float, suspect: Collection[str]
+) -> Route:
+    if len(routes) == 1:
+        return routes[0]
+    share_sum = sum(route.online_share for route in routes)
+    sent_sum = sum(traffic.sent(route.replica) for route in routes)
+
+    def rank(route: Route) -> tuple[bool, bool, float, str]:
+        # Without any share (a plan that foresaw no online load) all weigh the same.
+        weight = route.online_share / share_sum if share_sum > 0 else 1 / len(routes)
+        debt = max(-1.0, min(1.0, traffic.sent(route.replica) - weight * sent_sum))
+        load = traffic.pressure(route.replica, now_s=now_s) + 1 + debt
+        has_no_share = weight <= 0
+        score = load if has_no_share else load / weight
+        return route.address in suspect, has_no_share, score, route.replica
+
+    return min(routes, key=rank)
