@@ -109,6 +109,7 @@ class Deployment:
     online_work: float = 0.0  # demand, predicted solo engine-ms per second
     offline_work: float = 0.0  # backlog wanted now, engine-ms per second
     min_offline_work: float = 0.0  # rate its deadlines rest on, engine-ms per second
+    generation: int = 1  # of its spec; replicas of an earlier one are replaced
 
     @property
     def bytes_per_device(self) -> int:
@@ -256,6 +257,7 @@ class Plan:
     placements: tuple[Placement, ...]
     moves: tuple[Move, ...]
     misfits: tuple[Misfit, ...] = field(default=())
+    waiting: tuple[Placement, ...] = ()  # decided, but their devices are held until others stop
 
     @property
     def gap(self) -> float:
