@@ -3,7 +3,14 @@
 Owns durability: what is acknowledged survives `kill -9`. Refuses decisions.
 
 Map:
-    database   engine, transactions, migrations at open
-    tables     the schema
-    migrations Alembic's versions
+    database     engine, transactions, migrations at open
+    errors       what can go wrong
+    records      what is stored beyond the planner's values
+    codecs       values to JSON documents and back
+    store        the facade over fleet state: revisions, epochs, request ids
+    fleet, nodes, deployments, allocations, plans
+                 SQL, a subject each; used by store only
+    batches      batches and their items
+    tables       the schema
+    migrations   Alembic's versions
 """

@@ -18,11 +18,9 @@ import sqlalchemy as sa
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy.engine import Connection, Engine
 
+from storage.errors import NewerDatabaseError, StorageUnavailableError, translated
+
 _MIGRATIONS = Path(__file__).parent / "migrations"
-
-
-class NewerDatabaseError(Exception):
-    """The database's schema comes from a newer release than this one."""
 
 
 class Database:
@@ -40,32 +38,72 @@ class Database:
 
         Raises:
             NewerDatabaseError: the schema comes from a newer release.
+            StorageUnavailableError: it cannot be reached or written.
+            StorageFullError: there is no space for it.
         """
-        engine = sa.create_engine(url, connect_args=_connect_args(url), pool_pre_ping=True)
+        try:
+            engine = sa.create_engine(url, connect_args=_connect_args(url), pool_pre_ping=True)
+        except (sa.exc.ArgumentError, ImportError) as error:
+            raise StorageUnavailableError(f"database {url!r}: {error}") from error
         if engine.dialect.name == "sqlite":
             sa.event.listen(engine, "connect", _on_sqlite_connect)
             sa.event.listen(engine, "begin", _on_sqlite_begin)
-        _migrate(engine, url)
-        return cls(engine)
+        database = cls(engine)
+        with database._translating():
+            _migrate(engine, database.shown_url)
+        return database
+
+    @property
+    def shown_url(self) -> str:
+        """The URL without its password, for messages."""
+        return self.engine.url.render_as_string(hide_password=True)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """A writing transaction: commits at the end, rolls back on an exception."""
-        with self.engine.connect() as raw:
+        """A writing transaction: commits at the end, rolls back on an exception.
+
+        Raises:
+            StorageFullError, StorageUnavailableError: nothing was written.
+        """
+        with self._translating(), self.engine.connect() as raw:
             connection = raw.execution_options(slacktide_writes=True)
             with connection.begin():
                 yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A consistent view; nothing written in it is kept."""
-        with self.engine.connect() as connection, connection.begin() as transaction:
+        """A consistent view; nothing written in it is kept.
+
+        Raises:
+            StorageUnavailableError: the database cannot be read now.
+        """
+        with (
+            self._translating(),
+            self.engine.connect() as raw,
+            _repeatable(raw) as connection,
+            connection.begin() as transaction,
+        ):
             yield connection
             transaction.rollback()
 
     def close(self) -> None:
         """Returns every connection."""
         self.engine.dispose()
+
+    @contextmanager
+    def _translating(self) -> Iterator[None]:
+        try:
+            yield
+        except (sa.exc.OperationalError, sa.exc.InternalError, sa.exc.TimeoutError) as error:
+            raise translated(error, self.shown_url) from error
+
+
+@contextmanager
+def _repeatable(raw: Connection) -> Iterator[Connection]:
+    """A connection whose reads all see one state: SQLite's do, PostgreSQL's when asked."""
+    if raw.dialect.name == "postgresql":
+        raw.execution_options(isolation_level="REPEATABLE READ")
+    yield raw
 
 
 def _connect_args(url: str) -> dict[str, Any]:
@@ -85,7 +123,7 @@ def _on_sqlite_begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _migrate(engine: Engine, url: str) -> None:
+def _migrate(engine: Engine, shown_url: str) -> None:
     config = alembic.config.Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
     config.attributes["engine"] = engine
@@ -95,9 +133,8 @@ def _migrate(engine: Engine, url: str) -> None:
     with engine.connect() as connection:
         current = MigrationContext.configure(connection).get_current_revision()
     if current is not None and current not in known:
-        shown = sa.engine.make_url(url).render_as_string(hide_password=True)
         raise NewerDatabaseError(
-            f"database {shown}: schema revision {current} is not known to this release;"
+            f"database {shown_url}: schema revision {current} is not known to this release;"
             " it was written by a newer one. Start that release, or restore a backup"
         )
     alembic.command.upgrade(config, "head")

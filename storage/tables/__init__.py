@@ -1,9 +1,14 @@
 """The schema, one file a subject; importing this package registers every table.
 
 Map:
-    base   the one MetaData
+    base         the one MetaData
+    fleet        the one row about the fleet, answered requests, gateways
+    nodes        nodes, devices
+    deployments  deployments, allocations
+    plans        the ledger: plans, moves
 """
 
+from storage.tables import deployments, fleet, nodes, plans
 from storage.tables.base import metadata
 
-__all__ = ["metadata"]
+__all__ = ["deployments", "fleet", "metadata", "nodes", "plans"]
