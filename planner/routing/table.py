@@ -8,7 +8,7 @@ replaces it whole.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from planner.model import ReplicaState, Slo
+from planner.model import ReplicaState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,6 @@ class Route:
     online_share: float
     state: ReplicaState
     max_running_requests: int = 0
-    slo: Slo | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +41,7 @@ class RouteTable:
     _by_deployment: Mapping[str, tuple[Route, ...]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        index: dict[str, tuple[Route, ...]] = {name: () for name in self.deployments}
+        index: dict[str, tuple[Route, ...]] = dict.fromkeys(self.deployments, ())
         for route in self.routes:
             index[route.deployment] = (*index.get(route.deployment, ()), route)
         object.__setattr__(self, "_by_deployment", index)

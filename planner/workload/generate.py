@@ -1,0 +1,126 @@
+"""A workload with the statistics of the Azure conversation trace.
+
+Owns arrivals and lengths drawn to match the trace's published figures. Refuses files and
+clocks; a seed says everything. Source: Azure LLM inference trace 2023, conversation
+(Patel et al., Splitwise, ISCA 2024; CC-BY 4.0), 19,366 requests over 3,502 s.
+
+Arrivals are a doubly stochastic Poisson process. Measured on the trace: requests per
+window have variance / mean of 1.06 at 0.1 s, 1.4 at 1 s, 3.9 at 10 s and 16 at 60 s, so
+gaps are Poisson at short range while the rate itself wanders; busiest over quietest
+minute is 2.65. The log-rate is the sum of two Ornstein-Uhlenbeck processes: one slow
+(deviation 0.21, 300 s), one quick (0.16, 3 s). Prompt and output lengths are drawn
+independently (their rank correlation in the trace is 0.07) by inverting the trace's
+quantiles, linear in between.
+"""
+
+import math
+import random
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from planner.workload.request import WorkloadRequest
+
+AZURE_REQUESTS_PER_S = 5.53  # 19,366 requests over 3,502 s
+
+_STEP_S = 0.5
+_SLOW_DEVIATION, _SLOW_TIME_S = 0.21, 300.0
+_QUICK_DEVIATION, _QUICK_TIME_S = 0.16, 3.0
+
+# (share of requests, tokens at most), measured on the trace.
+_PROMPT_QUANTILES: Sequence[tuple[float, float]] = (
+    (0.0, 2), (0.01, 29), (0.05, 181), (0.10, 207), (0.20, 387), (0.30, 403), (0.40, 703),
+    (0.50, 1020), (0.60, 1071), (0.70, 1130), (0.75, 1189), (0.80, 1315), (0.90, 2734),
+    (0.95, 4083), (0.98, 4098), (0.99, 4142), (0.999, 6179), (1.0, 14050),
+)  # fmt: skip
+_OUTPUT_QUANTILES: Sequence[tuple[float, float]] = (
+    (0.0, 7), (0.01, 16), (0.05, 41), (0.10, 54), (0.20, 77), (0.30, 91), (0.40, 103),
+    (0.50, 129), (0.60, 177), (0.70, 384), (0.75, 395), (0.80, 400), (0.90, 424),
+    (0.95, 451), (0.98, 540), (0.99, 601), (0.999, 954), (1.0, 1000),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateStep:
+    """Arrival rate over one step of time."""
+
+    start_s: float
+    duration_s: float
+    requests_per_s: float
+
+
+def generate(
+    *, seed: int, duration_s: float, requests_per_s: float = AZURE_REQUESTS_PER_S
+) -> tuple[WorkloadRequest, ...]:
+    """Draws a workload.
+
+    Args:
+        seed: equal seeds give equal workloads; scaling the rate keeps its shape.
+        duration_s: > 0.
+        requests_per_s: mean rate over the whole duration, > 0.
+
+    Raises:
+        ValueError: duration or rate out of range.
+    """
+    if not (duration_s > 0 and requests_per_s > 0):
+        raise ValueError(
+            f"duration {duration_s} s at {requests_per_s} requests/s: both must be > 0"
+        )
+    lengths = random.Random(f"{seed}/lengths")
+    return tuple(
+        WorkloadRequest(
+            at_s=at_s,
+            prompt_tokens=_invert(_PROMPT_QUANTILES, lengths.random()),
+            output_tokens=_invert(_OUTPUT_QUANTILES, lengths.random()),
+        )
+        for at_s in _arrivals(
+            rate_steps(seed=seed, duration_s=duration_s, requests_per_s=requests_per_s),
+            random.Random(f"{seed}/arrivals"),
+        )
+    )
+
+
+def rate_steps(*, seed: int, duration_s: float, requests_per_s: float) -> tuple[RateStep, ...]:
+    """The wandering rate; its mean over the duration is `requests_per_s`."""
+    source = random.Random(f"{seed}/rate")
+    count = math.ceil(duration_s / _STEP_S)
+    slow = _wander(source, count, deviation=_SLOW_DEVIATION, time_s=_SLOW_TIME_S)
+    quick = _wander(source, count, deviation=_QUICK_DEVIATION, time_s=_QUICK_TIME_S)
+    factors = [math.exp(a + b) for a, b in zip(slow, quick, strict=True)]
+    spans = [min(_STEP_S, duration_s - i * _STEP_S) for i in range(count)]
+    mean = math.fsum(f * s for f, s in zip(factors, spans, strict=True)) / duration_s
+    return tuple(
+        RateStep(start_s=i * _STEP_S, duration_s=span, requests_per_s=requests_per_s * f / mean)
+        for i, (f, span) in enumerate(zip(factors, spans, strict=True))
+    )
+
+
+def _wander(
+    source: random.Random, count: int, *, deviation: float, time_s: float
+) -> Iterator[float]:
+    """A stationary Ornstein-Uhlenbeck process, sampled every step."""
+    keep = math.exp(-_STEP_S / time_s)
+    fresh = deviation * math.sqrt(1 - keep * keep)
+    value = source.gauss(0, deviation)
+    for _ in range(count):
+        yield value
+        value = keep * value + source.gauss(0, fresh)
+
+
+def _arrivals(steps: Sequence[RateStep], source: random.Random) -> Iterator[float]:
+    """A Poisson process of that rate: exponential gaps in expected-request time."""
+    due = source.expovariate(1.0)
+    expected = 0.0
+    for step in steps:
+        gain = step.requests_per_s * step.duration_s
+        while due < expected + gain:
+            yield step.start_s + (due - expected) / step.requests_per_s
+            due += source.expovariate(1.0)
+        expected += gain
+
+
+def _invert(quantiles: Sequence[tuple[float, float]], share: float) -> int:
+    above = min(bisect_right(quantiles, (share, math.inf)), len(quantiles) - 1)
+    (low_share, low), (high_share, high) = quantiles[above - 1], quantiles[above]
+    tokens = low + (high - low) * (share - low_share) / (high_share - low_share)
+    return max(1, round(tokens))
