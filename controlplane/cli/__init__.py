@@ -1,0 +1,14 @@
+"""The command line `slacktide`: noun, verb, and nothing decided here.
+
+Map:
+    app         the program: nouns mounted, errors printed, exit codes
+    connection  which control plane, and typed stubs with deadlines
+    failures    errors as one clear line, exit codes
+    output      table, JSON, YAML; data on stdout, progress on stderr
+    lookup      unique id prefixes, shell completion
+    manifest    deployments written in YAML
+    wording     enums, times, sizes and durations as people read them
+    nodes, deployments, replicas, batches, placement, rollout, cluster
+                one noun each
+    load        the open-loop load generator
+"""
