@@ -2,5 +2,5 @@
 
 Map:
     state   input and output of a decision: rows, waiting requests, budgets, the plan
-    decide  the decision itself, `plan_iteration(state) -> IterationPlan`
+    decide  the decision itself, `plan_iteration(state, model=, budgets=) -> IterationPlan`
 """

@@ -31,8 +31,10 @@ class DecodeRow:
     can_resume: bool = True  # False while its last result is in flight
     arrival_s: float = 0.0
     last_token_s: float = 0.0
+    first_token_s: float = 0.0  # 0: not known; a TPOT target then holds every gap
     itl_target_ms: float | None = None
     tpot_target_ms: float | None = None
+    max_gap_ms: float | None = None  # longest single gap beside a TPOT target
     deadline_s: float | None = None
     passes_in_state: int = 0  # passes since it was last parked or resumed
     recompute_tokens: int = 0  # tokens an eviction would have to compute again
@@ -51,6 +53,7 @@ class PrefillWork:
     ttft_target_ms: float | None = None
     deadline_s: float | None = None
     passes_waited: int = 0
+    prompt_key: bytes = b""  # lexicographic order of keys is depth-first order of prompts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +69,24 @@ class Budgets:
     min_parked_passes: int = 4  # hysteresis
     min_resident_passes: int = 4
     kv_reserve_ratio: float = 0.1  # of KV kept free for online bursts
+    # Longest gap an offline chunk may cause where the engine cannot mix; what exceeds the
+    # latency budget is earned back before the next chunk. Below that budget: no overdraft.
+    max_stall_ms: float = 0.0
+    aged_passes: int = 1024  # a request that waited longer goes first, eldest first
+    max_parked_passes: int = 256  # a row parked longer goes first, eldest first
+    urgent_laxity_s: float = 60.0  # a deadline nearer than this goes before prefix order
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What one decision leaves to the next, where prefill and decode take turns.
+
+    The driver hands `IterationPlan.memory` back as the next `EngineState.memory`; a
+    fresh one is always safe for one gap.
+    """
+
+    stall_ms: float = 0.0  # offline chunks since online last decoded, by their bounds
+    debt_ms: float = 0.0  # stalls beyond the latency budget, not yet earned back
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +106,7 @@ class EngineState:
     chunk_limit_tokens: int  # chunked_prefill_size
     mixes_prefill_and_decode: bool
     last_pass_ms: float = 0.0
+    memory: Memory = Memory()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,10 +118,11 @@ class IterationPlan:
 
     park: tuple[str, ...] = ()  # running offline rows to set aside, KV held
     resume: tuple[str, ...] = ()  # parked rows to bring back
-    evict: tuple[str, ...] = ()  # offline rows whose KV is given up, first first
+    evict: tuple[str, ...] = ()  # offline rows, running or parked, whose KV is given up
     offline_chunk_tokens: int = 0  # all offline prefill of the pass, in tokens
     offline_order: tuple[str, ...] = ()  # waiting offline requests, first first
     requeue_started: bool = False  # an offline mid-prefill request yields its slot
     predicted_ms: float = 0.0  # mean prediction of the planned iteration
     bound_ms: float = 0.0  # its upper bound
-    budget_ms: float = 0.0  # what it was held to
+    budget_ms: float = 0.0  # what offline work in it was held to, >= 0
+    memory: Memory = Memory()
