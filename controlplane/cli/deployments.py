@@ -96,7 +96,7 @@ def apply(
     timeout: Annotated[float, typer.Option(help="With --wait, seconds.", min=1)] = 300,
     output: FormatOption = Format.TABLE,
 ) -> None:
-    r"""Creates deployments or replaces their specs; the next round places them.
+    """Creates deployments or replaces their specs; the next round places them.
 
     A manifest is flat: `name`, then the fields of DeploymentSpec.
 
@@ -110,7 +110,7 @@ def apply(
       slo: {ttft: 1s, itl: 150ms}
 
     Example:  slacktide deployment apply -f chat.yaml --wait
-    """
+    """  # noqa: D301 - \\b is click's mark for "do not rewrap"
     wanted = read_deployments(file)
     with connect() as fleet:
         for deployment in wanted:
