@@ -157,7 +157,9 @@ class EngineClient:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise EngineUnavailableError(f"{url}: {_sentence(error)}") from error
 
-    async def _events(self, url: str, body: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+    async def _events(
+        self, url: str, body: Mapping[str, Any]
+    ) -> AsyncGenerator[dict[str, Any], None]:
         """The JSON objects of a server-sent event stream, to its end."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=_STREAM_SILENCE_S)
         is_done = False

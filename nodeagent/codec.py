@@ -1,0 +1,180 @@
+"""Protobuf at the agent's border.
+
+Owns the way from NodeAssignment to domain values, and from domain values to what an agent
+says of itself. Refuses UNSPECIFIED and values no engine can be started with: one bad
+replica becomes an `UnusableReplica`, the rest of the assignment goes on.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from slacktide.v1 import agent_service_pb2, deployment_pb2, node_pb2, replica_pb2, slo_pb2
+from slacktide.wire.names import resource_id, resource_name
+
+from nodeagent.assignment import Assignment, DesiredReplica, UnusableReplica
+from planner.model import Desired, Device, ReplicaState, Slo, Stage
+
+_STAGES = {
+    deployment_pb2.STAGE_UNSPECIFIED: Stage.OBSERVE,  # as deployment.proto says
+    deployment_pb2.STAGE_OBSERVE: Stage.OBSERVE,
+    deployment_pb2.STAGE_SHADOW: Stage.SHADOW,
+    deployment_pb2.STAGE_CANARY: Stage.CANARY,
+    deployment_pb2.STAGE_ACTIVE: Stage.ACTIVE,
+}
+_DESIRED = {
+    replica_pb2.DESIRED_STATE_RUNNING: Desired.RUNNING,
+    replica_pb2.DESIRED_STATE_STOPPED: Desired.STOPPED,
+}
+REPLICA_STATES = {
+    ReplicaState.PENDING: replica_pb2.REPLICA_STATE_PENDING,
+    ReplicaState.STARTING: replica_pb2.REPLICA_STATE_STARTING,
+    ReplicaState.RUNNING: replica_pb2.REPLICA_STATE_RUNNING,
+    ReplicaState.DRAINING: replica_pb2.REPLICA_STATE_DRAINING,
+    ReplicaState.STOPPED: replica_pb2.REPLICA_STATE_STOPPED,
+    ReplicaState.FAILED: replica_pb2.REPLICA_STATE_FAILED,
+    ReplicaState.LOST: replica_pb2.REPLICA_STATE_LOST,
+}
+
+# Defaults of deployment.proto, for control planes that leave them to the agent.
+_KV_CACHE_TOKENS = 32768
+_MAX_RUNNING_REQUESTS = 32
+_CHUNKED_PREFILL_SIZE = 512
+
+
+def assignment_from_proto(
+    message: agent_service_pb2.NodeAssignment, *, devices: Sequence[Device]
+) -> Assignment:
+    """Reads an assignment; replicas that cannot run on these devices become unusable."""
+    replicas: list[DesiredReplica] = []
+    unusable: list[UnusableReplica] = []
+    for assigned in message.replicas:
+        try:
+            replicas.append(_replica_from_proto(assigned, devices=devices))
+        except ValueError as error:
+            name = assigned.replica.name
+            unusable.append(
+                UnusableReplica(id=name.removeprefix("replicas/"), message=f"{name}: {error}")
+            )
+    return Assignment(
+        epoch=message.epoch,
+        revision=message.revision,
+        replicas=tuple(replicas),
+        unusable=tuple(unusable),
+        kill_switch=message.kill_switch,
+        cordoned=message.cordoned,
+        wanted_models=tuple(message.wanted_models),
+    )
+
+
+def slo_from_proto(message: slo_pb2.Slo) -> Slo:
+    """Reads an SLO.
+
+    Raises:
+        ValueError: a target is missing or not positive.
+    """
+
+    def milliseconds(field: str) -> float | None:
+        if not message.HasField(field):
+            return None
+        value: float = getattr(message, field).ToNanoseconds() / 1e6
+        if value <= 0:
+            raise ValueError(f"slo.{field}: got {value:g} ms, allowed are durations > 0")
+        return value
+
+    ttft_ms, itl_ms, tpot_ms = milliseconds("ttft"), milliseconds("itl"), milliseconds("tpot")
+    if ttft_ms is None:
+        raise ValueError("slo.ttft: missing; state a duration > 0")
+    if (itl_ms is None) == (tpot_ms is None):
+        raise ValueError("slo: exactly one of itl and tpot must be set")
+    return Slo(
+        ttft_ms=ttft_ms,
+        itl_ms=itl_ms,
+        tpot_ms=tpot_ms,
+        max_gap_ms=milliseconds("max_gap"),
+        attainment_ratio=message.attainment_ratio or 0.99,
+    )
+
+
+def node_to_proto(
+    *,
+    node: str,
+    address: str,
+    failure_domain: str,
+    devices: Sequence[Device],
+    labels: Sequence[tuple[str, str]],
+    agent_version: str,
+    sglang_version: str,
+) -> node_pb2.Node:
+    """What the agent says of its node."""
+    return node_pb2.Node(
+        name=resource_name("nodes", node),
+        address=address,
+        failure_domain=failure_domain,
+        devices=[
+            node_pb2.Device(index=d.index, device_type=d.device_type, memory_bytes=d.memory_bytes)
+            for d in devices
+        ],
+        agent_version=agent_version,
+        sglang_version=sglang_version,
+        labels=dict(labels),
+    )
+
+
+def model_folder(model: str, *, models_dir: Path) -> Path:
+    """Where a deployment's model lies: an absolute folder, or a name in the model folder.
+
+    Raises:
+        ValueError: the name leaves the model folder.
+    """
+    if not model or ".." in Path(model).parts:
+        raise ValueError(f"model {model!r}: allowed is a folder's absolute path or plain name")
+    return models_dir / model  # an absolute model wins
+
+
+def _replica_from_proto(
+    assigned: agent_service_pb2.AssignedReplica, *, devices: Sequence[Device]
+) -> DesiredReplica:
+    replica, spec = assigned.replica, assigned.spec
+    desired = _DESIRED.get(replica.desired)
+    if desired is None:
+        raise ValueError(f"desired state {replica.desired}: allowed are RUNNING and STOPPED")
+    stage = _STAGES.get(spec.stage)
+    if stage is None:
+        raise ValueError(f"stage {spec.stage}: unknown to this release, upgrade the agent")
+    indices = tuple(replica.device_indices)
+    known = {device.index for device in devices}
+    missing = sorted(set(indices) - known)
+    if not indices or missing:
+        raise ValueError(f"device_indices {list(indices)}: this node has {sorted(known)}")
+    tensor_parallel_size = spec.tensor_parallel_size or 1
+    if len(indices) != tensor_parallel_size:
+        raise ValueError(
+            f"device_indices {list(indices)}: tensor_parallel_size is {tensor_parallel_size}"
+        )
+    for field in (
+        "kv_cache_tokens",
+        "max_context_tokens",
+        "max_running_requests",
+        "chunked_prefill_size",
+    ):
+        if getattr(spec, field) < 0:
+            raise ValueError(f"{field} {getattr(spec, field)}: allowed are integers >= 0")
+    return DesiredReplica(
+        id=resource_id("replicas", replica.name),
+        deployment=resource_id("deployments", replica.deployment),
+        model=spec.model,
+        slo=slo_from_proto(spec.slo),
+        device_indices=indices,
+        desired=desired,
+        online_share=replica.online_share,
+        offline_share=replica.offline_share,
+        latency_budget_ms=replica.latency_budget_ms or spec.latency_budget_ms,
+        stage=stage,
+        tensor_parallel_size=tensor_parallel_size,
+        kv_cache_tokens=spec.kv_cache_tokens or _KV_CACHE_TOKENS,
+        max_context_tokens=spec.max_context_tokens,
+        max_running_requests=spec.max_running_requests or _MAX_RUNNING_REQUESTS,
+        chunked_prefill_size=spec.chunked_prefill_size or _CHUNKED_PREFILL_SIZE,
+        dtype=spec.dtype,
+        drain_grace_s=assigned.drain_grace.ToNanoseconds() / 1e9,
+    )

@@ -1,0 +1,7 @@
+"""How far offline work may go on a replica, and when it yields.
+
+Map:
+    gate     whether a replica may take or keep offline work now, with the reason
+    guard    the local safety: cut offline work when online latency suffers, restore slowly
+    budgets  the live settings an engine is held to
+"""
