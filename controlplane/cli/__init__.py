@@ -2,7 +2,7 @@
 
 Map:
     app         the program: nouns mounted, errors printed, exit codes
-    connection  which control plane, and typed stubs with deadlines
+    connection  which control plane
     failures    errors as one clear line, exit codes
     output      table, JSON, YAML; data on stdout, progress on stderr
     lookup      unique id prefixes, shell completion

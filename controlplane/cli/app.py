@@ -17,10 +17,11 @@ from slacktide.wire.errors import Refusal
 from slacktide.wire.version import build_version
 
 from controlplane.cli import batches, cluster, deployments, nodes, placement, replicas, rollout
-from controlplane.cli.connection import CALL_DEADLINE_S, connect
+from controlplane.cli.connection import connect
 from controlplane.cli.failures import CommandError, explain
 from controlplane.cli.output import Column, Format, FormatOption, show_list
 from controlplane.cli.wording import age_words, enum_word
+from controlplane.client import CALL_DEADLINE_S
 
 _EPILOG = (
     "A first session: slacktide cluster up; slacktide deployment apply -f chat.yaml --wait;"

@@ -2,7 +2,6 @@
 
 import sys
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, BinaryIO
@@ -20,10 +19,9 @@ from slacktide.v1.batch_service_pb2 import (
     ListBatchesRequest,
     ListBatchesResponse,
     ResultFile,
-    UploadInputRequest,
 )
 
-from controlplane.cli.connection import CALL_DEADLINE_S, Fleet, connect, new_request_id, pages
+from controlplane.cli.connection import connect
 from controlplane.cli.failures import CommandError, ExitCode
 from controlplane.cli.lookup import (
     complete_batch,
@@ -40,6 +38,14 @@ from controlplane.cli.wording import (
     parse_duration_s,
     time_words,
 )
+from controlplane.client import (
+    CALL_DEADLINE_S,
+    TRANSFER_DEADLINE_S,
+    Fleet,
+    new_request_id,
+    pages,
+    upload_pieces,
+)
 
 app = typer.Typer(no_args_is_help=True, help="Offline submissions in OpenAI's batch format.")
 BatchArgument = Annotated[
@@ -50,8 +56,6 @@ FINISHED = (
     batch_pb2.BATCH_STATE_FAILED,
     batch_pb2.BATCH_STATE_CANCELLED,
 )
-_PIECE_BYTES = 1024 * 1024  # the contract's largest, see UploadInputRequest.content
-_TRANSFER_DEADLINE_S = 3600.0
 _POLL_S = 1.0
 
 
@@ -101,7 +105,7 @@ def submit(
     with connect() as fleet:
         target = find_deployment(fleet, deployment)
         with file.open("rb") as stream:
-            uploaded = fleet.batches.UploadInput(_pieces(stream), timeout=_TRANSFER_DEADLINE_S)
+            uploaded = fleet.batches.UploadInput(upload_pieces(stream), timeout=TRANSFER_DEADLINE_S)
         say(f"{file}: {uploaded.size_bytes} bytes uploaded")
         request = CreateBatchRequest(
             deployment=target, input_uri=uploaded.input_uri, request_id=new_request_id()
@@ -199,15 +203,9 @@ def wait_finished(fleet: Fleet, batch: Batch) -> Batch:
     return batch
 
 
-def _pieces(stream: BinaryIO) -> Iterator[UploadInputRequest]:
-    yield UploadInputRequest(request_id=new_request_id())
-    while content := stream.read(_PIECE_BYTES):
-        yield UploadInputRequest(content=content)
-
-
 def _fetch(fleet: Fleet, batch: Batch, file: ResultFile, into: BinaryIO) -> None:
     request = DownloadResultsRequest(name=batch.name, file=file)
-    for piece in fleet.batches.DownloadResults(request, timeout=_TRANSFER_DEADLINE_S):
+    for piece in fleet.batches.DownloadResults(request, timeout=TRANSFER_DEADLINE_S):
         into.write(piece.content)
     into.flush()
 

@@ -1,4 +1,4 @@
-"""Which control plane a command speaks to, and typed stubs with a deadline on every call.
+"""Which control plane a command speaks to.
 
 Owns the order in which an endpoint is found: `--control-plane`, SLACKTIDE_ENDPOINT, the
 local fleet's cluster.json here or in a folder above. Refuses to guess a port.
@@ -8,45 +8,13 @@ import contextlib
 import json
 import os
 import socket
-import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
-
-import grpc
-from slacktide.v1 import (
-    batch_service_pb2_grpc,
-    deployment_service_pb2_grpc,
-    fleet_service_pb2_grpc,
-    node_service_pb2_grpc,
-    placement_service_pb2_grpc,
-    rollout_service_pb2_grpc,
-)
-from slacktide.wire.server import CHANNEL_OPTIONS
 
 from controlplane.cli.failures import CommandError, ExitCode
+from controlplane.client import Fleet
 
-CALL_DEADLINE_S = 15.0
-"""Reads and small changes; a solve has its own."""
 STATE_DIR = ".slacktide"
-
-
-class Fleet:
-    """Stubs of one control plane."""
-
-    def __init__(self, endpoint: str) -> None:
-        self.endpoint = endpoint
-        self.channel = grpc.insecure_channel(endpoint, options=list(CHANNEL_OPTIONS))
-        self.nodes = node_service_pb2_grpc.NodeServiceStub(self.channel)
-        self.deployments = deployment_service_pb2_grpc.DeploymentServiceStub(self.channel)
-        self.batches = batch_service_pb2_grpc.BatchServiceStub(self.channel)
-        self.placement = placement_service_pb2_grpc.PlacementServiceStub(self.channel)
-        self.rollout = rollout_service_pb2_grpc.RolloutServiceStub(self.channel)
-        self.fleet = fleet_service_pb2_grpc.FleetServiceStub(self.channel)
-
-    def close(self) -> None:
-        """Closes the channel."""
-        self.channel.close()
 
 
 @contextlib.contextmanager
@@ -93,30 +61,6 @@ def find_cluster_file() -> Path | None:
         here = Path.cwd()
         candidates = [folder / STATE_DIR for folder in (here, *here.parents)]
     return next((c / "cluster.json" for c in candidates if (c / "cluster.json").is_file()), None)
-
-
-def new_request_id() -> str:
-    """A UUID for one mutation; retries of it must carry the same."""
-    return str(uuid.uuid4())
-
-
-class _Page(Protocol):
-    @property
-    def next_page_token(self) -> str: ...
-
-
-PageT = TypeVar("PageT", bound=_Page)
-
-
-def pages(ask: Callable[[str], PageT]) -> Iterator[PageT]:
-    """All pages; `ask` takes a page token, empty for the first."""
-    token = ""
-    while True:
-        page = ask(token)
-        yield page
-        token = page.next_page_token
-        if not token:
-            return
 
 
 def _reachable(endpoints: str) -> str:

@@ -16,12 +16,13 @@ from slacktide.v1.deployment_service_pb2 import (
 )
 from slacktide.v1.slo_pb2 import Slo
 
-from controlplane.cli.connection import CALL_DEADLINE_S, Fleet, connect, new_request_id, pages
+from controlplane.cli.connection import connect
 from controlplane.cli.failures import CommandError, ExitCode
 from controlplane.cli.lookup import complete_deployment, find_deployment
 from controlplane.cli.manifest import read_deployments
 from controlplane.cli.output import Column, Format, FormatOption, say, show_list, show_one
 from controlplane.cli.wording import age_words, bare, duration_words, enum_word, time_words
+from controlplane.client import CALL_DEADLINE_S, Fleet, new_request_id, pages
 
 app = typer.Typer(no_args_is_help=True, help="Models that are wanted, with SLO and replica bounds.")
 DeploymentArgument = Annotated[
@@ -110,7 +111,7 @@ def apply(
       slo: {ttft: 1s, itl: 150ms}
 
     Example:  slacktide deployment apply -f chat.yaml --wait
-    """  # noqa: D301 - \\b is click's mark for "do not rewrap"
+    """  # noqa: D301 - backslash-b is click's mark for "do not rewrap"
     wanted = read_deployments(file)
     with connect() as fleet:
         for deployment in wanted:

@@ -11,9 +11,10 @@ from slacktide.v1.batch_service_pb2 import ListBatchesRequest
 from slacktide.v1.deployment_service_pb2 import ListDeploymentsRequest, ListReplicasRequest
 from slacktide.v1.node_service_pb2 import ListNodesRequest
 
-from controlplane.cli.connection import CALL_DEADLINE_S, Fleet, connect, pages
+from controlplane.cli.connection import connect
 from controlplane.cli.failures import CommandError
 from controlplane.cli.wording import bare
+from controlplane.client import CALL_DEADLINE_S, Fleet, pages
 
 _COMPLETION_DEADLINE_S = 1.0
 """A shell waits this long for names before it completes nothing."""

@@ -15,7 +15,7 @@ from slacktide.v1.node_service_pb2 import (
     UncordonNodeRequest,
 )
 
-from controlplane.cli.connection import CALL_DEADLINE_S, Fleet, connect, new_request_id, pages
+from controlplane.cli.connection import connect
 from controlplane.cli.failures import CommandError, ExitCode
 from controlplane.cli.lookup import complete_node, find_node
 from controlplane.cli.output import Column, Format, FormatOption, say, show_list, show_one
@@ -28,6 +28,7 @@ from controlplane.cli.wording import (
     size_words,
     time_words,
 )
+from controlplane.client import CALL_DEADLINE_S, Fleet, new_request_id, pages
 
 app = typer.Typer(no_args_is_help=True, help="Hosts, each with one agent and its devices.")
 NodeArgument = Annotated[

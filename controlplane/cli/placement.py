@@ -8,14 +8,14 @@ from slacktide.v1 import placement_pb2
 from slacktide.v1.placement_pb2 import Move, MoveKind, Plan, PlanStatus
 from slacktide.v1.placement_service_pb2 import GetPlacementRequest, PlanPlacementRequest
 
-from controlplane.cli.connection import CALL_DEADLINE_S, connect
+from controlplane.cli.connection import connect
 from controlplane.cli.failures import ExitCode
 from controlplane.cli.manifest import read_deployments
 from controlplane.cli.output import Format, FormatOption, show_message, show_table
 from controlplane.cli.wording import bare, duration_words, enum_word, time_words
+from controlplane.client import CALL_DEADLINE_S, SOLVE_DEADLINE_S
 
 app = typer.Typer(no_args_is_help=True, help="Which replica runs where, and why.")
-_SOLVE_DEADLINE_S = 120.0
 _SIGN = {
     placement_pb2.MOVE_KIND_ADD: "+",
     placement_pb2.MOVE_KIND_REMOVE: "-",
@@ -57,7 +57,7 @@ def plan(
     supposed = read_deployments(file) if file else []
     with connect() as fleet:
         request = PlanPlacementRequest(deployments=supposed)
-        found = fleet.placement.PlanPlacement(request, timeout=_SOLVE_DEADLINE_S).plan
+        found = fleet.placement.PlanPlacement(request, timeout=SOLVE_DEADLINE_S).plan
     if output is not Format.TABLE:
         show_message(found, output)
     else:

@@ -17,7 +17,7 @@ from slacktide.v1.replica_pb2 import (
     ReplicaState,
 )
 
-from controlplane.cli.connection import CALL_DEADLINE_S, connect, pages
+from controlplane.cli.connection import connect
 from controlplane.cli.lookup import (
     complete_deployment,
     complete_replica,
@@ -26,6 +26,7 @@ from controlplane.cli.lookup import (
 )
 from controlplane.cli.output import Column, Format, FormatOption, say, show_list, show_one
 from controlplane.cli.wording import age_words, bare, enum_word, time_words
+from controlplane.client import CALL_DEADLINE_S, pages
 
 app = typer.Typer(no_args_is_help=True, help="Running copies of deployments.")
 _GONE = (REPLICA_STATE_STOPPED, REPLICA_STATE_LOST)

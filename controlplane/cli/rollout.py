@@ -7,9 +7,10 @@ import typer
 from slacktide.v1.fleet_service_pb2 import GetFleetRequest
 from slacktide.v1.rollout_service_pb2 import SetKillSwitchRequest
 
-from controlplane.cli.connection import CALL_DEADLINE_S, connect, new_request_id
+from controlplane.cli.connection import connect
 from controlplane.cli.output import Format, FormatOption, show_one
 from controlplane.cli.wording import time_words
+from controlplane.client import CALL_DEADLINE_S, new_request_id
 
 app = typer.Typer(no_args_is_help=True, help="Stages of co-location, and the kill switch.")
 
