@@ -1,8 +1,9 @@
 """The fleet's state as batches ask for it.
 
 Owns reading what gates offline work inside the transaction that leases items. Refuses
-to decide: `planner.dispatch.admission` does. Invariant: the rows read are locked until
-the transaction ends, so a node cannot become LOST between the check and the lease.
+to decide: `planner.dispatch.admission` does. Invariant: the fleet's row, which every
+write of fleet state takes first, is share-locked until the transaction ends; so a node
+cannot become LOST between the check and the lease.
 """
 
 import sqlalchemy as sa
@@ -31,6 +32,9 @@ class StoredFleet:
         self, connection: Connection, *, node: str, replica: str
     ) -> OfflineFacts | None:
         """State that gates offline work of a replica; None if the node has no such one."""
+        whole = connection.execute(
+            sa.select(fleet.c.epoch, fleet.c.kill_switch).with_for_update(read=True)
+        ).one()
         row = connection.execute(
             sa.select(
                 nodes.c.is_ready,
@@ -44,10 +48,8 @@ class StoredFleet:
             .join(allocations, allocations.c.node == nodes.c.id)
             .join(deployments, deployments.c.id == allocations.c.deployment)
             .where(nodes.c.id == node, allocations.c.replica == replica)
-            .with_for_update(read=True)
         ).first()
-        whole = connection.execute(sa.select(fleet.c.epoch, fleet.c.kill_switch)).first()
-        if row is None or whole is None:
+        if row is None:
             return None
         return OfflineFacts(
             epoch=whole.epoch,

@@ -6,9 +6,10 @@ Map:
     nodes        nodes, devices
     deployments  deployments, allocations
     plans        the ledger: plans, moves
+    batches      batches, segments, items
 """
 
-from storage.tables import deployments, fleet, nodes, plans
+from storage.tables import batches, deployments, fleet, nodes, plans
 from storage.tables.base import metadata
 
-__all__ = ["deployments", "fleet", "metadata", "nodes", "plans"]
+__all__ = ["batches", "deployments", "fleet", "metadata", "nodes", "plans"]
