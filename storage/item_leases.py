@@ -27,8 +27,7 @@ from storage.tables.batches import batches, items, segments
 
 _SLICE = 500  # below SQLite's oldest limit of 999 variables
 
-# Literals, not parameters: that is how SQLite sees that a partial index serves.
-_IS_PENDING = items.c.state == sa.literal(ItemState.PENDING.value, literal_execute=True)
+# A literal, no parameter: that is how SQLite sees that a partial index serves.
 _IS_LEASED = items.c.state == sa.literal(ItemState.LEASED.value, literal_execute=True)
 
 
@@ -251,7 +250,7 @@ def _pending(connection: Connection, one: Pick) -> Sequence[Row[tuple[object, ..
     return connection.execute(
         sa.select(items, batches.c.input_uri, batches.c.deadline_s)
         .join(batches, batches.c.id == items.c.batch)
-        .where(items.c.batch == one.batch, _IS_PENDING)
+        .where(items.c.batch == one.batch, items.c.state == ItemState.PENDING.value)
         .order_by(items.c.line)
         .limit(one.items)
         .with_for_update(of=items, skip_locked=True)

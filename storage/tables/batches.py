@@ -86,13 +86,8 @@ items = sa.Table(
         sqlite_where=sa.text("custom_id IS NOT NULL"),
         postgresql_where=sa.text("custom_id IS NOT NULL"),
     ),
-    sa.Index(
-        "ix_items_pending",
-        "batch",
-        "line",
-        sqlite_where=sa.text("state = 'pending'"),
-        postgresql_where=sa.text("state = 'pending'"),
-    ),
+    # Not partial: SQLite would walk the primary key instead, past every finished line.
+    sa.Index("ix_items_batch_state_line", "batch", "state", "line"),
     sa.Index(
         "ix_items_leased",
         "node",

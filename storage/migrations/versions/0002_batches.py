@@ -72,7 +72,7 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     _partial_index("ix_items_custom_id", ["batch", "custom_id"], "custom_id IS NOT NULL", True)
-    _partial_index("ix_items_pending", ["batch", "line"], "state = 'pending'", False)
+    op.create_index("ix_items_batch_state_line", "items", ["batch", "state", "line"])
     _partial_index("ix_items_leased", ["node", "replica"], "state = 'leased'", False)
 
 
