@@ -95,5 +95,4 @@ items = sa.Table(
         sqlite_where=sa.text("state = 'leased'"),
         postgresql_where=sa.text("state = 'leased'"),
     ),
-    sqlite_with_rowid=False,
 )

@@ -69,7 +69,6 @@ def upgrade() -> None:
         sa.Column("segment", sa.String(36), sa.ForeignKey("segments.id")),
         sa.Column("segment_offset", sa.BigInteger),
         sa.Column("segment_length", sa.BigInteger),
-        sqlite_with_rowid=False,
     )
     _partial_index("ix_items_custom_id", ["batch", "custom_id"], "custom_id IS NOT NULL", True)
     op.create_index("ix_items_batch_state_line", "items", ["batch", "state", "line"])
