@@ -1,6 +1,14 @@
 """What one engine iteration runs: online first, offline within the latency budget.
 
 Map:
-    state   input and output of a decision: rows, waiting requests, budgets, the plan
-    decide  the decision itself, `plan_iteration(state, model=, budgets=) -> IterationPlan`
+    state      input and output of a decision: rows, waiting requests, budgets, the plan
+    decide     the decision itself, `plan_iteration(state, model=, budgets=)`
+    survey     what online takes of the engine first
+    online     sums over online decodes and prompts, and their tightest slack
+    budget     slack, and the least of the limits on an iteration
+    dutycycle  offline chunks where prefill and decode take turns
+    decodes    which offline rows run, are parked, or resume
+    chunks     how many offline prompt tokens a pass computes
+    order      which waiting offline request goes first
+    eviction   which offline rows give up their KV
 """

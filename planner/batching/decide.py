@@ -1,7 +1,31 @@
-"""What the next iteration runs."""
+"""What the next iteration runs: online all it wants, offline what the budget leaves.
 
-from planner.batching.state import Budgets, EngineState, IterationPlan
+Owns the order of the rules; each rule lives in a file of its own. Refuses clocks, I/O and
+engine objects: every rank that sees the same state makes the same plan.
+
+The steps are HyGen's two phases (arXiv 2501.14808) with parked rows, slack and a duty
+cycle added: sum up online; evict offline where online lacks KV; hold the limit; choose
+offline decodes; size offline chunks; book what they spent.
+"""
+
+from planner.batching import dutycycle
+from planner.batching.budget import offline_limit_ms
+from planner.batching.chunks import ChunkChoice, ChunkRoom, force_chunk, size_chunks
+from planner.batching.decodes import DecodeChoice, choose_decodes, keep_decodes
+from planner.batching.online import OnlinePrefill
+from planner.batching.order import order_offline
+from planner.batching.state import (
+    Budgets,
+    EngineState,
+    IterationPlan,
+    Memory,
+    PrefillWork,
+)
+from planner.batching.survey import Scene, survey
+from planner.latency.features import BatchShape
 from planner.latency.predictor import LatencyModel
+
+_TYPICAL_CHUNK_TOKENS = 256  # at which a prompt token's time is read, for laxity
 
 
 def plan_iteration(state: EngineState, *, model: LatencyModel, budgets: Budgets) -> IterationPlan:
@@ -13,6 +37,245 @@ def plan_iteration(state: EngineState, *, model: LatencyModel, budgets: Budgets)
         budgets: Live settings.
 
     Returns:
-        The plan. Its `memory` is to be handed back in the next state.
+        The plan. While online exists, its bound is within its `budget_ms` whenever
+        offline work was admitted by choice; with none, at least one offline row or chunk
+        runs if there is any. `memory` is to be handed back in the next state.
     """
-    return IterationPlan()
+    scene = survey(state)
+    limit_ms = _limit_ms(scene, state=state, budgets=budgets)
+    decodes = _decodes(scene, state=state, limit_ms=limit_ms, model=model, budgets=budgets)
+    room_ms = _chunk_room_ms(
+        scene, decodes, state=state, limit_ms=limit_ms, model=model, budgets=budgets
+    )
+    order: list[PrefillWork] = []
+    chunk = ChunkChoice(shape=_pass_shape(scene, decodes, state=state))
+    wants_chunk = room_ms > 0.0 or (not scene.has_online and decodes.offline_rows == 0)
+    if wants_chunk and budgets.runs_offline and (state.waiting_offline or scene.started_offline):
+        order = _order(state, model=model, budgets=budgets)
+        chunk = _chunks(
+            scene,
+            decodes,
+            order,
+            state=state,
+            limit_ms=room_ms,
+            model=model,
+            budgets=budgets,
+            shape=chunk.shape,
+        )
+    offline_order = tuple(
+        [work.rid for work in order if work.rid not in chunk.skipped]
+        + [work.rid for work in order if work.rid in chunk.skipped]
+        if chunk.skipped
+        else [work.rid for work in order]
+    )
+    return _plan(
+        scene,
+        decodes,
+        chunk,
+        state=state,
+        model=model,
+        budgets=budgets,
+        limit_ms=room_ms if chunk.tokens else limit_ms,
+        offline_order=offline_order if chunk.tokens else (),
+    )
+
+
+def _limit_ms(scene: Scene, *, state: EngineState, budgets: Budgets) -> float:
+    """What an iteration with offline decodes is held to."""
+    limit_ms = offline_limit_ms(budgets, has_online=scene.has_online, slack_ms=scene.slack_ms)
+    if scene.decodes.rows and not state.mixes_prefill_and_decode:
+        limit_ms = min(limit_ms, dutycycle.decode_room_ms(state.memory, budgets=budgets))
+    return limit_ms
+
+
+def _decodes(
+    scene: Scene, *, state: EngineState, limit_ms: float, model: LatencyModel, budgets: Budgets
+) -> DecodeChoice:
+    """Offline decodes within the limit; a pass of online prompts alone parks nobody."""
+    online = (
+        scene.decodes.rows,
+        scene.decodes.context_tokens,
+        scene.decodes.longest_tokens,
+    )
+    is_allowed = budgets.runs_offline and (limit_ms > 0.0 or not scene.has_online)
+    mixes = state.mixes_prefill_and_decode
+    if not mixes and scene.prefill.tokens and budgets.runs_offline:
+        return keep_decodes(scene.running, scene.parked, online=online)
+    prefill = scene.prefill if mixes else OnlinePrefill()
+    coefficients = model.prefill if prefill.rows else model.decode
+    mean_limit_ms = (limit_ms - coefficients.margin_ms) / (1.0 + coefficients.margin_ratio)
+    mean_ms = model.mean_ms
+    rows_p, tokens_p = prefill.rows, prefill.tokens
+    attention, padded_sq = prefill.attention, prefill.padded_sq
+
+    def fits(rows: int, context: int, longest: int) -> bool:
+        mean = mean_ms(rows_p, tokens_p, attention, padded_sq, rows, context, longest)
+        return mean <= mean_limit_ms
+
+    return choose_decodes(
+        scene.running,
+        scene.parked,
+        online=online,
+        fits=fits,
+        budgets=budgets,
+        is_allowed=is_allowed,
+        needs_progress=is_allowed and not scene.has_online,
+    )
+
+
+def _chunk_room_ms(
+    scene: Scene,
+    decodes: DecodeChoice,
+    *,
+    state: EngineState,
+    limit_ms: float,
+    model: LatencyModel,
+    budgets: Budgets,
+) -> float:
+    """What the bound of a pass with an offline chunk may reach; 0: no chunk.
+
+    Decodes go first: while one is parked, no prompt is computed that would only park more.
+    Where passes take turns, room is left for the row that joins when its prompt is done.
+    """
+    if not budgets.runs_offline or decodes.parked_rows:
+        return 0.0
+    if state.mixes_prefill_and_decode or not scene.decodes.rows:
+        return limit_ms
+    if budgets.latency_budget_ms <= 0.0:
+        return 0.0
+    decode_bound_ms = model.bound_ms(
+        BatchShape(
+            decode_rows=decodes.rows + 1,
+            decode_context_tokens=decodes.context_tokens + decodes.longest_tokens,
+            decode_max_context_tokens=decodes.longest_tokens,
+        )
+    )
+    room_ms = dutycycle.chunk_room_ms(
+        state.memory,
+        budgets=budgets,
+        decode_bound_ms=decode_bound_ms,
+        slack_ms=scene.decodes.slack_ms,
+    )
+    return max(0.0, min(room_ms, scene.prefill.slack_ms))
+
+
+def _pass_shape(scene: Scene, decodes: DecodeChoice, *, state: EngineState) -> BatchShape:
+    """The pass without offline chunks."""
+    prefill = scene.prefill
+    runs_decodes = state.mixes_prefill_and_decode or not prefill.tokens
+    return BatchShape(
+        prefill_tokens=prefill.tokens,
+        prefill_rows=prefill.rows,
+        prefill_attention=prefill.attention,
+        prefill_padded_sq=prefill.padded_sq,
+        decode_rows=decodes.rows if runs_decodes else 0,
+        decode_context_tokens=decodes.context_tokens if runs_decodes else 0,
+        decode_max_context_tokens=decodes.longest_tokens if runs_decodes else 0,
+    )
+
+
+def _order(state: EngineState, *, model: LatencyModel, budgets: Budgets) -> list[PrefillWork]:
+    typical = BatchShape().with_prefill(new_tokens=_TYPICAL_CHUNK_TOKENS, cached_tokens=0)
+    return order_offline(
+        state.waiting_offline,
+        now_s=state.now_s,
+        budgets=budgets,
+        token_ms=model.predict_ms(typical) / _TYPICAL_CHUNK_TOKENS,
+    )
+
+
+def _chunks(
+    scene: Scene,
+    decodes: DecodeChoice,
+    order: list[PrefillWork],
+    *,
+    state: EngineState,
+    limit_ms: float,
+    model: LatencyModel,
+    budgets: Budgets,
+    shape: BatchShape,
+) -> ChunkChoice:
+    """Offline prefill of the pass, with a floor of one chunk where nothing else runs."""
+    mixes = state.mixes_prefill_and_decode
+    if not mixes and not scene.prefill.tokens:
+        shape = BatchShape()  # the chunk takes the pass, decodes wait
+    held = scene.started_offline
+    work = order if held is None else [held, *order]
+    if scene.yields_slot:
+        work = []
+    tokens_left = scene.chunk_tokens - scene.prefill.tokens
+    if mixes:
+        tokens_left -= decodes.offline_rows
+    reserve = int(budgets.kv_reserve_ratio * state.kv_total_tokens)
+    room = ChunkRoom(
+        limit_ms=limit_ms,
+        tokens=tokens_left,
+        kv_tokens=scene.kv_free_tokens - reserve,
+        rows=min(
+            scene.free_rows,
+            budgets.max_offline_rows - decodes.offline_rows - decodes.parked_rows,
+        ),
+    )
+    choice = size_chunks(
+        work,
+        beside=shape,
+        room=room,
+        model=model,
+        budgets=budgets,
+        page_size=state.page_size,
+    )
+    if choice.tokens or scene.has_online or decodes.offline_rows:
+        return choice
+    return force_chunk(
+        work,
+        beside=shape,
+        room=ChunkRoom(
+            limit_ms=limit_ms,
+            tokens=tokens_left,
+            kv_tokens=scene.kv_free_tokens,
+            rows=max(1, room.rows),
+        ),
+        budgets=budgets,
+        page_size=state.page_size,
+    )
+
+
+def _plan(
+    scene: Scene,
+    decodes: DecodeChoice,
+    chunk: ChunkChoice,
+    *,
+    state: EngineState,
+    model: LatencyModel,
+    budgets: Budgets,
+    limit_ms: float,
+    offline_order: tuple[str, ...],
+) -> IterationPlan:
+    """Names the plan and books what it spends."""
+    shape = chunk.shape
+    predicted_ms = model.predict_ms(shape)
+    bound_ms = model.bound_of(predicted_ms, has_prefill=shape.prefill_rows > 0)
+    memory = Memory()
+    if scene.decodes.rows and not state.mixes_prefill_and_decode:
+        memory = state.memory
+        if chunk.tokens:
+            alone = (
+                model.bound_ms(_pass_shape(scene, decodes, state=state))
+                if scene.prefill.tokens
+                else 0.0
+            )
+            memory = dutycycle.after_chunk(memory, stall_ms=max(0.0, bound_ms - alone))
+        elif not scene.prefill.tokens:
+            memory = dutycycle.after_decode(memory, budgets=budgets, decode_bound_ms=bound_ms)
+    return IterationPlan(
+        park=decodes.park,
+        resume=decodes.resume,
+        evict=tuple([row.rid for row in scene.evicted]) + decodes.evict,
+        offline_chunk_tokens=chunk.tokens,
+        offline_order=offline_order,
+        requeue_started=scene.yields_slot,
+        predicted_ms=predicted_ms,
+        bound_ms=bound_ms,
+        budget_ms=limit_ms,
+        memory=memory,
+    )

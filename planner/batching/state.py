@@ -76,6 +76,11 @@ class Budgets:
     max_parked_passes: int = 256  # a row parked longer goes first, eldest first
     urgent_laxity_s: float = 60.0  # a deadline nearer than this goes before prefix order
 
+    @property
+    def runs_offline(self) -> bool:
+        """Whether any offline work may run at all."""
+        return self.enabled and self.max_offline_rows > 0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
@@ -103,9 +108,10 @@ class EngineState:
     kv_free_tokens: int  # free plus evictable from the prefix cache
     kv_total_tokens: int
     page_size: int
-    chunk_limit_tokens: int  # chunked_prefill_size
+    chunk_limit_tokens: int  # chunked_prefill_size; <= 0: prompts are never split
     mixes_prefill_and_decode: bool
     last_pass_ms: float = 0.0
+    free_rows: int = 1 << 20  # requests the engine may hold beside those it holds
     memory: Memory = Memory()
 
 
@@ -120,7 +126,8 @@ class IterationPlan:
     resume: tuple[str, ...] = ()  # parked rows to bring back
     evict: tuple[str, ...] = ()  # offline rows, running or parked, whose KV is given up
     offline_chunk_tokens: int = 0  # all offline prefill of the pass, in tokens
-    offline_order: tuple[str, ...] = ()  # waiting offline requests, first first
+    # Waiting offline requests, first first; empty when no offline prefill is planned.
+    offline_order: tuple[str, ...] = ()
     requeue_started: bool = False  # an offline mid-prefill request yields its slot
     predicted_ms: float = 0.0  # mean prediction of the planned iteration
     bound_ms: float = 0.0  # its upper bound

@@ -1,0 +1,56 @@
+"""How long the next iteration may last, as far as offline work has a say.
+
+Owns slack and the least of the limits. Refuses the profile: the latency budget comes
+measured from outside. Slack is what is left until a target is missed; missed already, it
+is negative and offline work yields entirely.
+"""
+
+from math import inf
+
+from planner.batching.state import Budgets, DecodeRow, PrefillWork
+
+_DEFAULT_GAP_TPOTS = 10.0  # longest single gap in TPOTs where none is set, as planner.model.Slo
+
+
+def gap_slack_ms(row: DecodeRow, *, now_s: float) -> float:
+    """Milliseconds until the next token of an online row misses its target.
+
+    Per-gap ITL: last token + target - now; nothing is saved. Per-request TPOT: slack
+    accrues over the request, under a longest single gap. Without targets: inf.
+    """
+    since_token_ms = (now_s - row.last_token_s) * 1000.0
+    if row.itl_target_ms is not None:
+        return row.itl_target_ms - since_token_ms
+    if row.tpot_target_ms is None:
+        return inf
+    if row.first_token_s <= 0.0:
+        return row.tpot_target_ms - since_token_ms
+    gap_ms = row.max_gap_ms
+    if gap_ms is None:
+        gap_ms = _DEFAULT_GAP_TPOTS * row.tpot_target_ms
+    since_first_ms = (now_s - row.first_token_s) * 1000.0
+    return min(gap_ms - since_token_ms, row.tpot_target_ms * row.generated_tokens - since_first_ms)
+
+
+def first_token_slack_ms(work: PrefillWork, *, now_s: float) -> float:
+    """Milliseconds until a waiting online request misses its TTFT target; inf without one."""
+    if work.ttft_target_ms is None:
+        return inf
+    return work.ttft_target_ms - (now_s - work.arrival_s) * 1000.0
+
+
+def offline_limit_ms(budgets: Budgets, *, has_online: bool, slack_ms: float) -> float:
+    """The least of the limits on an iteration with offline work in it.
+
+    With online work: the profiled latency budget and the tightest slack. Without: the
+    idle budget, since a launched iteration cannot be cancelled and an arrival waits for
+    its end.
+
+    Returns:
+        Milliseconds, >= 0; 0 lets no offline work in.
+    """
+    if not budgets.runs_offline:
+        return 0.0
+    if not has_online:
+        return max(0.0, budgets.idle_budget_ms)
+    return max(0.0, min(budgets.latency_budget_ms, slack_ms))
