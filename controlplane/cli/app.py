@@ -22,6 +22,7 @@ from controlplane.cli.failures import CommandError, explain
 from controlplane.cli.output import Column, Format, FormatOption, show_list
 from controlplane.cli.wording import age_words, enum_word
 from controlplane.client import CALL_DEADLINE_S
+from controlplane.localfleet.record import LocalFleetError
 
 _EPILOG = (
     "A first session: slacktide cluster up; slacktide deployment apply -f chat.yaml --wait;"
@@ -103,7 +104,14 @@ def main() -> None:
         _mount_load()
     try:
         app()
-    except (CommandError, Refusal, grpc.RpcError, BrokenPipeError, OSError) as error:
+    except (
+        CommandError,
+        LocalFleetError,
+        Refusal,
+        grpc.RpcError,
+        BrokenPipeError,
+        OSError,
+    ) as error:
         if isinstance(error, BrokenPipeError):  # e.g. `| head`: the reader has what it wants
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(0)

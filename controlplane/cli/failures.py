@@ -12,6 +12,8 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from slacktide.wire.errors import Refusal
 
+from controlplane.localfleet.record import LocalFleetError
+
 
 class ExitCode(IntEnum):
     """Exit codes of every command; `slacktide --help` prints them."""
@@ -38,6 +40,8 @@ def explain(error: BaseException) -> tuple[str, ExitCode]:
     match error:
         case CommandError():
             return f"error: {error}", error.code
+        case LocalFleetError():
+            return f"error: {error}", ExitCode.REFUSED
         case Refusal():
             return f"error: {error.message} [{error.reason}]", ExitCode.REFUSED
         case grpc.RpcError():
