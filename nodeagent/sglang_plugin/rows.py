@@ -1,0 +1,240 @@
+"""Engine requests read as the decision's values.
+
+Owns the record this plugin keeps on each `Req` (attribute `slacktide`) and the reading
+of an engine into an `EngineState`. Refuses to change anything but those records and the
+prefix match of waiting requests, which SGLang itself redoes before it admits one.
+
+Invariants: unlabelled requests are online; what is read depends on broadcast requests,
+tokens and stamps only, so all ranks read the same state.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sglang.srt.mem_cache.common import match_kv_cache
+
+from nodeagent.plugin_contract import RequestLabels, read_labels
+from nodeagent.sglang_plugin.clock import PassClock
+from planner.batching.state import DecodeRow, EngineState, Memory, PrefillWork, WorkClass
+
+_MATCH_PERIOD = 16  # passes a waiting request's prefix match is believed
+
+
+@dataclass(slots=True)
+class RequestRecord:
+    """What the plugin remembers of a request."""
+
+    labels: RequestLabels
+    can_park: bool
+    is_offline: bool
+    arrival_s: float | None = None
+    first_token_s: float = 0.0
+    last_token_s: float = 0.0
+    seen_tokens: int = 0
+    state_pass: int = 0  # pass in which it was last parked or resumed
+    queued_pass: int | None = None  # pass in which it was first seen waiting
+    matched_pass: int | None = None
+    prompt_key: bytes = b""
+
+
+def record_of(req: Any) -> RequestRecord:
+    """The record of an engine request, made at first sight."""
+    record: RequestRecord | None = getattr(req, "slacktide", None)
+    if record is None:
+        labels = read_labels(req.sampling_params.custom_params)
+        record = RequestRecord(
+            labels=labels,
+            can_park=is_rebuildable(req),
+            is_offline=labels.work_class is WorkClass.OFFLINE,
+        )
+        req.slacktide = record
+    return record
+
+
+def is_offline(req: Any) -> bool:
+    """Whether a request carries our offline label."""
+    return record_of(req).is_offline
+
+
+def is_rebuildable(req: Any) -> bool:
+    """Whether a decode row can leave its batch and be put into a new one unchanged.
+
+    A rebuilt batch starts new sampling state from the requests, so whatever that state
+    accumulates (penalties, forced minimum lengths) or keeps aside (logprobs, grammars,
+    hidden states) would be lost. Such a request is never parked; it may be evicted.
+    """
+    params = req.sampling_params
+    return (
+        params.frequency_penalty == 0.0
+        and params.presence_penalty == 0.0
+        and params.repetition_penalty == 1.0
+        and params.min_new_tokens == 0
+        and not req.return_logprob
+        and not req.return_hidden_states
+        and not req.return_sampling_mask
+        and not req.return_routed_experts
+        and req.beam_group is None
+        and req.grammar is None
+        and req.custom_logit_processor is None
+        and req.lora_id is None
+        and req.session is None
+        and req.multimodal_inputs is None
+        and req.input_embeds is None
+    )
+
+
+def read_state(
+    scheduler: Any,
+    *,
+    running: Iterable[Any],
+    parked: Iterable[Any],
+    in_flight: frozenset[int],
+    clock: PassClock,
+    pass_number: int,
+    memory: Memory,
+) -> EngineState:
+    """Reads an engine before its pass.
+
+    Args:
+        scheduler: The SGLang scheduler.
+        running: Requests past their prefill, in the running batch.
+        parked: Requests set aside with their KV.
+        in_flight: `id()` of requests whose last result is not processed yet.
+        clock: The stamp of this pass.
+        pass_number: Passes so far.
+        memory: What the plan of the pass before left to this one.
+    """
+    online, offline = _split_waiting(scheduler.waiting_queue, clock=clock, number=pass_number)
+    tree, allocator = scheduler.tree_cache, scheduler.token_to_kv_pool_allocator
+    started = scheduler.chunked_req
+
+    return EngineState(
+        now_s=clock.now_s,
+        pass_number=pass_number,
+        running=tuple(
+            decode_row(
+                r, is_parked=False, in_flight=in_flight, clock=clock, pass_number=pass_number
+            )
+            for r in running
+            if not r.finished()
+        ),
+        parked=tuple(
+            decode_row(r, is_parked=True, in_flight=in_flight, clock=clock, pass_number=pass_number)
+            for r in parked
+        ),
+        started=None
+        if started is None
+        else _prefill_work(started, clock=clock, number=pass_number, is_started=True),
+        waiting_online=tuple(_waiting(r, tree, clock=clock, number=pass_number) for r in online),
+        waiting_offline=tuple(_waiting(r, tree, clock=clock, number=pass_number) for r in offline),
+        kv_free_tokens=allocator.available_size() + tree.evictable_size(),
+        kv_total_tokens=scheduler.max_total_num_tokens,
+        page_size=scheduler.page_size,
+        chunk_limit_tokens=scheduler.chunked_prefill_size,
+        mixes_prefill_and_decode=scheduler.is_mixed_chunk,
+        last_pass_ms=clock.last_pass_ms,
+        free_rows=scheduler.req_to_token_pool.available_size(),
+        memory=memory,
+    )
+
+
+def decode_row(
+    req: Any,
+    *,
+    is_parked: bool,
+    in_flight: frozenset[int],
+    clock: PassClock,
+    pass_number: int,
+) -> DecodeRow:
+    """Reads a request past its prefill; arguments as of `read_state`."""
+    record = record_of(req)
+    _date(req, record, clock)
+    arrival_s = clock.now_s if record.arrival_s is None else record.arrival_s
+    labels = record.labels
+    return DecodeRow(
+        rid=req.rid,
+        work_class=labels.work_class,
+        context_tokens=len(req.origin_input_ids) + len(req.output_ids),
+        generated_tokens=len(req.output_ids),
+        is_parked=is_parked,
+        must_run=req.to_finish is not None,
+        can_park=record.can_park,
+        can_resume=id(req) not in in_flight,
+        arrival_s=arrival_s,
+        last_token_s=record.last_token_s,
+        first_token_s=record.first_token_s,
+        itl_target_ms=labels.itl_target_ms,
+        tpot_target_ms=labels.tpot_target_ms,
+        max_gap_ms=labels.max_gap_ms,
+        deadline_s=_deadline(record, arrival_s),
+        passes_in_state=pass_number - record.state_pass,
+        recompute_tokens=req.kv.kv_committed_len,
+    )
+
+
+def online_order(req: Any) -> tuple[int, float]:
+    """Sort key among waiting online requests: priority, then arrival."""
+    return -(req.priority or 0), record_of(req).arrival_s or 0.0
+
+
+def _split_waiting(
+    queue: Iterable[Any], *, clock: PassClock, number: int
+) -> tuple[list[Any], list[Any]]:
+    """The waiting requests by class, dated and keyed at first sight."""
+    online: list[Any] = []
+    offline: list[Any] = []
+    for req in queue:
+        record = record_of(req)
+        _date(req, record, clock)
+        if record.queued_pass is None:
+            record.queued_pass = number
+            if record.is_offline:
+                record.prompt_key = req.origin_input_ids.tobytes()
+        (offline if record.is_offline else online).append(req)
+    return online, offline
+
+
+def _waiting(req: Any, tree: Any, *, clock: PassClock, number: int) -> PrefillWork:
+    record = record_of(req)
+    if record.matched_pass is None or number - record.matched_pass >= _MATCH_PERIOD:
+        record.matched_pass = number
+        match_kv_cache(req, tree)
+    return _prefill_work(req, clock=clock, number=number, is_started=False)
+
+
+def _prefill_work(req: Any, *, clock: PassClock, number: int, is_started: bool) -> PrefillWork:
+    record = record_of(req)
+    _date(req, record, clock)
+    arrival_s = clock.now_s if record.arrival_s is None else record.arrival_s
+    total = len(req.origin_input_ids) + len(req.output_ids)
+    cached = min(req.prefix_len, total - 1)  # the last token is always computed
+    queued = number if record.queued_pass is None else record.queued_pass
+    return PrefillWork(
+        rid=req.rid,
+        work_class=record.labels.work_class,
+        remaining_tokens=total - cached,
+        cached_tokens=cached,
+        is_started=is_started,
+        arrival_s=arrival_s,
+        ttft_target_ms=record.labels.ttft_target_ms,
+        deadline_s=_deadline(record, arrival_s),
+        passes_waited=number - queued,
+        prompt_key=record.prompt_key,
+    )
+
+
+def _date(req: Any, record: RequestRecord, clock: PassClock) -> None:
+    """Dates arrival and the newest token by the first stamp that sees them."""
+    if record.arrival_s is None and clock.is_stamped:
+        record.arrival_s = clock.now_s
+    if len(req.output_ids) != record.seen_tokens or record.last_token_s == 0.0:
+        record.seen_tokens = len(req.output_ids)
+        record.last_token_s = clock.now_s
+        if record.seen_tokens and record.first_token_s == 0.0:
+            record.first_token_s = clock.now_s
+
+
+def _deadline(record: RequestRecord, arrival_s: float) -> float | None:
+    deadline_in_s = record.labels.deadline_in_s
+    return None if deadline_in_s is None else arrival_s + deadline_in_s
