@@ -46,10 +46,17 @@ class FleetServer:
     Args:
         services: full names of the services that will be added, for reflection and health.
         reuse_port: let another process listen at the same port (gateway upgrades).
+        options: further gRPC channel arguments of this server.
     """
 
-    def __init__(self, services: Sequence[str], *, reuse_port: bool = False) -> None:
-        options = [*_SERVER_OPTIONS, ("grpc.so_reuseport", int(reuse_port))]
+    def __init__(
+        self,
+        services: Sequence[str],
+        *,
+        reuse_port: bool = False,
+        options: Sequence[tuple[str, int]] = (),
+    ) -> None:
+        options = [*_SERVER_OPTIONS, ("grpc.so_reuseport", int(reuse_port)), *options]
         self.grpc = grpc.aio.server(interceptors=[_RefusalInterceptor()], options=options)
         self._services = tuple(services)
         self._health = health.aio.HealthServicer()
