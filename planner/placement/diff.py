@@ -1,0 +1,248 @@
+"""From what runs to what is planned: moves in groups.
+
+Owns the order of a change. A replica that is replaced is removed only once its
+replacement runs (`after`); one that yields its devices goes at once and what it makes
+room for follows in a later round, when they are free. Refuses to place. Invariants: every
+new placement has one ADD, every allocation that is no longer placed one REMOVE; a group
+is whole in itself, so it can be applied or refused alone; groups that make room come first.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from planner.model import Allocation, Desired, Move, MoveKind, Placement, ReplicaState, Snapshot
+from planner.placement.fleet import Fleet, Standing, survey
+
+_STOPPING = frozenset({ReplicaState.DRAINING, ReplicaState.STOPPED})
+
+
+def moves(
+    snapshot: Snapshot,
+    placements: Sequence[Placement],
+    *,
+    waiting: Sequence[Placement] = (),
+) -> tuple[Move, ...]:
+    """Moves that lead from the snapshot's allocations to the placements.
+
+    Args:
+        snapshot: What runs and what was already decided.
+        placements: The plan's placements, in its order: `new:<i>` indexes them.
+        waiting: Decided placements whose devices are not free yet; they explain removals.
+
+    Returns:
+        Moves with groups numbered from 1.
+    """
+    return moves_of(survey(snapshot), placements, waiting=waiting)
+
+
+def moves_of(
+    fleet: Fleet, placements: Sequence[Placement], *, waiting: Sequence[Placement]
+) -> tuple[Move, ...]:
+    """As `moves`, on a snapshot surveyed before."""
+    kept = {p.replica: p for p in placements if p.replica is not None}
+    added: dict[str, list[tuple[str, Placement]]] = defaultdict(list)
+    for i, placement in enumerate(placements):
+        if placement.replica is None:
+            added[placement.deployment].append((f"new:{i}", placement))
+    changes = [
+        _Change(fleet=fleet, deployment=name, kept=kept, added=added[name], waiting=waiting)
+        for name in sorted(
+            {*fleet.deployments, *(a.deployment for a in fleet.allocations.values())}
+        )
+    ]
+    groups: list[list[Move]] = []
+    for change in changes:
+        groups += change.removals_at_once()
+    for change in changes:
+        groups += change.replacements()
+    for change in changes:
+        groups += change.rest()
+    for change in changes:
+        groups += change.adjustments()
+    return tuple(
+        replace(move, group=number)
+        for number, group in enumerate(groups, start=1)
+        for move in group
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class _Change:
+    """One deployment's moves. Methods are called in the order of `moves_of`."""
+
+    fleet: Fleet
+    deployment: str
+    kept: dict[str, Placement]
+    added: list[tuple[str, Placement]]
+    waiting: Sequence[Placement]
+    removed: list[Allocation] = field(default_factory=list)
+    paired: list[str] = field(default_factory=list)  # keys of the additions of this round
+
+    def removals_at_once(self) -> Iterator[list[Move]]:
+        """Removals that wait for nothing; what is left to pair stays in `removed`."""
+        for allocation in self.fleet.of(self.deployment):
+            standing = self.fleet.standing[allocation.replica]
+            if allocation.replica in self.kept or standing is Standing.LEAVING:
+                continue
+            beneficiary = self._yields_to(allocation)
+            if standing is Standing.DROPPED or beneficiary is not None:
+                reason = _why_removed(self.fleet, allocation)
+                if beneficiary is not None and standing is not Standing.DROPPED:
+                    reason = f"yields its devices to deployment {beneficiary}"
+                yield [self._remove(allocation, reason=reason)]
+            else:
+                self.removed.append(allocation)
+
+    def replacements(self) -> Iterator[list[Move]]:
+        """Each new replica with the one it stands in for, then removals without one."""
+        self.removed += self._stale_removals()
+        self.removed.sort(key=lambda a: (_serves(a), a.replica))
+        while self.removed and self.added:
+            allocation = self.removed.pop(0)
+            key, placement = self.added.pop(0)
+            self.paired.append(key)
+            reason = _why_removed(self.fleet, allocation)
+            yield [
+                self._add(key, placement, reason=f"replaces {allocation.replica}: {reason}"),
+                self._remove(allocation, after=(key,), reason=reason),
+            ]
+
+    def rest(self) -> Iterator[list[Move]]:
+        """New replicas that replace none, and removals that nothing replaces."""
+        for key, placement in self.added:
+            yield [self._add(key, placement, reason=self._why_added())]
+        for allocation in self.removed:
+            after = self._successors(allocation)
+            if after is not None and not _is_decided(allocation, after):
+                reason = _why_removed(self.fleet, allocation)
+                yield [self._remove(allocation, after=after, reason=reason)]
+
+    def adjustments(self) -> Iterator[list[Move]]:
+        """Shares and budgets that change, as one group: shares are relative."""
+        group = [
+            Move(
+                group=0,
+                kind=MoveKind.ADJUST,
+                replica=allocation.replica,
+                deployment=self.deployment,
+                node=allocation.node,
+                reason=_what_adjusts(allocation, self.kept[allocation.replica]),
+            )
+            for allocation in self.fleet.of(self.deployment)
+            if allocation.replica in self.kept
+            and _what_adjusts(allocation, self.kept[allocation.replica])
+        ]
+        if group:
+            yield group
+
+    def _stale_removals(self) -> list[Allocation]:
+        """Removals decided before whose replacement is not coming any more."""
+        return [a for a in self.fleet.of(self.deployment) if self._is_stale(a)]
+
+    def _is_stale(self, allocation: Allocation) -> bool:
+        return (
+            allocation.desired is Desired.STOPPED
+            and allocation.state not in _STOPPING
+            and not all(self._is_coming(replica) for replica in allocation.after)
+        )
+
+    def _is_coming(self, replica: str) -> bool:
+        """Whether it runs, or is wanted and on its way."""
+        return replica in self.kept and (
+            self.fleet.standing[replica] is not Standing.BROKEN
+            or self.fleet.allocations[replica].state is ReplicaState.RUNNING
+        )
+
+    def _successors(self, allocation: Allocation) -> tuple[str, ...] | None:
+        """What has to run before an unpaired removal; None: it has to wait for a plan."""
+        own = [a for a in self.fleet.of(self.deployment) if a.replica in self.kept]
+        if not _serves(allocation) or self.deployment not in self.fleet.deployments:
+            return ()
+        wanted = self.fleet.deployments[self.deployment].min_replicas
+        if wanted == 0 or any(_serves(a) for a in own):
+            return ()
+        keys = [*(a.replica for a in own if self._is_coming(a.replica)), *self.paired]
+        if not keys and allocation.desired is Desired.STOPPED:
+            return None
+        return tuple(keys)
+
+    def _yields_to(self, allocation: Allocation) -> str | None:
+        for seat in self.waiting:
+            if seat.node == allocation.node and set(seat.devices) & set(allocation.devices):
+                return seat.deployment
+        return None
+
+    def _why_added(self) -> str:
+        deployment = self.fleet.deployments[self.deployment]
+        own = [a for a in self.fleet.of(self.deployment) if a.replica in self.kept]
+        if len(own) < deployment.min_replicas:
+            return f"below min_replicas {deployment.min_replicas}"
+        return (
+            f"capacity for {deployment.online_work:.0f} online and "
+            f"{deployment.offline_work:.0f} offline engine-ms/s"
+        )
+
+    def _add(self, key: str, placement: Placement, *, reason: str) -> Move:
+        return Move(
+            group=0,
+            kind=MoveKind.ADD,
+            replica=key,
+            deployment=self.deployment,
+            node=placement.node,
+            reason=reason,
+        )
+
+    def _remove(self, allocation: Allocation, *, reason: str, after: tuple[str, ...] = ()) -> Move:
+        return Move(
+            group=0,
+            kind=MoveKind.REMOVE,
+            replica=allocation.replica,
+            deployment=self.deployment,
+            node=allocation.node,
+            after=after,
+            reason=reason,
+        )
+
+
+def _serves(allocation: Allocation) -> bool:
+    return allocation.state is ReplicaState.RUNNING
+
+
+def _is_decided(allocation: Allocation, after: tuple[str, ...]) -> bool:
+    return allocation.desired is Desired.STOPPED and allocation.after == after
+
+
+def _why_removed(fleet: Fleet, allocation: Allocation) -> str:
+    node = fleet.nodes.get(allocation.node)
+    deployment = fleet.deployments.get(allocation.deployment)
+    if deployment is None:
+        return f"deployment {allocation.deployment} is deleted"
+    if node is None:
+        return f"node {allocation.node} is removed"
+    if not node.is_ready:
+        return f"node {node.id} is lost"
+    if allocation.state is ReplicaState.FAILED:
+        return f"it failed on node {node.id}"
+    if node.is_draining:
+        return f"node {node.id} is draining"
+    if allocation.generation < deployment.generation:
+        return f"generation {allocation.generation} is replaced by {deployment.generation}"
+    if allocation.desired is Desired.STOPPED:
+        return "its removal was decided before"
+    if deployment.spread:
+        return "surplus, or spread over failure domains"
+    return f"surplus: max_replicas {deployment.max_replicas}, or nothing for it to do"
+
+
+def _what_adjusts(allocation: Allocation, placement: Placement) -> str:
+    changes = [
+        f"{name} {old:g} to {new:g}"
+        for name, old, new in (
+            ("online_share", allocation.online_share, placement.online_share),
+            ("offline_share", allocation.offline_share, placement.offline_share),
+            ("latency_budget_ms", allocation.latency_budget_ms, placement.latency_budget_ms),
+        )
+        if abs(old - new) > 1e-9
+    ]
+    return ", ".join(changes)

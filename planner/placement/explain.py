@@ -1,0 +1,300 @@
+"""Why a wish does not fit, and the remedy.
+
+Owns misfits: of one more replica, node by node, and of a whole plan. Refuses to guess:
+each names what was needed, what was available at the best, and one thing that would help.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from planner.model import Deployment, Misfit, Node, Placement, Snapshot
+from planner.placement.fleet import Fleet, Standing, suits, survey
+from planner.placement.flow import carry
+from planner.placement.objective import deadline_wanted, offline_wanted
+
+# From the farthest miss to the nearest: what fails later on the way to a seat is nearer.
+_STAGES = ("device_type", "tensor_parallel", "memory", "cordoned", "capacity", "devices")
+
+
+def misfits(
+    snapshot: Snapshot,
+    deployment: Deployment,
+    *,
+    placements: Sequence[Placement] | None = None,
+) -> tuple[Misfit, ...]:
+    """Why one more replica of the deployment fits no node.
+
+    Args:
+        snapshot: The fleet. The deployment need not be in it: a spec can be asked about
+            before it is applied.
+        deployment: Whose replica.
+        placements: A plan whose new placements hold devices too.
+
+    Returns:
+        One misfit a node, the nearest miss first; empty if some node fits. A fleet
+        without nodes is one misfit without a node.
+    """
+    return _misfits(survey(snapshot), deployment, placements or ())
+
+
+def _misfits(
+    fleet: Fleet, deployment: Deployment, placements: Sequence[Placement]
+) -> tuple[Misfit, ...]:
+    taken = {
+        name: frozenset(
+            device
+            for p in placements
+            if p.replica is None and p.node == name
+            for device in p.devices
+        )
+        for name in fleet.nodes
+    }
+    found = []
+    for node in fleet.nodes.values():
+        free = fleet.free.get(node.id, frozenset()) - taken[node.id]
+        misfit = _node_misfit(fleet, deployment, node, free)
+        if misfit is None:
+            return ()
+        found.append(misfit)
+    if not found:
+        return (
+            _misfit(
+                deployment,
+                None,
+                "devices",
+                float(deployment.tensor_parallel_size),
+                0.0,
+                "the fleet has no node; start an agent",
+            ),
+        )
+    found.sort(key=_nearness)
+    return tuple(found)
+
+
+def unmet(
+    fleet: Fleet, placements: Sequence[Placement], waiting: Sequence[Placement]
+) -> tuple[tuple[Misfit, ...], tuple[Misfit, ...]]:
+    """What a plan leaves unmet.
+
+    Returns:
+        The misfits that last until something changes, and those that coming rounds
+        resolve by themselves once devices are freed or moves allowed again.
+    """
+    lasting: list[Misfit] = []
+    awaited: list[Misfit] = []
+    new = sum(p.replica is None for p in placements) + len(waiting)
+    bound = fleet.snapshot.max_moves
+    is_move_bound = bound is not None and new >= bound
+    for deployment in fleet.deployments.values():
+        own = [p for p in placements if p.deployment == deployment.id]
+        queued = [p for p in waiting if p.deployment == deployment.id]
+        for misfit in _wishes(fleet, deployment, own, placements):
+            if queued:
+                seats = ", ".join(f"node {p.node} devices {list(p.devices)}" for p in queued)
+                awaited.append(_wait(misfit, f"waits until {seats} are free"))
+            elif is_move_bound:
+                awaited.append(_wait(misfit, f"this round's {bound} moves are spent"))
+            else:
+                lasting.append(misfit)
+    return tuple(lasting), tuple(awaited)
+
+
+def _wishes(
+    fleet: Fleet,
+    deployment: Deployment,
+    own: Sequence[Placement],
+    placements: Sequence[Placement],
+) -> Iterator[Misfit]:
+    """At most one misfit for each kind of unmet wish of a deployment."""
+    kept = [fleet.allocations[p.replica] for p in own if p.replica is not None]
+    broken = [a for a in kept if fleet.standing[a.replica] is Standing.BROKEN]
+    serving = len(own) - len(broken)
+    why = _nearest(fleet, deployment, placements)
+    if serving < deployment.min_replicas:
+        yield _because(why, deployment, f"{serving} of min_replicas {deployment.min_replicas} fit")
+    elif capacity := _capacity_misfit(fleet, deployment, own, why):
+        yield capacity
+    for allocation in kept:
+        node = fleet.nodes[allocation.node]
+        if node.is_draining:
+            yield _because(
+                why, deployment, f"replica {allocation.replica} stays on draining node {node.id}"
+            )
+    for allocation in broken:
+        if serving >= deployment.min_replicas:
+            node = fleet.nodes[allocation.node]
+            state = "failed on" if node.is_ready else "is lost with"
+            yield _because(
+                why, deployment, f"replica {allocation.replica} {state} node {allocation.node}"
+            )
+
+
+def _capacity_misfit(
+    fleet: Fleet, deployment: Deployment, own: Sequence[Placement], why: Misfit | None
+) -> Misfit | None:
+    counts: dict[str, float] = {}
+    for placement in own:
+        kind = fleet.device_type(placement.node, placement.devices)
+        counts[kind] = counts.get(kind, 0.0) + 1.0
+    frontiers = {kind: fleet.frontier(deployment.id, kind) for kind in counts}
+    flow = carry(
+        counts,
+        frontiers,
+        online_work=deployment.online_work,
+        offline_work=offline_wanted(deployment),
+    )
+    for what, needed, carried in (
+        ("online", deployment.online_work, flow.online_work),
+        ("deadline", deadline_wanted(deployment), flow.offline_work),
+    ):
+        if needed <= carried * (1.0 + 1e-9) + 1e-6:
+            continue
+        if len(own) >= deployment.max_replicas:
+            remedy = f"raise max_replicas above {deployment.max_replicas}"
+        else:
+            remedy = why.message if why else "the next round adds replicas"
+        return _misfit(
+            deployment,
+            None,
+            "capacity",
+            needed,
+            carried,
+            f"{what} work {needed:.0f} engine-ms/s, {len(own)} replicas carry {carried:.0f}; "
+            f"{remedy}",
+        )
+    return None
+
+
+def _nearest(
+    fleet: Fleet, deployment: Deployment, placements: Sequence[Placement]
+) -> Misfit | None:
+    return next(iter(_misfits(fleet, deployment, placements)), None)
+
+
+def _because(why: Misfit | None, deployment: Deployment, what: str) -> Misfit:
+    """The nearest miss, said of a wish of the whole fleet."""
+    if why is None:
+        return _misfit(deployment, None, "capacity", 1.0, 0.0, f"{what}; the next round goes on")
+    detail = why.message.removeprefix(f"deployment {deployment.id}: ")
+    return replace(why, message=f"deployment {deployment.id}: {what}: {detail}")
+
+
+def _wait(misfit: Misfit, until: str) -> Misfit:
+    """The misfit with its remedy replaced by what resolves it."""
+    return replace(misfit, message=f"{misfit.message.split(';')[0]}; {until}")
+
+
+def _node_misfit(
+    fleet: Fleet, deployment: Deployment, node: Node, free: frozenset[int]
+) -> Misfit | None:
+    """The first test that the node fails, in the order of `_STAGES`."""
+    size = deployment.tensor_parallel_size
+    allowed = [
+        device
+        for device in node.devices
+        if not deployment.device_types or device.device_type in deployment.device_types
+    ]
+    if not allowed:
+        has = sorted({device.device_type for device in node.devices})
+        return _misfit(
+            deployment,
+            node.id,
+            "device_type",
+            float(size),
+            0.0,
+            f"wants device type {' or '.join(deployment.device_types)}, node {node.id} has "
+            f"{', '.join(has) or 'no device'}; add the type to device_types or add such a node",
+        )
+    most = max(_by_type({d.index: d.device_type for d in allowed}).values())
+    if most < size:
+        return _misfit(
+            deployment,
+            node.id,
+            "tensor_parallel",
+            float(size),
+            float(most),
+            f"needs {size} devices of one type on one node, node {node.id} has {most}; "
+            "lower tensor_parallel_size or add a larger node",
+        )
+    fitting = [device for device in allowed if suits(device, deployment)]
+    if max(_by_type({d.index: d.device_type for d in fitting}).values(), default=0) < size:
+        available = max(device.memory_bytes for device in allowed)
+        return _misfit(
+            deployment,
+            node.id,
+            "memory",
+            float(deployment.bytes_per_device),
+            float(available),
+            f"needs {_gib(deployment.bytes_per_device)} on each of {size} devices, node {node.id} "
+            f"has {_gib(available)} a device; lower kv_cache_tokens, raise tensor_parallel_size "
+            "or add larger devices",
+        )
+    if not node.takes_new:
+        return _misfit(deployment, node.id, "cordoned", float(size), 0.0, _closed(node))
+    if (deployment.id, node.id) in fleet.avoided:
+        return _misfit(
+            deployment,
+            node.id,
+            "capacity",
+            1.0,
+            0.0,
+            f"a replica of it failed on node {node.id}; read its message, then change the spec",
+        )
+    at_hand = max(
+        _by_type({d.index: d.device_type for d in fitting if d.index in free}).values(), default=0
+    )
+    if at_hand < size:
+        return _misfit(
+            deployment,
+            node.id,
+            "devices",
+            float(size),
+            float(at_hand),
+            f"needs {size} free devices on one node, node {node.id} has {at_hand}; add a node, "
+            "or lower the replicas of another deployment",
+        )
+    return None
+
+
+def _closed(node: Node) -> str:
+    if not node.is_ready:
+        return f"node {node.id} is not ready; start its agent"
+    state = "draining" if node.is_draining else "cordoned"
+    return f"node {node.id} fits and is {state}; uncordon it or add a node"
+
+
+def _by_type(kinds: Mapping[int, str]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for kind in kinds.values():
+        counts[kind] = counts.get(kind, 0) + 1
+    return counts
+
+
+def _nearness(misfit: Misfit) -> tuple[int, float, str]:
+    return (
+        -_STAGES.index(misfit.dimension),
+        misfit.needed - misfit.available,
+        misfit.node or "",
+    )
+
+
+def _misfit(
+    deployment: Deployment,
+    node: str | None,
+    dimension: str,
+    needed: float,
+    available: float,
+    message: str,
+) -> Misfit:
+    return Misfit(
+        deployment=deployment.id,
+        node=node,
+        dimension=dimension,
+        needed=needed,
+        available=available,
+        message=f"deployment {deployment.id}: {message}",
+    )
+
+
+def _gib(size_bytes: int) -> str:
+    return f"{size_bytes / 2**30:.1f} GiB"

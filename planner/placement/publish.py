@@ -1,0 +1,56 @@
+"""A draft made into a plan.
+
+Owns the last steps that every candidate takes alike: placements in order, shares, moves,
+terms, misfits, status. Invariants: the objective is the sum of the terms shown; a plan
+says INFEASIBLE where some wish stays unmet, and OPTIMAL only on a proof.
+"""
+
+from planner.model import Placement, Plan, PlanStatus
+from planner.placement.diff import moves_of
+from planner.placement.explain import unmet
+from planner.placement.fleet import Draft, Fleet, Seat
+from planner.placement.objective import evaluate, total
+from planner.placement.shares import with_shares
+
+
+def publish(fleet: Fleet, draft: Draft, *, status: PlanStatus, solver: str, bound: float) -> Plan:
+    """Makes the plan of a draft.
+
+    Args:
+        fleet: The survey the draft was made from.
+        draft: What is kept, new and waiting.
+        status: What is known of it, were every wish met.
+        solver: What produced it.
+        bound: Proven lower bound on the objective.
+    """
+    kept = [
+        Placement(replica=a.replica, deployment=a.deployment, node=a.node, devices=a.devices)
+        for a in fleet.allocations.values()
+        if a.replica in draft.kept
+    ]
+    kept.sort(key=lambda p: (p.deployment, p.replica or ""))
+    placements = with_shares(fleet, [*kept, *_seated(draft.new)])
+    waiting = tuple(_seated(draft.waiting))
+    terms = evaluate(fleet, draft)
+    lasting, awaited = unmet(fleet, placements, waiting)
+    objective = total(terms)
+    return Plan(
+        base_revision=fleet.snapshot.revision,
+        status=PlanStatus.INFEASIBLE if lasting else status,
+        solver=solver,
+        objective=objective,
+        bound=min(bound, objective),
+        terms=terms,
+        placements=placements,
+        moves=moves_of(fleet, placements, waiting=waiting),
+        misfits=lasting + awaited,
+        waiting=waiting,
+    )
+
+
+def _seated(seats: tuple[Seat, ...]) -> list[Placement]:
+    ordered = sorted(seats, key=lambda seat: (seat.deployment, seat.node, seat.devices))
+    return [
+        Placement(replica=None, deployment=seat.deployment, node=seat.node, devices=seat.devices)
+        for seat in ordered
+    ]

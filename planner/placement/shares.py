@@ -1,0 +1,122 @@
+"""What each placement carries: online share, offline share, latency budget.
+
+Owns the split of a deployment's work over its placements. Refuses to move replicas.
+Invariants: online shares of a deployment sum to 1 over its placements; each placement's
+point lies under its frontier; a share that would change less than the tolerance stays, so
+that noise in demand commits nothing.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from planner.interference.frontier import offline_limit, online_limit
+from planner.model import Allocation, Deployment, Frontier, Placement
+from planner.placement.fleet import Fleet
+from planner.placement.flow import carry
+from planner.placement.objective import offline_wanted
+
+# An iteration has to end before the gap target does: a fifth is left to sampling,
+# detokenising and the hops to the client. Claimed until a budget search has measured it.
+BUDGET_RATIO = 0.8
+
+ONLINE_TOLERANCE = 0.02  # of the deployment's online work
+OFFLINE_TOLERANCE_RATIO = 0.1
+OFFLINE_TOLERANCE = 10.0  # engine-ms per second
+
+
+def latency_budget_ms(deployment: Deployment) -> float:
+    """Milliseconds an iteration may last while online work exists.
+
+    The deployment's own budget; else `BUDGET_RATIO` of its per-gap ITL target, or of its
+    mean TPOT target.
+    """
+    if deployment.latency_budget_ms is not None:
+        return deployment.latency_budget_ms
+    target = deployment.slo.itl_ms
+    if target is None:
+        target = deployment.slo.tpot_ms
+    if target is None:
+        raise ValueError(f"deployment {deployment.id}: its SLO sets neither itl_ms nor tpot_ms")
+    return BUDGET_RATIO * target
+
+
+def with_shares(fleet: Fleet, placements: Sequence[Placement]) -> tuple[Placement, ...]:
+    """The placements with what each carries, in the order given."""
+    carried = list(placements)
+    for deployment in fleet.deployments.values():
+        indices = [i for i, p in enumerate(carried) if p.deployment == deployment.id]
+        if not indices:
+            continue
+        fresh = _split(fleet, deployment, [carried[i] for i in indices])
+        for i, placement in zip(indices, _keep_steady(fleet, deployment, fresh), strict=True):
+            carried[i] = placement
+    return tuple(carried)
+
+
+def _split(
+    fleet: Fleet, deployment: Deployment, placements: Sequence[Placement]
+) -> list[Placement]:
+    kinds = [fleet.device_type(p.node, p.devices) for p in placements]
+    counts = Counter(kinds)
+    frontiers = {kind: fleet.frontier(deployment.id, kind) for kind in counts}
+    flow = carry(
+        {kind: float(count) for kind, count in counts.items()},
+        frontiers,
+        online_work=deployment.online_work,
+        offline_work=offline_wanted(deployment),
+    )
+    if flow.online_work > 0.0:
+        weights = {kind: flow.online[kind] / counts[kind] for kind in counts}
+    else:  # nothing is expected: whoever comes is spread by what a replica can take
+        weights = {kind: online_limit(frontiers[kind]) for kind in counts}
+    whole = sum(weights[kind] for kind in kinds)
+    budget_ms = latency_budget_ms(deployment)
+    return [
+        replace(
+            placement,
+            online_share=weights[kind] / whole if whole > 0.0 else 1.0 / len(kinds),
+            offline_share=flow.offline[kind] / counts[kind],
+            latency_budget_ms=budget_ms,
+        )
+        for placement, kind in zip(placements, kinds, strict=True)
+    ]
+
+
+def _keep_steady(fleet: Fleet, deployment: Deployment, fresh: list[Placement]) -> list[Placement]:
+    """The committed shares instead, if all of them exist, are near and still bearable."""
+    held = [fleet.allocations[p.replica] for p in fresh if p.replica is not None]
+    if len(held) < len(fresh):
+        return fresh
+    served = min(deployment.online_work, sum(online_limit(_frontier(fleet, a)) for a in held))
+    if not all(
+        _is_near(placement, allocation) and _bears(_frontier(fleet, allocation), allocation, served)
+        for placement, allocation in zip(fresh, held, strict=True)
+    ):
+        return fresh
+    return [
+        replace(p, online_share=a.online_share, offline_share=a.offline_share)
+        for p, a in zip(fresh, held, strict=True)
+    ]
+
+
+def _frontier(fleet: Fleet, allocation: Allocation) -> Frontier:
+    kind = fleet.device_type(allocation.node, allocation.devices)
+    return fleet.frontier(allocation.deployment, kind)
+
+
+def _is_near(placement: Placement, allocation: Allocation) -> bool:
+    slack = max(OFFLINE_TOLERANCE, OFFLINE_TOLERANCE_RATIO * placement.offline_share)
+    is_idle = placement.offline_share == 0.0 and allocation.offline_share > 0.0
+    return (
+        abs(placement.online_share - allocation.online_share) <= ONLINE_TOLERANCE
+        and abs(placement.offline_share - allocation.offline_share) <= slack
+        and not is_idle
+    )
+
+
+def _bears(frontier: Frontier, allocation: Allocation, served: float) -> bool:
+    x = allocation.online_share * served
+    return x <= online_limit(frontier) * (1.0 + 1e-9) and allocation.offline_share <= offline_limit(
+        frontier, x
+    ) * (1.0 + 1e-9)
