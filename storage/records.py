@@ -6,7 +6,7 @@ node. Refuses decisions and I/O. Invariants: as `planner.model`; times are Unix 
 
 from dataclasses import dataclass, field, replace
 
-from planner.model import Allocation, Device, Node, Plan, Slo, Stage
+from planner.model import Allocation, Desired, Device, Node, Plan, Slo, Stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +32,11 @@ class EngineSpec:
     def is_sized(self) -> bool:
         """Whether its memory need is known."""
         return self.weights_bytes > 0 and self.kv_bytes_per_token > 0
+
+    @property
+    def launch(self) -> "EngineSpec":
+        """The part that a running engine cannot change: all but its size on paper."""
+        return replace(self, weights_bytes=0, kv_bytes_per_token=0)
 
     def filled(self, facts: "ModelNeeds") -> "EngineSpec":
         """A copy with every unset need taken from the model folder's facts."""
@@ -138,10 +143,14 @@ class AllocationRecord:
     message: str = ""
     create_s: float = 0.0
 
+    def runs(self, deployment: DeploymentRecord) -> bool:
+        """Whether it runs what the deployment asks for now."""
+        return self.engine.launch == deployment.engine.launch
+
     @property
     def is_released(self) -> bool:
         """Whether its stop may begin: it is wanted and waits for no other replica."""
-        return self.allocation.desired.value == "stopped" and not self.allocation.after
+        return self.allocation.desired is Desired.STOPPED and not self.allocation.after
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,14 @@
+"""Between `slacktide.v1` messages and the domain's values.
+
+Owns parsing and writing of fleet messages; protobuf goes no further than here and the
+services. Refuses decisions.
+
+Map:
+    scalars      durations, timestamps
+    nodes        Node
+    deployments  Deployment and its specification, with every check of client input
+    replicas     Replica, ReplicaReport, what a session says of a node's replicas
+    plans        Plan
+    assignment   the desired state of one node
+    routes       the route table
+"""

@@ -1,0 +1,218 @@
+"""Deployment messages: every check of what a client asks for, and the way back.
+
+Owns the defaults the contract names. Invariant: a specification that parses can be
+planned; one that does not is refused with every violation at once.
+"""
+
+import math
+import re
+
+import grpc
+from slacktide.v1 import deployment_pb2, slo_pb2
+from slacktide.wire.errors import Refusal
+from slacktide.wire.names import resource_name
+
+from controlplane.messages.scalars import to_duration, to_ms, to_timestamp
+from planner.model import Slo, Stage
+from storage.records import DeploymentRecord, DeploymentSpec, EngineSpec
+
+MAX_ID_CHARACTERS = 56
+"""Leaves room for the suffix of a replica's id within the 63 of a resource id."""
+
+_ID = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
+_STAGES = {
+    deployment_pb2.STAGE_UNSPECIFIED: Stage.OBSERVE,
+    deployment_pb2.STAGE_OBSERVE: Stage.OBSERVE,
+    deployment_pb2.STAGE_SHADOW: Stage.SHADOW,
+    deployment_pb2.STAGE_CANARY: Stage.CANARY,
+    deployment_pb2.STAGE_ACTIVE: Stage.ACTIVE,
+}
+_STAGE_VALUES = {stage: value for value, stage in _STAGES.items() if value}
+
+_Violations = list[tuple[str, str]]
+
+
+def parse_deployment(message: deployment_pb2.Deployment) -> tuple[str, DeploymentSpec]:
+    """The id and specification of a deployment, defaults filled in.
+
+    Raises:
+        Refusal: INVALID_ARGUMENT with one violation for each field at fault.
+    """
+    found: _Violations = []
+    id_ = message.name.removeprefix("deployments/")
+    if (
+        not message.name.startswith("deployments/")
+        or not _ID.fullmatch(id_)
+        or len(id_) > MAX_ID_CHARACTERS
+    ):
+        found.append(
+            (
+                "deployment.name",
+                f"{message.name!r}: expected deployments/<id> with an id of 1 to"
+                f" {MAX_ID_CHARACTERS} lower-case letters, digits and hyphens that starts with a"
+                " letter",
+            )
+        )
+    spec = message.spec
+    slo = _parse_slo(spec.slo, found)
+    _check_counts(spec, found)
+    if found or slo is None:
+        raise Refusal(
+            code=grpc.StatusCode.INVALID_ARGUMENT,
+            reason="INVALID_DEPLOYMENT",
+            message=f"deployment {id_ or '(unnamed)'}: "
+            + "; ".join(f"{field.removeprefix('deployment.')} {text}" for field, text in found),
+            violations=found,
+        )
+    return id_, DeploymentSpec(
+        engine=EngineSpec(
+            model=spec.model,
+            tensor_parallel_size=spec.tensor_parallel_size or 1,
+            weights_bytes=spec.weights_bytes,
+            kv_cache_tokens=spec.kv_cache_tokens or 32_768,
+            kv_bytes_per_token=spec.kv_bytes_per_token,
+            max_context_tokens=spec.max_context_tokens,
+            max_running_requests=spec.max_running_requests or 32,
+            chunked_prefill_size=spec.chunked_prefill_size or 512,
+            dtype=spec.dtype,
+        ),
+        slo=slo,
+        min_replicas=spec.min_replicas,
+        max_replicas=spec.max_replicas,
+        device_types=tuple(sorted(set(spec.device_types))),
+        stage=_STAGES[spec.stage],
+        expected_online_work=spec.expected_online_work,
+        spread=spec.spread,
+        latency_budget_ms=spec.latency_budget_ms,
+        offline_weight=spec.offline_weight or 1.0,
+    )
+
+
+def _parse_slo(message: slo_pb2.Slo, found: _Violations) -> Slo | None:
+    path = "deployment.spec.slo"
+    before = len(found)
+    if to_ms(message.ttft) <= 0:
+        found.append((f"{path}.ttft", f"{to_ms(message.ttft):g} ms: must be more than 0"))
+    chosen = [name for name in ("itl", "tpot") if message.HasField(name)]
+    if len(chosen) != 1:
+        found.append(
+            (
+                path,
+                f"has {' and '.join(chosen) or 'neither itl nor tpot'}: set exactly one of itl"
+                " (every gap) and tpot (mean gap of a request)",
+            )
+        )
+    for name in chosen:
+        if to_ms(getattr(message, name)) <= 0:
+            found.append(
+                (f"{path}.{name}", f"{to_ms(getattr(message, name)):g} ms: must be more than 0")
+            )
+    if message.HasField("max_gap"):
+        if not message.HasField("tpot"):
+            found.append((f"{path}.max_gap", "is only for a tpot target: itl already bounds gaps"))
+        elif to_ms(message.max_gap) < to_ms(message.tpot):
+            found.append(
+                (
+                    f"{path}.max_gap",
+                    f"{to_ms(message.max_gap):g} ms: must be at least tpot,"
+                    f" {to_ms(message.tpot):g} ms",
+                )
+            )
+    ratio = message.attainment_ratio
+    if not (0 <= ratio <= 1):  # also refuses NaN
+        found.append((f"{path}.attainment_ratio", f"{ratio:g}: must be within (0, 1]"))
+    if len(found) > before:
+        return None
+    return Slo(
+        ttft_ms=to_ms(message.ttft),
+        itl_ms=to_ms(message.itl) if message.HasField("itl") else None,
+        tpot_ms=to_ms(message.tpot) if message.HasField("tpot") else None,
+        max_gap_ms=to_ms(message.max_gap) if message.HasField("max_gap") else None,
+        attainment_ratio=ratio or 0.99,
+    )
+
+
+def _check_counts(spec: deployment_pb2.DeploymentSpec, found: _Violations) -> None:
+    path = "deployment.spec"
+    if not spec.model.strip():
+        found.append((f"{path}.model", "is empty: name a model folder"))
+    for name in (
+        "min_replicas",
+        "tensor_parallel_size",
+        "weights_bytes",
+        "kv_cache_tokens",
+        "kv_bytes_per_token",
+        "max_context_tokens",
+        "max_running_requests",
+        "chunked_prefill_size",
+    ):
+        if getattr(spec, name) < 0:
+            found.append((f"{path}.{name}", f"{getattr(spec, name)}: must not be negative"))
+    for name in ("expected_online_work", "latency_budget_ms", "offline_weight"):
+        value = getattr(spec, name)
+        if not math.isfinite(value) or value < 0:
+            found.append((f"{path}.{name}", f"{value:g}: must be finite and not negative"))
+    least = max(1, spec.min_replicas)
+    if spec.max_replicas < least:
+        found.append(
+            (
+                f"{path}.max_replicas",
+                f"{spec.max_replicas}: must be at least {least}, max(1, min_replicas)",
+            )
+        )
+    if spec.stage not in _STAGES:
+        found.append((f"{path}.stage", f"{spec.stage}: is no stage this release knows"))
+
+
+def to_spec(
+    spec: DeploymentSpec, *, engine: EngineSpec | None = None
+) -> deployment_pb2.DeploymentSpec:
+    """The specification as a message; `engine` replaces its engine part."""
+    run = engine or spec.engine
+    return deployment_pb2.DeploymentSpec(
+        model=run.model,
+        slo=to_slo(spec.slo),
+        min_replicas=spec.min_replicas,
+        max_replicas=spec.max_replicas,
+        tensor_parallel_size=run.tensor_parallel_size,
+        device_types=spec.device_types,
+        stage=_STAGE_VALUES[spec.stage],
+        weights_bytes=run.weights_bytes,
+        kv_cache_tokens=run.kv_cache_tokens,
+        kv_bytes_per_token=run.kv_bytes_per_token,
+        max_context_tokens=run.max_context_tokens,
+        max_running_requests=run.max_running_requests,
+        chunked_prefill_size=run.chunked_prefill_size,
+        dtype=run.dtype,
+        expected_online_work=spec.expected_online_work,
+        spread=spec.spread,
+        latency_budget_ms=spec.latency_budget_ms,
+        offline_weight=spec.offline_weight,
+    )
+
+
+def to_slo(slo: Slo) -> slo_pb2.Slo:
+    """The targets as a message."""
+    return slo_pb2.Slo(
+        ttft=to_duration(slo.ttft_ms),
+        itl=None if slo.itl_ms is None else to_duration(slo.itl_ms),
+        tpot=None if slo.tpot_ms is None else to_duration(slo.tpot_ms),
+        max_gap=None if slo.max_gap_ms is None else to_duration(slo.max_gap_ms),
+        attainment_ratio=slo.attainment_ratio,
+    )
+
+
+def to_deployment(
+    record: DeploymentRecord, *, running: int = 0, placed: int = 0, misfits: tuple[str, ...] = ()
+) -> deployment_pb2.Deployment:
+    """The deployment with what is observed of it."""
+    return deployment_pb2.Deployment(
+        name=resource_name("deployments", record.id),
+        spec=to_spec(record.spec, engine=record.engine),
+        generation=record.generation,
+        status=deployment_pb2.DeploymentStatus(
+            running_replicas=running, placed_replicas=placed, misfits=misfits
+        ),
+        create_time=to_timestamp(record.create_s),
+        update_time=to_timestamp(record.update_s),
+    )

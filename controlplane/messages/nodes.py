@@ -1,0 +1,106 @@
+"""Node messages."""
+
+import grpc
+from slacktide.v1 import node_pb2
+from slacktide.wire.errors import Refusal
+from slacktide.wire.names import resource_id, resource_name
+
+from controlplane.messages.scalars import to_timestamp
+from planner.model import Device
+from storage.records import NodeRecord
+
+
+def parse_node(message: node_pb2.Node, *, protocol_version: int, incarnation: str) -> NodeRecord:
+    """A node as its agent describes it; what operators set stays at its default.
+
+    Raises:
+        Refusal: INVALID_ARGUMENT with one violation for each field at fault.
+    """
+    found: list[tuple[str, str]] = []
+    id_ = ""
+    try:
+        id_ = resource_id("nodes", message.name)
+    except ValueError as error:
+        found.append(("hello.node.name", str(error)))
+    if not message.address:
+        found.append(("hello.node.address", "is empty: the agent must say where it serves"))
+    indices = [device.index for device in message.devices]
+    if sorted(indices) != list(range(len(indices))):
+        found.append(("hello.node.devices", f"have indices {indices}: expected 0, 1, 2, …"))
+    for device in message.devices:
+        if device.memory_bytes <= 0 or not device.device_type:
+            found.append(
+                (
+                    "hello.node.devices",
+                    f"device {device.index}: has type {device.device_type!r} and"
+                    f" {device.memory_bytes} bytes; both must be given",
+                )
+            )
+    if found:
+        raise Refusal(
+            code=grpc.StatusCode.INVALID_ARGUMENT,
+            reason="INVALID_NODE",
+            message=f"node {message.name or '(unnamed)'}: "
+            + "; ".join(f"{field} {text}" for field, text in found),
+            violations=found,
+        )
+    return NodeRecord(
+        id=id_,
+        devices=tuple(
+            Device(
+                index=device.index,
+                device_type=device.device_type,
+                memory_bytes=device.memory_bytes,
+            )
+            for device in sorted(message.devices, key=lambda one: one.index)
+        ),
+        failure_domain=message.failure_domain or id_,
+        address=message.address,
+        agent_version=message.agent_version,
+        sglang_version=message.sglang_version,
+        protocol_version=protocol_version,
+        incarnation=incarnation,
+        labels=tuple(sorted(message.labels.items())),
+        message=message.message,
+    )
+
+
+def to_node(record: NodeRecord, *, holds_replicas: bool, report_s: float | None) -> node_pb2.Node:
+    """The node as clients see it.
+
+    Args:
+        record: what is stored.
+        holds_replicas: whether any replica may still run there.
+        report_s: when its agent reported last, in Unix seconds.
+    """
+    match record:
+        case NodeRecord(is_ready=False):
+            state = node_pb2.NODE_STATE_LOST
+        case NodeRecord(is_draining=True) if holds_replicas:
+            state = node_pb2.NODE_STATE_DRAINING
+        case NodeRecord(is_draining=True):
+            state = node_pb2.NODE_STATE_DRAINED
+        case _:
+            state = node_pb2.NODE_STATE_READY
+    return node_pb2.Node(
+        name=resource_name("nodes", record.id),
+        state=state,
+        cordoned=record.is_cordoned or record.is_draining,
+        reason=record.reason,
+        drain_deadline_time=to_timestamp(record.drain_deadline_s),
+        address=record.address,
+        failure_domain=record.failure_domain,
+        devices=[
+            node_pb2.Device(
+                index=device.index,
+                device_type=device.device_type,
+                memory_bytes=device.memory_bytes,
+            )
+            for device in record.devices
+        ],
+        agent_version=record.agent_version,
+        sglang_version=record.sglang_version,
+        last_report_time=to_timestamp(report_s),
+        message=record.message,
+        labels=dict(record.labels),
+    )

@@ -1,0 +1,78 @@
+"""RoutingService: the route table, streamed to gateways."""
+
+import logging
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+from slacktide.v1 import routing_service_pb2, routing_service_pb2_grpc
+from slacktide.wire.errors import Refusal
+
+from controlplane.feed import StateFeed
+from controlplane.messages.routes import content_of, route_table
+from controlplane.stored import stored
+from controlplane.telemetry import Telemetry
+from storage.records import GatewayRecord
+from storage.store import FleetStore
+
+_log = logging.getLogger(__name__)
+
+REPEAT_S = 5.0
+"""Half of what the contract allows, so that one late table is no silence."""
+
+
+class RoutingServicer(routing_service_pb2_grpc.RoutingServiceServicer):
+    """Gateways: where requests can go.
+
+    Args:
+        store: remembers which gateways watch.
+        feed: the newest view.
+        telemetry: fresh loads.
+    """
+
+    def __init__(self, *, store: FleetStore, feed: StateFeed, telemetry: Telemetry) -> None:
+        self._store = store
+        self._feed = feed
+        self._telemetry = telemetry
+
+    async def WatchRoutes(  # noqa: N802
+        self, request: routing_service_pb2.WatchRoutesRequest, context: Any
+    ) -> AsyncIterator[routing_service_pb2.WatchRoutesResponse]:
+        """Streams the whole table: at once, after every change, and every `REPEAT_S`."""
+        if not request.gateway:
+            raise Refusal(
+                code=grpc.StatusCode.INVALID_ARGUMENT,
+                reason="INVALID_GATEWAY",
+                message="gateway: is empty; a gateway names itself with --gateway-id",
+                violations=[("gateway", "is empty")],
+            )
+        sent = b""
+        sent_at_s = float("-inf")
+        while True:
+            view = self._feed.view
+            now_s = time.monotonic()
+            table = route_table(view, loads=self._telemetry.loads(now_s=now_s))
+            content = content_of(table)
+            if content != sent or now_s - sent_at_s >= REPEAT_S:
+                if now_s - sent_at_s >= REPEAT_S:
+                    await self._note(request)
+                sent, sent_at_s = content, now_s
+                yield table
+            await self._feed.after(
+                view.state.revision, timeout_s=max(0.05, sent_at_s + REPEAT_S - time.monotonic())
+            )
+
+    async def _note(self, request: routing_service_pb2.WatchRoutesRequest) -> None:
+        try:
+            await stored(
+                self._store.note_gateway,
+                GatewayRecord(
+                    id=request.gateway,
+                    version=request.version,
+                    address=request.address,
+                    seen_s=time.time(),
+                ),
+            )
+        except Refusal as refusal:  # routes go on where the disk is full
+            _log.error("gateway_note_failed gateway=%s message=%s", request.gateway, refusal)

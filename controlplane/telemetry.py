@@ -1,0 +1,70 @@
+"""What agents report that is no state: loads, latencies, engine versions.
+
+Owns the last report of every replica, and the smoothed online work of every deployment.
+Refuses to store any of it. Invariant: a report older than `FRESH_S` counts as none.
+`now_s` is a monotonic clock everywhere.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from slacktide.v1 import replica_pb2
+
+FRESH_S = 10.0
+SMOOTHING_S = 30.0
+"""Time constant: half a minute's burst moves the demand by about two thirds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    report: replica_pb2.ReplicaReport
+    at_s: float
+    online_work: float
+
+
+class Telemetry:
+    """The newest reports by replica id."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, _Seen] = {}
+
+    def record(self, reports: Mapping[str, replica_pb2.ReplicaReport], *, now_s: float) -> None:
+        """Takes in reports by replica id."""
+        for replica, report in reports.items():
+            before = self._seen.get(replica)
+            work = max(0.0, report.load.online_work)
+            if before is not None and now_s - before.at_s <= FRESH_S:
+                kept = math.exp(-(now_s - before.at_s) / SMOOTHING_S)
+                work = kept * before.online_work + (1 - kept) * work
+            self._seen[replica] = _Seen(report=report, at_s=now_s, online_work=work)
+
+    def forget(self, replicas: Iterable[str]) -> None:
+        """Drops what is known of replicas that are gone."""
+        for replica in replicas:
+            self._seen.pop(replica, None)
+
+    def prune(self, *, now_s: float) -> None:
+        """Drops everything stale, so that memory is bounded by what is alive."""
+        self.forget([id_ for id_, seen in self._seen.items() if now_s - seen.at_s > FRESH_S])
+
+    def report(self, replica: str, *, now_s: float) -> replica_pb2.ReplicaReport | None:
+        """The last report, None if stale."""
+        seen = self._seen.get(replica)
+        return seen.report if seen is not None and now_s - seen.at_s <= FRESH_S else None
+
+    def loads(self, *, now_s: float) -> dict[str, replica_pb2.ReplicaLoad]:
+        """Fresh loads by replica id."""
+        return {
+            id_: seen.report.load
+            for id_, seen in self._seen.items()
+            if now_s - seen.at_s <= FRESH_S
+        }
+
+    def online_work(self, replicas: Iterable[str], *, now_s: float) -> float:
+        """Smoothed online work of those replicas together, engine-ms per second."""
+        return sum(
+            seen.online_work
+            for id_ in replicas
+            if (seen := self._seen.get(id_)) is not None and now_s - seen.at_s <= FRESH_S
+        )
