@@ -195,6 +195,20 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RetryLimits:
+    """When an item stops being tried.
+
+    Args:
+        max_failures: results that said retryable; the last one becomes the error line.
+        max_attempts: leases, however they ended. Stops an item that kills engines or
+            nodes: its leases are lost, and no failure is ever reported.
+    """
+
+    max_failures: int = 3
+    max_attempts: int = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewSegment:
     """An object of results that is already durable."""
 

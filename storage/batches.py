@@ -2,8 +2,8 @@
 
 Owns which reads and writes belong together. Refuses decisions (`planner.dispatch`) and
 content: rows say where bodies and results lie, the object store holds them. Invariants:
-see `tables.batches`, `item_intake` and `item_leases`. Methods block: call them off the
-event loop. Times are Unix seconds and arguments.
+see `tables.batches`, `item_intake`, `item_leases` and `item_returns`. Methods block: call
+them off the event loop. Times are Unix seconds and arguments.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from sqlalchemy.engine import Connection
 
-from planner.dispatch.admission import OfflineFacts, pull_refusal
+from planner.dispatch.admission import pull_refusal
 from planner.dispatch.pick import Candidate, Pick
-from storage import batch_rows, item_intake, item_leases
+from storage import batch_rows, item_intake, item_leases, item_returns
 from storage.batch_records import (
     Backlog,
     BatchRecord,
@@ -28,9 +28,9 @@ from storage.batch_records import (
     NewBatch,
     NewSegment,
     Outcome,
+    RetryLimits,
 )
 from storage.database import Database
-from storage.item_leases import RetryLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,9 +123,9 @@ class BatchStore:
             return item_intake.add_chunk(connection, batch, chunk, now_s=now_s)
 
     def cancel_some(self, batch: str, *, limit: int) -> int:
-        """See `item_leases.cancel_some`."""
+        """See `item_returns.cancel_some`."""
         with self.database.transaction() as connection:
-            return item_leases.cancel_some(connection, batch, limit=limit)
+            return item_returns.cancel_some(connection, batch, limit=limit)
 
     def pull(
         self,
@@ -134,7 +134,7 @@ class BatchStore:
         *,
         held: Collection[LeaseKey],
         epoch: int,
-        choose: Callable[[Sequence[Candidate], OfflineFacts], Sequence[Pick]],
+        choose: Callable[[Sequence[Candidate]], Sequence[Pick]],
         max_bytes: int,
         excluding: Collection[str] = (),
     ) -> Pull:
@@ -155,7 +155,7 @@ class BatchStore:
             if facts is not None and epoch > facts.epoch:
                 return Pull(refusal=pull_refusal(facts, epoch=epoch))
             dropped = set(item_leases.held_by(connection, lessee)) - set(held)
-            returned, settled = item_leases.give_back(
+            returned, settled = item_returns.give_back(
                 connection, sorted(dropped), lessee, limits=self.limits
             )
             refusal = pull_refusal(facts, epoch=epoch)
@@ -164,7 +164,7 @@ class BatchStore:
                 candidates = item_leases.candidates(
                     connection, facts.deployment, excluding=excluding
                 )
-                picks = choose(candidates, facts)
+                picks = choose(candidates)
                 leased = item_leases.lease(connection, lessee, picks, max_bytes=max_bytes)
             return Pull(items=leased, refusal=refusal, returned=returned, settled=settled)
 
@@ -175,7 +175,9 @@ class BatchStore:
                 item_leases.held_by(connection, Lessee(node=lessee.node, replica=lessee.replica))
             )
 
-    def commit(self, lessee: Lessee, outcomes: Sequence[Outcome], *, segment: NewSegment) -> Commit:
+    def commit(
+        self, lessee: Lessee, outcomes: Sequence[Outcome], *, segment: NewSegment | None
+    ) -> Commit:
         """See `item_leases.commit`; `segment` must be durable before."""
         with self.database.transaction() as connection:
             superseded, settled = item_leases.commit(
@@ -187,7 +189,7 @@ class BatchStore:
         """Makes leases of a replica pending again; those that do not stand are named."""
         with self.database.transaction() as connection:
             standing = set(item_leases.held_by(connection, lessee))
-            _, settled = item_leases.give_back(
+            _, settled = item_returns.give_back(
                 connection, [key for key in keys if key in standing], lessee, limits=self.limits
             )
             superseded = tuple(key for key in keys if key not in standing)
@@ -196,7 +198,7 @@ class BatchStore:
     def unlease(self, lessee: Lessee, keys: Sequence[LeaseKey]) -> None:
         """Undoes leases that were never handed out; they do not count as attempts."""
         with self.database.transaction() as connection:
-            item_leases.unlease(connection, keys, lessee)
+            item_returns.unlease(connection, keys, lessee)
 
     def return_node_items(self, connection: Connection | None, node: str) -> int:
         """Returns to pending everything leased to a node (its lease lapsed, it drained).
@@ -209,12 +211,12 @@ class BatchStore:
             How many items went back.
         """
         with self._writing(connection) as ours:
-            return item_leases.give_back_all(ours, node=node, limits=self.limits)[0]
+            return item_returns.give_back_all(ours, node=node, limits=self.limits)[0]
 
     def return_replica_items(self, connection: Connection | None, replica: str) -> int:
         """Returns to pending everything leased to a replica that is LOST or stopped."""
         with self._writing(connection) as ours:
-            return item_leases.give_back_all(ours, replica=replica, limits=self.limits)[0]
+            return item_returns.give_back_all(ours, replica=replica, limits=self.limits)[0]
 
     def finished_items(
         self, batch: str, *, after_line: int, limit: int

@@ -1,13 +1,10 @@
-"""Leasing items, committing their results, taking them back: SQL only.
+"""Leasing items and committing their results: SQL only.
 
 Invariants: a lease is (item, attempt, node) and `attempt` grows with each; a result is
-committed only while its lease stands, so an item is decided once; whatever ends a lease
-without a result makes the item pending again, until `RetryLimits` makes it an error line.
+committed only while its lease stands, so an item is decided once.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
@@ -22,27 +19,11 @@ from storage.batch_records import (
     Lessee,
     NewSegment,
     Outcome,
+    RetryLimits,
 )
-from storage.tables.batches import batches, items, segments
+from storage.tables.batches import LEASED, batches, items, segments
 
 _SLICE = 500  # below SQLite's oldest limit of 999 variables
-
-# A literal, no parameter: that is how SQLite sees that a partial index serves.
-_IS_LEASED = items.c.state == sa.literal(ItemState.LEASED.value, literal_execute=True)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetryLimits:
-    """When an item stops being tried.
-
-    Args:
-        max_failures: results that said retryable; the last one becomes the error line.
-        max_attempts: leases, however they ended. Stops an item that kills engines or
-            nodes: its leases are lost, and no failure is ever reported.
-    """
-
-    max_failures: int = 3
-    max_attempts: int = 20
 
 
 def candidates(
@@ -64,8 +45,10 @@ def candidates(
             tenant=row.tenant,
             create_s=row.create_s,
             deadline_s=row.deadline_s,
+            start_s=row.start_s or row.create_s,
             pending=row.pending,
             leased=row.leased,
+            done=row.valid_items - row.pending - row.leased,
             item_tokens=max(
                 1.0,
                 (row.estimated_prompt_tokens + row.estimated_output_tokens)
@@ -108,7 +91,7 @@ def held_by(connection: Connection, lessee: Lessee) -> tuple[LeaseKey, ...]:
     """Every lease of a replica on a node."""
     rows = connection.execute(
         sa.select(items.c.batch, items.c.line, items.c.attempt).where(
-            _IS_LEASED,
+            items.c.state == LEASED,
             items.c.node == lessee.node,
             items.c.replica == lessee.replica,
         )
@@ -121,23 +104,31 @@ def commit(
     lessee: Lessee,
     outcomes: Sequence[Outcome],
     *,
-    segment: NewSegment,
+    segment: NewSegment | None,
     limits: RetryLimits,
 ) -> tuple[tuple[LeaseKey, ...], tuple[str, ...]]:
     """Decides items by results that are durable in `segment`.
+
+    Args:
+        connection: writing.
+        lessee: who had the leases.
+        outcomes: by lease; their places are in the segment.
+        segment: None where no result has content, since no lease stood.
+        limits: when a retryable failure becomes an error line.
 
     Returns:
         Leases that did not stand any more, and batches that went to FINALIZING. A repeat
         of a result that was committed is neither an error nor superseded.
     """
-    connection.execute(
-        sa.insert(segments).values(
-            id=segment.id,
-            uri=segment.uri,
-            size_bytes=segment.size_bytes,
-            create_s=segment.create_s,
+    if segment is not None:
+        connection.execute(
+            sa.insert(segments).values(
+                id=segment.id,
+                uri=segment.uri,
+                size_bytes=segment.size_bytes,
+                create_s=segment.create_s,
+            )
         )
-    )
     changes = CountChanges()
     superseded: list[LeaseKey] = []
     seen: set[LeaseKey] = set()
@@ -149,101 +140,11 @@ def commit(
         seen.add(one.key)
         if row is None or row.attempt != one.key.attempt or row.node != lessee.node:
             superseded.append(one.key)
-        elif row.state == ItemState.LEASED.value:
+        elif row.state == ItemState.LEASED.value and segment is not None and one.length:
             _decide(connection, one, row, segment=segment.id, limits=limits, changes=changes)
-        elif row.state == ItemState.PENDING.value or row.segment is None:
+        elif row.segment is None:
             superseded.append(one.key)
     return tuple(superseded), changes.write(connection)
-
-
-def give_back(
-    connection: Connection, keys: Sequence[LeaseKey], lessee: Lessee, *, limits: RetryLimits
-) -> tuple[int, tuple[str, ...]]:
-    """Makes those leases of a replica pending again.
-
-    Returns:
-        How many stood, and batches that went to FINALIZING.
-    """
-    held = sa.and_(items.c.node == lessee.node, items.c.replica == lessee.replica)
-    changes = CountChanges()
-    count = 0
-    for batch, attempt in sorted({(key.batch, key.attempt) for key in keys}):
-        lines = [k.line for k in keys if (k.batch, k.attempt) == (batch, attempt)]
-        for at in range(0, len(lines), _SLICE):
-            these = sa.and_(
-                held,
-                items.c.batch == batch,
-                items.c.attempt == attempt,
-                items.c.line.in_(lines[at : at + _SLICE]),
-            )
-            count += _release(connection, these, limits=limits, changes=changes)
-    return count, changes.write(connection)
-
-
-def give_back_all(
-    connection: Connection,
-    *,
-    node: str | None = None,
-    replica: str | None = None,
-    limits: RetryLimits,
-) -> tuple[int, tuple[str, ...]]:
-    """Makes everything pending again that a node, or a replica, holds. As `give_back`."""
-    if (node is None) == (replica is None):
-        raise ValueError("give_back_all: name either a node or a replica")
-    these = items.c.node == node if node is not None else items.c.replica == replica
-    changes = CountChanges()
-    count = _release(connection, these, limits=limits, changes=changes)
-    return count, changes.write(connection)
-
-
-def unlease(connection: Connection, keys: Sequence[LeaseKey], lessee: Lessee) -> None:
-    """Takes leases back that were never handed out, as if they had not been made."""
-    changes = CountChanges()
-    for key in sorted(keys):
-        undone = connection.execute(
-            sa.update(items)
-            .where(
-                items.c.batch == key.batch,
-                items.c.line == key.line,
-                items.c.attempt == key.attempt,
-                items.c.node == lessee.node,
-                _IS_LEASED,
-            )
-            .values(state=ItemState.PENDING.value, attempt=key.attempt - 1, node=None, replica=None)
-        )
-        changes.move(
-            key.batch, before=ItemState.LEASED, after=ItemState.PENDING, items=undone.rowcount
-        )
-    changes.write(connection)
-
-
-def cancel_some(connection: Connection, batch: str, *, limit: int) -> int:
-    """Makes up to `limit` undecided items of a cancelled batch error lines."""
-    lines = sa.select(items.c.line).where(
-        items.c.batch == batch,
-        items.c.state.in_((ItemState.PENDING.value, ItemState.LEASED.value)),
-    )
-    rows = connection.execute(
-        lines.add_columns(items.c.state).order_by(items.c.line).limit(limit).with_for_update()
-    ).all()
-    changes = CountChanges()
-    for at in range(0, len(rows), _SLICE):
-        connection.execute(
-            sa.update(items)
-            .where(
-                items.c.batch == batch,
-                items.c.line.in_([row.line for row in rows[at : at + _SLICE]]),
-            )
-            .values(
-                state=ItemState.FAILED.value,
-                error_code="batch_cancelled",
-                error_message="the batch was cancelled before this line finished",
-            )
-        )
-    for state, count in Counter(ItemState(row.state) for row in rows).items():
-        changes.move(batch, before=state, after=ItemState.FAILED, items=count)
-    changes.write(connection)
-    return len(rows)
 
 
 def _pending(connection: Connection, one: Pick) -> Sequence[Row[tuple[object, ...]]]:
@@ -333,36 +234,3 @@ def _decide(
         .values(state=after.value, **values)
     )
     changes.move(one.key.batch, before=ItemState.LEASED, after=after)
-
-
-def _release(
-    connection: Connection,
-    these: sa.ColumnElement[bool],
-    *,
-    limits: RetryLimits,
-    changes: CountChanges,
-) -> int:
-    leased = sa.and_(_IS_LEASED, these)
-    count = 0
-    for after, where, values in (
-        (
-            ItemState.FAILED,
-            items.c.attempt >= limits.max_attempts,
-            {
-                "error_code": "attempts_exhausted",
-                "error_message": f"leased {limits.max_attempts} times without a result;"
-                " it may stop the engines that run it, see their logs",
-            },
-        ),
-        (ItemState.PENDING, sa.true(), {}),
-    ):
-        ended = connection.execute(
-            sa.update(items)
-            .where(leased, where)
-            .values(state=after.value, **values)
-            .returning(items.c.batch)
-        )
-        for batch, number in sorted(Counter(row.batch for row in ended).items()):
-            changes.move(batch, before=ItemState.LEASED, after=after, items=number)
-            count += number
-    return count

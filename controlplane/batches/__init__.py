@@ -6,12 +6,15 @@ of a batch in memory that a restart would need.
 
 Map:
     objects   immutable objects over fsspec: inputs, segments, result files
+    ranges    pieces of objects, by offset
+    upload    an input file on its way in
     lines     an input file, read by lines in bounded memory
     parse     one input line: an item, or why not
     render    lines of the output and the error file
     intake    input file -> items, chunk by chunk
     finalise  items and segments -> output and error file
     worker    the loops that drive both, resumed at start
+    messages  batches and leases, to protobuf and back
     items     ItemService: pull, commit, return
     service   BatchService: upload, create, get, list, cancel, download
 """

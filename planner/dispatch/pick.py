@@ -19,6 +19,8 @@ from dataclasses import dataclass
 RISK_RATIO = 0.5
 """A deadline is at risk once its batch needs more than this share of the time left."""
 
+_PACE_ITEMS = 8
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
@@ -29,8 +31,10 @@ class Candidate:
         tenant: whose it is.
         create_s: when it was submitted, Unix seconds.
         deadline_s: by when it is due, Unix seconds; None: no deadline.
+        start_s: since when its items may run, Unix seconds.
         pending: items nobody holds.
         leased: items in flight.
+        done: items that ran and are decided.
         item_tokens: prompt and output tokens of a mean item, > 0.
     """
 
@@ -38,8 +42,10 @@ class Candidate:
     tenant: str
     create_s: float
     deadline_s: float | None
+    start_s: float
     pending: int
     leased: int
+    done: int = 0
     item_tokens: float = 1.0
 
 
@@ -56,7 +62,6 @@ def pick(
     *,
     now_s: float,
     max_items: int,
-    items_per_s: float | None = None,
     weights: Mapping[str, float] | None = None,
 ) -> tuple[Pick, ...]:
     """Chooses what a replica takes next.
@@ -65,7 +70,6 @@ def pick(
         candidates: every batch it may take from, in any order.
         now_s: Unix seconds.
         max_items: how many it takes at most.
-        items_per_s: pace at which the deployment finishes items; None: not known yet.
         weights: share of each tenant against the others, > 0; 1 where not given.
 
     Returns:
@@ -73,6 +77,7 @@ def pick(
     """
     taken: dict[str, int] = {}
     room = max_items
+    items_per_s = pace(candidates, now_s=now_s)
     for candidate in _at_risk(candidates, now_s=now_s, items_per_s=items_per_s):
         count = min(candidate.pending, room)
         if count > 0:
@@ -81,6 +86,19 @@ def pick(
     for batch in _fair(candidates, taken, now_s=now_s, room=room, weights=weights or {}):
         taken[batch] = taken.get(batch, 0) + 1
     return tuple(Pick(batch=batch, items=items) for batch, items in taken.items())
+
+
+def pace(candidates: Sequence[Candidate], *, now_s: float) -> float | None:
+    """Items per second these batches have finished over their lives.
+
+    Idle times count, so it errs low and a deadline is looked after early.
+
+    Returns:
+        None until enough items are done to tell.
+    """
+    if sum(one.done for one in candidates) < _PACE_ITEMS:
+        return None
+    return sum(one.done / max(1.0, now_s - one.start_s) for one in candidates)
 
 
 def _at_risk(

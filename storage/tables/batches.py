@@ -96,3 +96,6 @@ items = sa.Table(
         postgresql_where=sa.text("state = 'leased'"),
     ),
 )
+
+LEASED = sa.literal("leased", literal_execute=True)
+"""The state as a literal: that is how SQLite sees that `ix_items_leased` serves."""
