@@ -35,7 +35,7 @@ FormatOption = Annotated[
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: `Column[Node](…)` could not be made in 3.11
 class Column(Generic[MessageT]):
     """One column of a table."""
 
