@@ -12,6 +12,8 @@ from slacktide.v1 import agent_service_pb2, deployment_pb2, node_pb2, replica_pb
 from slacktide.wire.names import resource_id, resource_name
 
 from nodeagent.assignment import Assignment, DesiredReplica, UnusableReplica
+from nodeagent.models.facts import ModelFacts
+from nodeagent.status import ReplicaLoad, ReplicaStatus
 from planner.model import Desired, Device, ReplicaState, Slo, Stage
 
 _STAGES = {
@@ -177,4 +179,73 @@ def _replica_from_proto(
         chunked_prefill_size=spec.chunked_prefill_size or _CHUNKED_PREFILL_SIZE,
         dtype=spec.dtype,
         drain_grace_s=assigned.drain_grace.ToNanoseconds() / 1e9,
+    )
+
+
+def load_to_proto(load: ReplicaLoad) -> replica_pb2.ReplicaLoad:
+    """Load for reports and for the responses of requests."""
+    return replica_pb2.ReplicaLoad(
+        online_running=load.online_running,
+        online_waiting=load.online_waiting,
+        offline_running=load.offline_running,
+        offline_parked=load.offline_parked,
+        offline_waiting=load.offline_waiting,
+        online_work=load.online_work,
+        offline_work=load.offline_work,
+        kv_used_ratio=load.kv_used_ratio,
+        offline_tokens_total=load.offline_tokens_total,
+        online_tokens_total=load.online_tokens_total,
+    )
+
+
+def status_to_proto(status: ReplicaStatus) -> replica_pb2.ReplicaReport:
+    """A replica's report."""
+    report = replica_pb2.ReplicaReport(
+        replica=resource_name("replicas", status.id),
+        state=REPLICA_STATES[status.state],
+        message=status.message,
+        engine_version=status.engine_version,
+        plugin_version=status.plugin_version,
+        offline_admitted=not status.offline_refusal,
+        offline_refusal=status.offline_refusal,
+        starts=status.starts,
+    )
+    if status.load is not None:
+        report.load.CopyFrom(load_to_proto(status.load))
+    if (latency := status.latency) is not None:
+        report.latency.CopyFrom(
+            replica_pb2.LatencyWindow(
+                requests=latency.requests,
+                attained=latency.attained,
+                ttft_p50_ms=latency.ttft_ms.p50,
+                ttft_p99_ms=latency.ttft_ms.p99,
+                ttft_mean_ms=latency.ttft_ms.mean,
+                itl_p50_ms=latency.itl_ms.p50,
+                itl_p99_ms=latency.itl_ms.p99,
+                itl_mean_ms=latency.itl_ms.mean,
+            )
+        )
+    if (iterations := status.iterations) is not None:
+        report.iterations.CopyFrom(
+            replica_pb2.IterationWindow(
+                count=iterations.count,
+                measured_p50_ms=iterations.measured_p50_ms,
+                measured_p99_ms=iterations.measured_p99_ms,
+                error_ratio=iterations.error_ratio,
+                coverage_ratio=iterations.coverage_ratio,
+                model_identity=iterations.model_identity,
+            )
+        )
+    return report
+
+
+def facts_to_proto(model: str, facts: ModelFacts | str) -> agent_service_pb2.ModelFacts:
+    """What a model needs, or why it cannot be served."""
+    if isinstance(facts, str):
+        return agent_service_pb2.ModelFacts(model=model, error=facts)
+    return agent_service_pb2.ModelFacts(
+        model=model,
+        weights_bytes=facts.weights_bytes,
+        kv_bytes_per_token=facts.kv_bytes_per_token,
+        max_context_tokens=facts.max_context_tokens,
     )

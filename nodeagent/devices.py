@@ -72,6 +72,7 @@ def _query() -> str:
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise SettingsError(
-            f"--devices auto: nvidia-smi failed ({error}); use --devices cpu:N where there is no GPU"
+            f"--devices auto: nvidia-smi failed ({error});"
+            " use --devices cpu:N where there is no GPU"
         ) from error
     return done.stdout

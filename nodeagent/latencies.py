@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 
 from planner.model import Slo
 from planner.slo import Chunk, Outcome, Quantiles, RequestTrace, attains, quantiles, ttft_ms
@@ -88,12 +89,13 @@ class Latencies:
 
     def summarize(self, *, after_s: float) -> LatencySummary:
         """What happened after that time."""
-        ends = [end for end in self._ends if end[0] > after_s]
+        ends = list(takewhile(lambda end: end[0] > after_s, reversed(self._ends)))
+        gaps = takewhile(lambda gap: gap[0] > after_s, reversed(self._gaps))
         return LatencySummary(
             requests=len(ends),
             attained=sum(attained for _, attained, _ in ends),
             ttft_ms=quantiles(first for _, _, first in ends if first is not None),
-            itl_ms=quantiles(gap for at_s, gap in self._gaps if at_s > after_s),
+            itl_ms=quantiles(gap_ms for _, gap_ms in gaps),
         )
 
     def take_report(self, *, now_s: float) -> LatencySummary:

@@ -1,7 +1,7 @@
 """The local safety of a replica: cut offline work when online latency suffers.
 
 Owns when to cut and when to restore. Refuses to act on a handful of samples, in which a
-single miss would be a breach, except where telemetry is gone: then it cuts. Invariants:
+single miss would be a breach, except where telemetry went silent: then it cuts. Invariants:
 a breach cuts at the very reading that shows it; work is restored only after a breach-free
 hold, which doubles with every relapse, so that a replica that cannot bear offline work
 is not swung between two states.
@@ -30,7 +30,7 @@ class GuardReading:
     """Online latencies of one replica over the last seconds."""
 
     now_s: float
-    telemetry_age_s: float | None  # None: never heard
+    telemetry_age_s: float | None  # None: never heard; the gate admits nothing then
     requests: int
     attained: int
     gaps: int
@@ -78,7 +78,8 @@ def _next_hold_s(state: GuardState, reading: GuardReading, settings: GuardSettin
 
 def _breach(reading: GuardReading, *, slo: Slo, settings: GuardSettings) -> str:
     """What the reading violates, or an empty string."""
-    if reading.telemetry_age_s is None or reading.telemetry_age_s > settings.stale_after_s:
+    age_s = reading.telemetry_age_s
+    if age_s is not None and age_s > settings.stale_after_s:
         return "engine telemetry is stale"
     if reading.gaps >= settings.min_gaps and reading.itl_p99_ms > slo.gap_ms:
         return f"ITL p99 is {reading.itl_p99_ms:.0f} ms, allowed {slo.gap_ms:.0f} ms"

@@ -1,0 +1,379 @@
+"""One replica on this node: its engine and everything that hangs on it.
+
+Owns the tasks of a replica and the order of its end: no new requests, offline items handed
+back, online streams finished or their grace over, engine stopped. Refuses to decide
+whether it should exist (the reconciler's) and what offline work may do (planner.rollout's).
+Invariants: `state` is derived, never set; requests are accepted only in RUNNING; when
+`run` has returned, no process of the engine is left.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from nodeagent.assignment import DesiredReplica
+from nodeagent.engine.client import EngineClient, EngineFinish
+from nodeagent.engine.errors import EngineError
+from nodeagent.engine.supervisor import EngineState, Supervisor
+from nodeagent.latencies import Latencies
+from nodeagent.offline.bodies import Result
+from nodeagent.offline.control import ItemControl
+from nodeagent.offline.puller import Puller
+from nodeagent.status import ReplicaLoad, ReplicaStatus
+from nodeagent.telemetry import Telemetry
+from planner.batching.state import Budgets
+from planner.latency.work import request_work_ms
+from planner.model import ReplicaState
+from planner.rollout.budgets import engine_budgets
+from planner.rollout.gate import OfflineFacts, OfflineRefusal, Yielding, offline_refusal
+from planner.rollout.guard import GuardReading, GuardSettings, GuardState, judge
+
+_log = logging.getLogger(__name__)
+
+_POLL_INTERVAL_S = 1.0
+_GUARD_INTERVAL_S = 0.5
+_GUARD_WINDOW_S = 5.0
+_WORK_WINDOW_S = 10.0
+_MOST_WORK_SAMPLES = 20_000
+_DRAIN_INTERVAL_S = 0.1
+_HAND_BACK_S = 5.0
+_MOST_ABORTS = 1_024
+_QUEUE_FACTOR = 8
+"""Online requests held per running slot; what waits behind more could not meet an SLO."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeFacts:
+    """What of the node's state a replica's offline work depends on."""
+
+    is_lease_held: bool
+    kill_switch: bool
+    is_cordoned: bool
+
+
+class Replica:
+    """A replica that runs, starts or ends.
+
+    Args:
+        desired: what the assignment wants of it.
+        fingerprint: names the part of `desired` an engine cannot change while it runs.
+        context_tokens: longest prompt plus output it serves; 0: unknown.
+        supervisor: of its engine.
+        telemetry: of its engine.
+        control: ItemService.
+        node_facts: asked again and again.
+        offline_window: offline items in the engine at the most.
+        on_change: called when the state may have changed.
+    """
+
+    def __init__(
+        self,
+        desired: DesiredReplica,
+        *,
+        fingerprint: str,
+        context_tokens: int,
+        supervisor: Supervisor,
+        telemetry: Telemetry,
+        control: ItemControl,
+        node_facts: Callable[[], NodeFacts],
+        offline_window: int,
+        on_change: Callable[[], None],
+    ) -> None:
+        self.id = desired.id
+        self.fingerprint = fingerprint
+        self.context_tokens = context_tokens
+        self.latencies = Latencies(desired.slo)
+        self._desired = desired
+        self._supervisor = supervisor
+        self._telemetry = telemetry
+        self._node_facts = node_facts
+        self._on_change = on_change
+        self._drain_by_s: float | None = None
+        self._drain_requested = asyncio.Event()
+        self._guard = GuardState()
+        self._guard_settings = GuardSettings()
+        self._aborts: asyncio.Queue[str] = asyncio.Queue(maxsize=_MOST_ABORTS)
+        self._work: deque[tuple[float, float, float]] = deque(maxlen=_MOST_WORK_SAMPLES)
+        self._online_tokens = 0
+        self._offline_tokens = 0
+        self._puller = Puller(
+            replica=desired.id,
+            window=offline_window,
+            control=control,
+            refuse=self.refuse_offline,
+            client=lambda: self._supervisor.client,
+            count=self._count_offline,
+            abort_soon=self.abort_soon,
+        )
+
+    # -- what others see ------------------------------------------------------------
+
+    @property
+    def desired(self) -> DesiredReplica:
+        """What the newest assignment that named it wanted."""
+        return self._desired
+
+    @property
+    def deployment(self) -> str:
+        """Deployment id."""
+        return self._desired.deployment
+
+    @property
+    def state(self) -> ReplicaState:
+        """As reported."""
+        match self._supervisor.status.state:
+            case EngineState.STOPPED:
+                return ReplicaState.STOPPED
+            case _ if self._drain_by_s is not None:
+                return ReplicaState.DRAINING
+            case EngineState.STARTING:
+                return ReplicaState.STARTING
+            case EngineState.RUNNING:
+                return ReplicaState.RUNNING
+            case EngineState.FAILED:
+                return ReplicaState.FAILED
+
+    @property
+    def online_client(self) -> EngineClient | None:
+        """The engine, while new online requests are taken."""
+        return None if self._drain_by_s is not None else self._supervisor.client
+
+    @property
+    def online_limit(self) -> int:
+        """Online requests held at the most, running or queued."""
+        return _QUEUE_FACTOR * self._desired.max_running_requests
+
+    def load(self) -> ReplicaLoad:
+        """Load now: own counts where they are live, the engine's where only it knows."""
+        state = self._telemetry.state
+        running = min(self.latencies.running, self._desired.max_running_requests)
+        online_work, offline_work = self._work_rates(now_s=time.monotonic())
+        load = ReplicaLoad(
+            online_running=running,
+            online_waiting=self.latencies.running - running,
+            offline_waiting=self._puller.in_engine,
+            online_work=online_work,
+            offline_work=offline_work,
+            online_tokens_total=self._online_tokens,
+            offline_tokens_total=self._offline_tokens,
+        )
+        if state is None:
+            return load
+        return replace(
+            load,
+            offline_running=state.offline.running,
+            offline_parked=state.offline.parked,
+            offline_waiting=state.offline.waiting,
+            kv_used_ratio=state.kv_used_ratio,
+        )
+
+    def take_status(self) -> ReplicaStatus:
+        """The report's content; latencies and iterations are those since the last call."""
+        engine = self._supervisor.status
+        state = self._telemetry.state
+        refusal = self.refuse_offline()
+        return ReplicaStatus(
+            id=self.id,
+            state=self.state,
+            message=engine.message,
+            engine_version=engine.engine_version,
+            plugin_version=state.version if state else "",
+            offline_refusal=refusal.reason if refusal else "",
+            starts=engine.starts,
+            load=self.load(),
+            latency=self.latencies.take_report(now_s=time.monotonic()),
+            iterations=self._telemetry.take_iterations(),
+        )
+
+    def refuse_offline(self) -> OfflineRefusal | None:
+        """Why offline work may not run here now; None if it may."""
+        node = self._node_facts()
+        return offline_refusal(
+            OfflineFacts(
+                state=self.state,
+                stage=self._desired.stage,
+                is_lease_held=node.is_lease_held,
+                kill_switch=node.kill_switch,
+                is_cordoned=node.is_cordoned,
+                plugin_refusal=self._telemetry.refusal,
+                telemetry_age_s=self._telemetry.age_s(now_s=time.monotonic()),
+                guard_reason=self._guard.reason,
+            )
+        )
+
+    # -- what others do to it -------------------------------------------------------
+
+    def update(self, desired: DesiredReplica) -> None:
+        """Takes new shares, budgets, stage and SLO; the engine goes on."""
+        self._desired = desired
+        self.latencies.slo = desired.slo
+
+    def drain(self, *, grace_s: float) -> None:
+        """Ends the replica: `run` returns at the latest after the grace and a stop.
+
+        A second call can only shorten the grace.
+        """
+        by_s = time.monotonic() + grace_s
+        self._drain_by_s = by_s if self._drain_by_s is None else min(self._drain_by_s, by_s)
+        self._drain_requested.set()
+
+    def count_online(self, finish: EngineFinish) -> None:
+        """Accounts a finished online request."""
+        self._online_tokens += finish.prompt_tokens + finish.output_tokens
+        work_ms = request_work_ms(
+            self._telemetry.model,
+            prompt_tokens=finish.prompt_tokens,
+            cached_tokens=finish.cached_tokens,
+            output_tokens=finish.output_tokens,
+        )
+        self._work.append((time.monotonic(), work_ms, 0.0))
+
+    def abort_soon(self, rid: str) -> None:
+        """Has the engine abort the request; its connection is closed either way."""
+        try:
+            self._aborts.put_nowait(rid)
+        except asyncio.QueueFull:
+            _log.warning("abort_dropped replica=%s rid=%s", self.id, rid)
+
+    # -- its life -------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Runs the replica until it is drained; kills its engine when cancelled."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                engine = tasks.create_task(self._supervisor.run())
+                others = [
+                    tasks.create_task(work)
+                    for work in (
+                        self._poll_forever(),
+                        self._guard_forever(),
+                        self._abort_forever(),
+                        self._puller.run(),
+                    )
+                ]
+                await self._drain_requested.wait()
+                await self._drain()
+                self._supervisor.request_stop()
+                await engine
+                for task in others:
+                    task.cancel()
+        finally:
+            self._on_change()
+        _log.info("replica_stopped replica=%s", self.id)
+
+    async def _drain(self) -> None:
+        _log.info("replica_draining replica=%s online=%d", self.id, self.latencies.running)
+        self._on_change()
+        await self._puller.hand_back(reason="drain", within_s=_HAND_BACK_S)
+        while self.latencies.running and self._drain_by_s is not None:
+            if time.monotonic() >= self._drain_by_s:
+                _log.warning(
+                    "drain_grace_over replica=%s online=%d", self.id, self.latencies.running
+                )
+                return
+            await asyncio.sleep(_DRAIN_INTERVAL_S)
+
+    async def _poll_forever(self) -> None:
+        failures = 0
+        while True:
+            client = self._supervisor.client
+            if client is None:
+                self._telemetry.forget()
+            else:
+                try:
+                    now_s = time.monotonic()
+                    await self._telemetry.poll(client, budgets=self._budgets, now_s=now_s)
+                    await self._telemetry.refit(now_s=now_s)
+                    failures = 0
+                except EngineError as error:
+                    failures += 1
+                    if failures == 1:
+                        _log.warning("telemetry_lost replica=%s cause=%s", self.id, error)
+            await asyncio.sleep(_POLL_INTERVAL_S)
+
+    async def _guard_forever(self) -> None:
+        while True:
+            await asyncio.sleep(_GUARD_INTERVAL_S)
+            now_s = time.monotonic()
+            if self.state is not ReplicaState.RUNNING or not self._desired.stage.runs_offline:
+                self._guard = GuardState()
+                continue
+            recent = self.latencies.summarize(after_s=now_s - _GUARD_WINDOW_S)
+            reading = GuardReading(
+                now_s=now_s,
+                telemetry_age_s=self._telemetry.age_s(now_s=now_s),
+                requests=recent.requests,
+                attained=recent.attained,
+                gaps=recent.itl_ms.count,
+                itl_p99_ms=recent.itl_ms.p99,
+            )
+            before = self._guard
+            self._guard = judge(
+                before, reading, slo=self._desired.slo, settings=self._guard_settings
+            )
+            if self._guard.is_cut != before.is_cut:
+                await self._apply_guard()
+
+    async def _apply_guard(self) -> None:
+        """Cuts or restores at once; the next poll repeats it if this fails."""
+        _log.warning(
+            "guard_changed replica=%s cut=%s hold_s=%.0f reason=%r",
+            *(self.id, self._guard.is_cut, self._guard.hold_s, self._guard.reason),
+        )
+        if (client := self._supervisor.client) is None:
+            return
+        try:
+            await self._telemetry.set_budgets(client, self._budgets)
+        except EngineError as error:
+            _log.warning("guard_not_applied replica=%s cause=%s", self.id, error)
+
+    async def _abort_forever(self) -> None:
+        while True:
+            rid = await self._aborts.get()
+            client = self._supervisor.client
+            if client is None:
+                continue
+            try:
+                await client.abort(rid)
+            except EngineError as error:
+                _log.warning("abort_failed replica=%s rid=%s cause=%s", self.id, rid, error)
+
+    @property
+    def _budgets(self) -> Budgets:
+        """What the engine is held to now. A held window may finish; a cut stops its rows."""
+        refusal = self.refuse_offline()
+        is_cut = self._guard.is_cut or (
+            refusal is not None and refusal.yielding is not Yielding.HOLD
+        )
+        return engine_budgets(
+            slo=self._desired.slo,
+            latency_budget_ms=self._desired.latency_budget_ms,
+            stage=self._desired.stage,
+            may_run_offline=not is_cut,
+        )
+
+    def _count_offline(self, result: Result) -> None:
+        tokens = result.prompt_tokens + result.output_tokens
+        if not tokens:
+            return
+        self._offline_tokens += tokens
+        work_ms = request_work_ms(
+            self._telemetry.model,
+            prompt_tokens=result.prompt_tokens,
+            cached_tokens=0,
+            output_tokens=result.output_tokens,
+        )
+        self._work.append((time.monotonic(), 0.0, work_ms))
+
+    def _work_rates(self, *, now_s: float) -> tuple[float, float]:
+        """Online and offline work per second over the last seconds."""
+        online = offline = 0.0
+        for at_s, online_ms, offline_ms in reversed(self._work):
+            if at_s < now_s - _WORK_WINDOW_S:
+                break
+            online += online_ms
+            offline += offline_ms
+        return online / _WORK_WINDOW_S, offline / _WORK_WINDOW_S
