@@ -23,7 +23,7 @@ help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-zA-Z0-9_%-]+:.*## / { printf "  %-28s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(STAMP) ## the whole product in minutes: fleet, online load, a batch, a report
-	$(PY) -m controlplane.localfleet.demo $(ARGS)
+	$(PY) -m bench.demo $(ARGS)
 
 test: check test-engine test-cluster ## everything: static checks, unit tests, real engines, a real fleet
 

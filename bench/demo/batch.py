@@ -4,12 +4,16 @@ Owns comparing output and error file with the input, line by line. Refuses to be
 counters: the files are read.
 """
 
+import contextlib
 import json
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 from slacktide.v1.batch_pb2 import (
     BATCH_STATE_CANCELLED,
     BATCH_STATE_COMPLETED,
@@ -119,3 +123,44 @@ def _download(fleet: Fleet, name: str, file: ResultFile, path: Path) -> None:
     with path.open("wb") as stream:
         for piece in fleet.batches.DownloadResults(request, timeout=TRANSFER_DEADLINE_S):
             stream.write(piece.content)
+
+
+class Watcher:
+    """Looks at a batch now and then from a thread of its own.
+
+    The load generator must not wait for the control plane, so it reads `latest`.
+    """
+
+    def __init__(self, fleet: Fleet, batch: Batch, *, every_s: float = 1.0) -> None:
+        self.latest = batch
+        self._fleet = fleet
+        self._every_s = every_s
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="batch-watcher", daemon=True)
+
+    def __enter__(self) -> "Watcher":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    @property
+    def words(self) -> str:
+        """E.g. "batch 120/400 lines"."""
+        counts = self.latest.counts
+        return f"batch {counts.succeeded + counts.failed}/{counts.total} lines"
+
+    def wait_finished(self, *, timeout_s: float) -> bool:
+        """Whether the batch is finished within the time."""
+        give_up = time.monotonic() + timeout_s
+        while self.latest.state not in FINISHED and time.monotonic() < give_up:
+            time.sleep(self._every_s / 4)
+        return self.latest.state in FINISHED
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._every_s):
+            # The control plane may be away for a moment; the next look finds it again.
+            with contextlib.suppress(grpc.RpcError):
+                self.latest = look(self._fleet, self.latest.name)

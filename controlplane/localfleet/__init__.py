@@ -8,7 +8,4 @@ Map:
     release      a build as a wheel in a folder of its own
     lifecycle    up, down, and how it stands
     upgrade      the walk that replaces every process (order: planner.rollout.upgrade)
-    demo         the product's main job, end to end (python -m controlplane.localfleet.demo)
-    demo_load    online load and batch of the demo, also for bench-demo
-    demo_report  what the demo found, as a report and as text
 """
