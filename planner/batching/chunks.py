@@ -6,7 +6,7 @@ mid-prefill slot, so at most the last chunk of a pass cuts a prompt. Refuses the
 itself (`budget`, `dutycycle`) and the order (`order`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from planner.batching.state import Budgets, PrefillWork
@@ -20,7 +20,7 @@ class ChunkChoice:
 
     shape: BatchShape
     tokens: int = 0
-    skipped: frozenset[str] = frozenset()  # requests passed over since KV is short for them
+    order: tuple[str, ...] = ()  # waiting requests, those passed over for KV last
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ class ChunkRoom:
 
 
 def size_chunks(
-    work: Iterable[PrefillWork],
+    work: Sequence[PrefillWork],
     *,
     beside: BatchShape,
     room: ChunkRoom,
@@ -58,7 +58,7 @@ def size_chunks(
     shape = beside
     tokens_left, kv_left, rows_left = room.tokens, room.kv_tokens, room.rows
     total = 0
-    skipped: set[str] = set()
+    passed_over: set[str] = set()
     for request in work:
         if tokens_left <= 0 or kv_left <= 0:
             break
@@ -69,7 +69,7 @@ def size_chunks(
             if rows_left <= 0:
                 break
             if remaining > kv_left:
-                skipped.add(request.rid)
+                passed_over.add(request.rid)
                 continue
         chunk = _largest_chunk(
             request,
@@ -87,27 +87,27 @@ def size_chunks(
             break
         tokens_left, kv_left = tokens_left - chunk, kv_left - chunk
         rows_left -= not request.is_started
-    return ChunkChoice(tokens=total, skipped=frozenset(skipped), shape=shape)
+    return ChunkChoice(shape=shape, tokens=total, order=_names(work, passed_over=passed_over))
 
 
 def force_chunk(
-    work: Iterable[PrefillWork],
+    work: Sequence[PrefillWork],
     *,
     beside: BatchShape,
-    room: ChunkRoom,
+    limit_tokens: int,
     budgets: Budgets,
     page_size: int,
 ) -> ChunkChoice:
     """The smallest chunk worth a pass, whatever it takes: nothing else would run.
 
-    Only the engine's own bounds hold it, its tokens and its KV.
+    Only `limit_tokens` holds it, the engine's own bound by tokens and KV.
     """
     floor = -(-max(1, budgets.min_chunk_tokens) // page_size) * page_size
     for request in work:
-        chunk = min(request.remaining_tokens, floor, room.tokens, room.kv_tokens)
+        chunk = min(request.remaining_tokens, floor, limit_tokens)
         if chunk > 0:
             shape = beside.with_prefill(new_tokens=chunk, cached_tokens=request.cached_tokens)
-            return ChunkChoice(tokens=chunk, shape=shape)
+            return ChunkChoice(shape=shape, tokens=chunk, order=_names(work, passed_over=set()))
     return ChunkChoice(shape=beside)
 
 
@@ -133,3 +133,11 @@ def _largest_chunk(
         limit_tokens=min(limit_tokens, remaining - 1),
         page_size=page_size,
     )
+
+
+def _names(work: Sequence[PrefillWork], *, passed_over: set[str]) -> tuple[str, ...]:
+    """Request ids of what waits, those passed over behind the rest."""
+    names = [request.rid for request in work if not request.is_started]
+    if passed_over:
+        names.sort(key=passed_over.__contains__)
+    return tuple(names)

@@ -19,13 +19,13 @@ from planner.batching.state import (
     EngineState,
     IterationPlan,
     Memory,
-    PrefillWork,
 )
 from planner.batching.survey import Scene, survey
 from planner.latency.features import BatchShape
 from planner.latency.predictor import LatencyModel
 
-_TYPICAL_CHUNK_TOKENS = 256  # at which a prompt token's time is read, for laxity
+# At which a prompt token's time is read, for laxity.
+_TYPICAL_PROMPT = BatchShape().with_prefill(new_tokens=256, cached_tokens=0)
 
 
 def plan_iteration(state: EngineState, *, model: LatencyModel, budgets: Budgets) -> IterationPlan:
@@ -47,36 +47,25 @@ def plan_iteration(state: EngineState, *, model: LatencyModel, budgets: Budgets)
     room_ms = _chunk_room_ms(
         scene, decodes, state=state, limit_ms=limit_ms, model=model, budgets=budgets
     )
-    order: list[PrefillWork] = []
-    chunk = ChunkChoice(shape=_pass_shape(scene, decodes, state=state))
-    wants_chunk = room_ms > 0.0 or (not scene.has_online and decodes.offline_rows == 0)
-    if wants_chunk and budgets.runs_offline and (state.waiting_offline or scene.started_offline):
-        order = _order(state, model=model, budgets=budgets)
-        chunk = _chunks(
-            scene,
-            decodes,
-            order,
-            state=state,
-            limit_ms=room_ms,
-            model=model,
-            budgets=budgets,
-            shape=chunk.shape,
-        )
-    offline_order = tuple(
-        [work.rid for work in order if work.rid not in chunk.skipped]
-        + [work.rid for work in order if work.rid in chunk.skipped]
-        if chunk.skipped
-        else [work.rid for work in order]
+    shape = _pass_shape(scene, decodes, state=state)
+    chunk = _chunks(
+        scene, decodes, state=state, room_ms=room_ms, model=model, budgets=budgets, shape=shape
     )
-    return _plan(
-        scene,
-        decodes,
-        chunk,
-        state=state,
-        model=model,
-        budgets=budgets,
-        limit_ms=room_ms if chunk.tokens else limit_ms,
-        offline_order=offline_order if chunk.tokens else (),
+    predicted_ms = model.predict_ms(chunk.shape)
+    bound_ms = model.bound_of(predicted_ms, has_prefill=chunk.shape.prefill_rows > 0)
+    return IterationPlan(
+        park=decodes.park,
+        resume=decodes.resume,
+        evict=tuple([row.rid for row in scene.evicted]) + decodes.evict,
+        offline_chunk_tokens=chunk.tokens,
+        offline_order=chunk.order,
+        requeue_started=scene.yields_slot,
+        predicted_ms=predicted_ms,
+        bound_ms=bound_ms,
+        budget_ms=room_ms if chunk.tokens else limit_ms,
+        memory=_book(
+            scene, chunk, state=state, model=model, budgets=budgets, shape=shape, bound_ms=bound_ms
+        ),
     )
 
 
@@ -174,108 +163,81 @@ def _pass_shape(scene: Scene, decodes: DecodeChoice, *, state: EngineState) -> B
     )
 
 
-def _order(state: EngineState, *, model: LatencyModel, budgets: Budgets) -> list[PrefillWork]:
-    typical = BatchShape().with_prefill(new_tokens=_TYPICAL_CHUNK_TOKENS, cached_tokens=0)
-    return order_offline(
-        state.waiting_offline,
-        now_s=state.now_s,
-        budgets=budgets,
-        token_ms=model.predict_ms(typical) / _TYPICAL_CHUNK_TOKENS,
-    )
-
-
 def _chunks(
     scene: Scene,
     decodes: DecodeChoice,
-    order: list[PrefillWork],
     *,
     state: EngineState,
-    limit_ms: float,
+    room_ms: float,
     model: LatencyModel,
     budgets: Budgets,
     shape: BatchShape,
 ) -> ChunkChoice:
-    """Offline prefill of the pass, with a floor of one chunk where nothing else runs."""
+    """Offline prefill of the pass; one chunk at least where nothing else would run."""
+    none = ChunkChoice(shape=shape)
+    needs_progress = not scene.has_online and not decodes.offline_rows
+    started = scene.started_offline
+    if not budgets.runs_offline or not (room_ms > 0.0 or needs_progress) or scene.yields_slot:
+        return none
+    if started is None and not state.waiting_offline:
+        return none
     mixes = state.mixes_prefill_and_decode
-    if not mixes and not scene.prefill.tokens:
-        shape = BatchShape()  # the chunk takes the pass, decodes wait
-    held = scene.started_offline
-    work = order if held is None else [held, *order]
-    if scene.yields_slot:
-        work = []
-    tokens_left = scene.chunk_tokens - scene.prefill.tokens
-    if mixes:
-        tokens_left -= decodes.offline_rows
-    reserve = int(budgets.kv_reserve_ratio * state.kv_total_tokens)
-    room = ChunkRoom(
-        limit_ms=limit_ms,
-        tokens=tokens_left,
-        kv_tokens=scene.kv_free_tokens - reserve,
-        rows=min(
-            scene.free_rows,
-            budgets.max_offline_rows - decodes.offline_rows - decodes.parked_rows,
-        ),
+    order = order_offline(
+        state.waiting_offline,
+        now_s=state.now_s,
+        budgets=budgets,
+        token_ms=model.predict_ms(_TYPICAL_PROMPT) / _TYPICAL_PROMPT.prefill_tokens,
     )
+    work = order if started is None else [started, *order]
+    # Where passes take turns, a chunk without online prompts takes the pass for itself.
+    beside = shape if mixes or scene.prefill.tokens else BatchShape()
+    free_tokens = scene.chunk_tokens - scene.prefill.tokens - decodes.offline_rows * mixes
+    held_rows = decodes.offline_rows + decodes.parked_rows
+    reserve_tokens = int(budgets.kv_reserve_ratio * state.kv_total_tokens)
     choice = size_chunks(
         work,
-        beside=shape,
-        room=room,
+        beside=beside,
+        room=ChunkRoom(
+            limit_ms=room_ms,
+            tokens=free_tokens,
+            kv_tokens=scene.kv_free_tokens - reserve_tokens,
+            rows=min(scene.free_rows, budgets.max_offline_rows - held_rows),
+        ),
         model=model,
         budgets=budgets,
         page_size=state.page_size,
     )
-    if choice.tokens or scene.has_online or decodes.offline_rows:
-        return choice
-    return force_chunk(
-        work,
-        beside=shape,
-        room=ChunkRoom(
-            limit_ms=limit_ms,
-            tokens=tokens_left,
-            kv_tokens=scene.kv_free_tokens,
-            rows=max(1, room.rows),
-        ),
-        budgets=budgets,
-        page_size=state.page_size,
-    )
+    if needs_progress and not choice.tokens:
+        choice = force_chunk(
+            work,
+            beside=beside,
+            limit_tokens=min(free_tokens, scene.kv_free_tokens),
+            budgets=budgets,
+            page_size=state.page_size,
+        )
+    return choice if choice.tokens else none
 
 
-def _plan(
+def _book(
     scene: Scene,
-    decodes: DecodeChoice,
     chunk: ChunkChoice,
     *,
     state: EngineState,
     model: LatencyModel,
     budgets: Budgets,
-    limit_ms: float,
-    offline_order: tuple[str, ...],
-) -> IterationPlan:
-    """Names the plan and books what it spends."""
-    shape = chunk.shape
-    predicted_ms = model.predict_ms(shape)
-    bound_ms = model.bound_of(predicted_ms, has_prefill=shape.prefill_rows > 0)
-    memory = Memory()
-    if scene.decodes.rows and not state.mixes_prefill_and_decode:
-        memory = state.memory
-        if chunk.tokens:
-            alone = (
-                model.bound_ms(_pass_shape(scene, decodes, state=state))
-                if scene.prefill.tokens
-                else 0.0
-            )
-            memory = dutycycle.after_chunk(memory, stall_ms=max(0.0, bound_ms - alone))
-        elif not scene.prefill.tokens:
-            memory = dutycycle.after_decode(memory, budgets=budgets, decode_bound_ms=bound_ms)
-    return IterationPlan(
-        park=decodes.park,
-        resume=decodes.resume,
-        evict=tuple([row.rid for row in scene.evicted]) + decodes.evict,
-        offline_chunk_tokens=chunk.tokens,
-        offline_order=offline_order,
-        requeue_started=scene.yields_slot,
-        predicted_ms=predicted_ms,
-        bound_ms=bound_ms,
-        budget_ms=limit_ms,
-        memory=memory,
-    )
+    shape: BatchShape,
+    bound_ms: float,
+) -> Memory:
+    """Books what the pass takes of the online rows' gap, where passes take turns.
+
+    `shape` is the pass without its offline chunk: online prompts stall decodes on their
+    own account.
+    """
+    if state.mixes_prefill_and_decode or not scene.decodes.rows:
+        return Memory()
+    if chunk.tokens:
+        online_ms = model.bound_ms(shape) if scene.prefill.tokens else 0.0
+        return dutycycle.after_chunk(state.memory, stall_ms=max(0.0, bound_ms - online_ms))
+    if scene.prefill.tokens:
+        return state.memory
+    return dutycycle.after_decode(state.memory, budgets=budgets, decode_bound_ms=bound_ms)
