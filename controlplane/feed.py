@@ -33,6 +33,17 @@ class StateFeed:
         self._view = view
         self._changed = asyncio.Event()
         self._loading = asyncio.Lock()
+        self._is_closed = False
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether watchers shall end."""
+        return self._is_closed
+
+    def close(self) -> None:
+        """Wakes every watcher for the last time."""
+        self._is_closed = True
+        self._changed.set()
 
     @property
     def view(self) -> FleetView:
@@ -50,14 +61,15 @@ class StateFeed:
             if view.state.revision > self._view.state.revision:
                 self._view = view
                 self._changed.set()
-                self._changed = asyncio.Event()
+                if not self._is_closed:
+                    self._changed = asyncio.Event()
         return self._view
 
     async def after(self, revision: int, *, timeout_s: float) -> FleetView:
         """The first view newer than that revision, or the same one when time is up."""
         try:
             async with asyncio.timeout(timeout_s):
-                while self._view.state.revision <= revision:
+                while self._view.state.revision <= revision and not self._is_closed:
                     await self._changed.wait()
         except TimeoutError:
             pass

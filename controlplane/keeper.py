@@ -28,6 +28,7 @@ from storage.store import FleetStore, FleetTransaction
 _log = logging.getLogger(__name__)
 
 TICK_S = 0.25
+RETRY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +145,10 @@ class FleetKeeper:
                 if refusal.reason == "STALE_EPOCH":
                     raise
                 _log.error("tend_failed reason=%s message=%s", refusal.reason, refusal)
-                await asyncio.sleep(1.0)
+                await asyncio.sleep(RETRY_S)
+            except Exception:  # noqa: BLE001 - leases outlive any defect of one decision
+                _log.exception("tend_alert revision=%d", revision)
+                await asyncio.sleep(RETRY_S)
             await self._feed.after(revision, timeout_s=TICK_S)
 
     async def tend(self) -> Dues:

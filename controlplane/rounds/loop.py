@@ -95,6 +95,10 @@ class RoundLoop:
                 await asyncio.sleep(RETRY_S)
                 self.request("retry")
                 continue
+            except Exception:  # noqa: BLE001 - rounds outlive any defect of one decision
+                _log.exception("round_alert trigger=%r", "; ".join(triggers))
+                await asyncio.sleep(RETRY_S)
+                continue
             if done is not None and done.refused_groups:
                 await asyncio.sleep(DEBOUNCE_S)
                 self.request("state moved on during the round")

@@ -1,9 +1,9 @@
 """AgentService: the session of a node, which is also its lease.
 
 Owns the conversation: hello, reports, assignments, grants. Refuses to place (rounds) and
-to declare a node LOST (keeper). Invariants: what an agent is told is committed first; a
-change of a replica's state is committed under the epoch before the report is granted, so
-a grant never confirms what could be lost.
+to declare a node LOST (keeper). Invariants: what an agent is told is committed first;
+what it says of its replicas is committed under the leader's epoch; a store that fails
+costs no lease, since every report says all anew.
 """
 
 import asyncio
@@ -154,15 +154,14 @@ class AgentServicer(agent_service_pb2_grpc.AgentServiceServicer):
                     reason="REPORT_EXPECTED",
                     message=f"node {session.node}: after the hello, only reports are expected",
                 )
+            self._sessions.renew(session, now_s=time.monotonic())
+            await outbox.put(_Response(grant=agent_service_pb2.LeaseGrant(epoch=self._epoch)))
             try:
                 await self._report(session, request.report)
             except Refusal as refusal:
                 if refusal.reason == "STALE_EPOCH":
                     raise
-                # The lease still holds: the agent lives, only the store does not.
                 _log.error("report_not_stored node=%s message=%s", session.node, refusal)
-            self._sessions.renew(session, now_s=time.monotonic())
-            await outbox.put(_Response(grant=agent_service_pb2.LeaseGrant(epoch=self._epoch)))
 
     async def _report(self, session: AgentSession, report: agent_service_pb2.NodeReport) -> None:
         said = _observations(report.replicas)
@@ -243,7 +242,7 @@ class AgentServicer(agent_service_pb2_grpc.AgentServiceServicer):
 
     async def _push(self, session: AgentSession, outbox: "asyncio.Queue[_Response | None]") -> None:
         sent = b""
-        while True:
+        while not self._feed.is_closed:
             view = self._feed.view
             assignment = node_assignment(view, session.node, now_s=time.time())
             content = content_of(assignment)

@@ -16,7 +16,6 @@ from controlplane.rounds.outcome import RoundLog
 from controlplane.services.lookups import found, id_of
 from controlplane.services.mutations import mutate
 from controlplane.services.paging import page
-from controlplane.stored import stored
 from controlplane.telemetry import Telemetry
 from planner.model import Desired, ReplicaState
 from storage.batch_records import BatchState
@@ -123,22 +122,10 @@ class DeploymentServicer(deployment_service_pb2_grpc.DeploymentServiceServicer):
     ) -> deployment_service_pb2.DeleteDeploymentResponse:
         """Deletes a deployment; its replicas drain."""
         id_ = id_of("deployments", request.name)
-        unfinished = [
-            batch.id
-            for batch in await stored(self._batches.in_states, *_UNFINISHED)
-            if batch.deployment == id_
-        ]
-        if unfinished:
-            raise Refusal(
-                code=grpc.StatusCode.FAILED_PRECONDITION,
-                reason="DEPLOYMENT_HAS_BATCHES",
-                message=f"deployment {id_}: {len(unfinished)} batches of it are not finished"
-                f" ({', '.join(unfinished[:3])}…); wait for them or cancel them first",
-                violations=[(f"batches/{batch}", "is not finished") for batch in unfinished[:32]],
-            )
 
         def work(state: FleetTransaction) -> deployment_service_pb2.DeleteDeploymentResponse:
             record = _live(state.deployment(id_), id_)
+            self._refuse_unfinished(id_)
             state.put_deployment(replace(record, is_deleted=True, update_s=time.time()))
             for one in state.allocations_of(id_):
                 stopped = replace(one.allocation, desired=Desired.STOPPED, after=())
@@ -194,6 +181,21 @@ class DeploymentServicer(deployment_service_pb2_grpc.DeploymentServiceServicer):
         )
         report = self._telemetry.report(id_, now_s=time.monotonic())
         return deployment_service_pb2.GetReplicaResponse(replica=to_replica(record, report=report))
+
+    def _refuse_unfinished(self, deployment: str) -> None:
+        unfinished = [
+            batch.id
+            for batch in self._batches.in_states(*_UNFINISHED)
+            if batch.deployment == deployment
+        ]
+        if unfinished:
+            raise Refusal(
+                code=grpc.StatusCode.FAILED_PRECONDITION,
+                reason="DEPLOYMENT_HAS_BATCHES",
+                message=f"deployment {deployment}: {len(unfinished)} batches of it are not"
+                f" finished ({', '.join(unfinished[:3])}); wait for them or cancel them first",
+                violations=[(f"batches/{batch}", "is not finished") for batch in unfinished[:32]],
+            )
 
     def _shown(self, view: FleetView, record: DeploymentRecord) -> deployment_pb2.Deployment:
         placed = [

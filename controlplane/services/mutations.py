@@ -55,22 +55,18 @@ async def mutate(
         Refusal: from `work`, or because the store could not.
     """
     request_id = _checked(request.request_id)
-    method = type(request).__name__
-    fingerprint = hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
 
     def once(state: FleetTransaction) -> R:
         if not request_id:
             return work(state)
-        known = state.answered(request_id, method=method, fingerprint=fingerprint)
+        known = _known(state, request_id, request, answer)
         if known is not None:
-            response = answer()
-            response.ParseFromString(known)
-            return response
+            return known
         response = work(state)
         state.remember(
             request_id,
-            method=method,
-            fingerprint=fingerprint,
+            method=type(request).__name__,
+            fingerprint=_fingerprint(request),
             response=response.SerializeToString(),
         )
         return response
@@ -78,6 +74,35 @@ async def mutate(
     response = await stored(store.run, once)
     await feed.refresh()
     return response
+
+
+async def repeated(store: FleetStore, request: Mutation, *, answer: type[R]) -> R | None:
+    """The answer of a request that was answered before, for checks too slow for `mutate`.
+
+    Raises:
+        Refusal: the request_id is no UUID, or belongs to another request.
+    """
+    request_id = _checked(request.request_id)
+    if not request_id:
+        return None
+    return await stored(store.run, lambda state: _known(state, request_id, request, answer))
+
+
+def _known(
+    state: FleetTransaction, request_id: str, request: Mutation, answer: type[R]
+) -> R | None:
+    known = state.answered(
+        request_id, method=type(request).__name__, fingerprint=_fingerprint(request)
+    )
+    if known is None:
+        return None
+    response = answer()
+    response.ParseFromString(known)
+    return response
+
+
+def _fingerprint(request: Mutation) -> bytes:
+    return hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
 
 
 def _checked(request_id: str) -> str:

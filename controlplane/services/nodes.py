@@ -15,7 +15,7 @@ from controlplane.messages.nodes import to_node
 from controlplane.messages.scalars import to_ms
 from controlplane.rounds.dryrun import DryRun, displaced, with_drain
 from controlplane.services.lookups import found, id_of
-from controlplane.services.mutations import mutate
+from controlplane.services.mutations import mutate, repeated
 from controlplane.services.paging import page
 from controlplane.sessions import Sessions
 from storage.records import FleetView, NodeRecord
@@ -102,6 +102,9 @@ class NodeServicer(node_service_pb2_grpc.NodeServiceServicer):
     ) -> node_service_pb2.DrainNodeResponse:
         """Cordons and moves what runs elsewhere by a deadline; returns at once."""
         id_ = id_of("nodes", request.name)
+        done = await repeated(self._store, request, answer=node_service_pb2.DrainNodeResponse)
+        if done is not None:
+            return done
         after_s = (
             to_ms(request.deadline) / 1e3 if request.HasField("deadline") else DRAIN_DEADLINE_S
         )

@@ -49,7 +49,7 @@ class RoutingServicer(routing_service_pb2_grpc.RoutingServiceServicer):
             )
         sent = b""
         sent_at_s = float("-inf")
-        while True:
+        while not self._feed.is_closed:
             view = self._feed.view
             now_s = time.monotonic()
             table = route_table(view, loads=self._telemetry.loads(now_s=now_s))

@@ -1,0 +1,117 @@
+"""`python -m controlplane serve`: flags, logging, loop, exit codes.
+
+Exit codes: 0 after a clean stop, 1 where another leader took over, 2 where it could not
+start.
+"""
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+from pathlib import Path
+
+import uvloop
+from slacktide.wire.errors import Refusal
+from slacktide.wire.version import build_version
+
+from controlplane.server import ControlPlane, ServerSettings
+from storage.errors import StorageError
+
+_UNITS_S = {"ms": 1e-3, "s": 1.0, "m": 60.0}
+
+
+def main() -> int:
+    """Runs a control plane and returns the exit code."""
+    flags = _parser().parse_args()
+    logging.basicConfig(
+        level=flags.log_level.upper(),
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    )
+    settings = ServerSettings(
+        listen=flags.listen,
+        state_dir=flags.state_dir,
+        database=flags.database,
+        objects=flags.objects,
+        control_plane=flags.id,
+        round_interval_s=flags.round_interval,
+        solve_budget_s=flags.solve_budget,
+        lease_s=flags.lease,
+        grace_s=flags.grace,
+    )
+    return uvloop.run(_serve(settings))
+
+
+async def _serve(settings: ServerSettings) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    control_plane = ControlPlane(settings)
+    try:
+        await control_plane.__aenter__()
+    except (Refusal, StorageError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    try:
+        await control_plane.run(stop)
+    except* Refusal as group:
+        for refusal in group.exceptions:
+            print(f"error: {refusal}", file=sys.stderr)
+        return_code = 1
+    else:
+        return_code = 0
+    finally:
+        await control_plane.__aexit__(None, None, None)
+    return return_code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m controlplane",
+        description="The control plane: decides what runs where, and keeps the fleet's state.",
+    )
+    parser.add_argument("--version", action="version", version=build_version())
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    serve = commands.add_parser(
+        "serve",
+        help="lead the fleet until SIGTERM",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    serve.add_argument("--listen", default="127.0.0.1:7400", help="host:port; port 0 picks one")
+    serve.add_argument("--state-dir", type=Path, required=True, help="where state is kept")
+    serve.add_argument("--database", default="", help="SQLAlchemy URL; empty: SQLite in state-dir")
+    serve.add_argument("--objects", default="", help="fsspec URI; empty: a folder in state-dir")
+    serve.add_argument("--id", default="cp", help="of this control plane, in `slacktide status`")
+    for flag, default, text in (
+        ("--round-interval", "10s", "longest time between two rounds"),
+        ("--solve-budget", "5s", "time a solve may take"),
+        ("--lease", "10s", "how long an agent may stay silent"),
+        ("--grace", "5s", "how long running calls may take at a stop"),
+    ):
+        serve.add_argument(
+            flag, type=_seconds, default=default, metavar="SECONDS", help=f"{text}, e.g. 10s, 500ms"
+        )
+    serve.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
+    return parser
+
+
+def _seconds(text: str) -> float:
+    for unit, scale in _UNITS_S.items():
+        if text.endswith(unit) and (unit != "s" or not text.endswith("ms")):
+            number, factor = text.removesuffix(unit), scale
+            break
+    else:
+        number, factor = text, 1.0
+    try:
+        value = float(number) * factor
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected more than 0 seconds, e.g. 10 or 10s")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())
