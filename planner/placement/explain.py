@@ -105,41 +105,51 @@ def _wishes(
     own: Sequence[Placement],
     placements: Sequence[Placement],
 ) -> Iterator[Misfit]:
-    """At most one misfit for each kind of unmet wish of a deployment."""
+    """At most one misfit for each unmet wish of a deployment."""
     kept = [fleet.allocations[p.replica] for p in own if p.replica is not None]
     broken = [a for a in kept if fleet.standing[a.replica] is Standing.BROKEN]
     serving = len(own) - len(broken)
-    why = _nearest(fleet, deployment, placements)
+    stuck = [
+        f"replica {a.replica} stays on draining node {a.node}"
+        for a in kept
+        if fleet.nodes[a.node].is_draining
+    ]
     if serving < deployment.min_replicas:
-        yield _because(why, deployment, f"{serving} of min_replicas {deployment.min_replicas} fit")
-    elif capacity := _capacity_misfit(fleet, deployment, own, why):
-        yield capacity
-    for allocation in kept:
-        node = fleet.nodes[allocation.node]
-        if node.is_draining:
-            yield _because(
-                why, deployment, f"replica {allocation.replica} stays on draining node {node.id}"
-            )
-    for allocation in broken:
-        if serving >= deployment.min_replicas:
-            node = fleet.nodes[allocation.node]
-            state = "failed on" if node.is_ready else "is lost with"
-            yield _because(
-                why, deployment, f"replica {allocation.replica} {state} node {allocation.node}"
-            )
+        stuck.append(f"{serving} of min_replicas {deployment.min_replicas} fit")
+    else:
+        for a in broken:
+            state = "failed on" if fleet.nodes[a.node].is_ready else "is lost with"
+            stuck.append(f"replica {a.replica} {state} node {a.node}")
+    short = _short_of_work(fleet, deployment, own)
+    if not stuck and short is None:
+        return
+    why = next(iter(_misfits(fleet, deployment, placements)), None)
+    for what in stuck:
+        yield _because(why, deployment, what)
+    if short is not None and serving >= deployment.min_replicas:
+        what, needed, carried = short
+        if len(own) >= deployment.max_replicas:
+            remedy = f"raise max_replicas above {deployment.max_replicas}"
+        else:
+            remedy = why.message if why else "the next round adds replicas"
+        message = (
+            f"{what} work {needed:.0f} engine-ms/s, {len(own)} replicas carry {carried:.0f}; "
+            f"{remedy}"
+        )
+        yield _misfit(deployment, None, "capacity", needed, carried, message)
 
 
-def _capacity_misfit(
-    fleet: Fleet, deployment: Deployment, own: Sequence[Placement], why: Misfit | None
-) -> Misfit | None:
+def _short_of_work(
+    fleet: Fleet, deployment: Deployment, own: Sequence[Placement]
+) -> tuple[str, float, float] | None:
+    """(which work, wanted, carried) where its replicas carry less than they have to."""
     counts: dict[str, float] = {}
     for placement in own:
         kind = fleet.device_type(placement.node, placement.devices)
         counts[kind] = counts.get(kind, 0.0) + 1.0
-    frontiers = {kind: fleet.frontier(deployment.id, kind) for kind in counts}
     flow = carry(
         counts,
-        frontiers,
+        {kind: fleet.frontier(deployment.id, kind) for kind in counts},
         online_work=deployment.online_work,
         offline_work=offline_wanted(deployment),
     )
@@ -147,28 +157,9 @@ def _capacity_misfit(
         ("online", deployment.online_work, flow.online_work),
         ("deadline", deadline_wanted(deployment), flow.offline_work),
     ):
-        if needed <= carried * (1.0 + 1e-9) + 1e-6:
-            continue
-        if len(own) >= deployment.max_replicas:
-            remedy = f"raise max_replicas above {deployment.max_replicas}"
-        else:
-            remedy = why.message if why else "the next round adds replicas"
-        return _misfit(
-            deployment,
-            None,
-            "capacity",
-            needed,
-            carried,
-            f"{what} work {needed:.0f} engine-ms/s, {len(own)} replicas carry {carried:.0f}; "
-            f"{remedy}",
-        )
+        if needed > carried * (1.0 + 1e-9) + 1e-6:
+            return what, needed, carried
     return None
-
-
-def _nearest(
-    fleet: Fleet, deployment: Deployment, placements: Sequence[Placement]
-) -> Misfit | None:
-    return next(iter(_misfits(fleet, deployment, placements)), None)
 
 
 def _because(why: Misfit | None, deployment: Deployment, what: str) -> Misfit:

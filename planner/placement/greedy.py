@@ -193,7 +193,8 @@ class _Bench:
             if not others:
                 continue
             others.sort(key=lambda a: (self._loss((a.replica,)) / len(a.devices), a.replica))
-            devices, drops = self._coming[name], ()
+            devices = self._coming[name]
+            drops: tuple[str, ...] = ()
             for other in others:
                 devices, drops = devices | set(other.devices), (*drops, other.replica)
                 found = seats(
