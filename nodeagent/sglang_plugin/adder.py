@@ -19,6 +19,10 @@ from nodeagent.sglang_plugin.rows import is_offline
 class ColocationAdder(PrefillAdder):  # type: ignore[misc]
     """SGLang's adder, with an allowance for offline tokens."""
 
+    page_size: int
+    rem_chunk_tokens: int  # chunked prefill is on: see `options`
+    chunked_req_limit: int | None
+
     def __init__(self, *args: Any, colocation: Colocation, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._colocation = colocation
@@ -134,7 +138,7 @@ class ColocationAdder(PrefillAdder):  # type: ignore[misc]
         """
         needed = len(req.full_untruncated_fill_ids) - req.prefix_len
         chunk = self._colocation.sat_out_chunk
-        if chunk is None or needed <= (self.rem_chunk_tokens or 0):
+        if chunk is None or needed <= self.rem_chunk_tokens:
             return False
         self._colocation.yield_sat_out_chunk()
         return True

@@ -52,26 +52,24 @@ class Colocation:
 
     def begin_pass(self, running: Any) -> Any:
         """Decides, and applies evict, park and resume. Returns the running batch."""
-        started_ns = perf_counter_ns()
-        self._pass_number += 1
         self.sat_out_chunk = None
         self.lot.drop_finished()
-        if self._has_work(running):
-            state = read_state(
-                self._scheduler,
-                running=running.reqs,
-                parked=self.lot.requests,
-                in_flight=self._in_flight(),
-                clock=self.clock,
-                pass_number=self._pass_number,
-                memory=self.plan.memory,
-            )
-            self.plan = plan_iteration(
-                state, model=self.settings.model, budgets=self.settings.budgets
-            )
-            running = self._carry_out(running)
-        else:
+        if not self._has_work(running):
             self.plan = IterationPlan()
+            return running
+        started_ns = perf_counter_ns()
+        self._pass_number += 1
+        state = read_state(
+            self._scheduler,
+            running=running.reqs,
+            parked=self.lot.requests,
+            in_flight=self._in_flight(),
+            clock=self.clock,
+            pass_number=self._pass_number,
+            memory=self.plan.memory,
+        )
+        self.plan = plan_iteration(state, model=self.settings.model, budgets=self.settings.budgets)
+        running = self._carry_out(running)
         self.count("scheduling_us", (perf_counter_ns() - started_ns) // 1000)
         return running
 
