@@ -48,13 +48,12 @@ Production traces are large for a small machine. Scale them:
 --rate-scale 0.25 replays four times slower, --length-scale 0.1 makes prompts and outputs
 ten times shorter, --max-context cuts what is still too long for the model.
 
+\b
 Examples:
-
-  slacktide load replay --generate azure --deployment chat --duration 60 --rate 2
-  --length-scale 0.125
-
-  slacktide load replay conv.csv --deployment chat --start 600 --duration 120
-  --rate-scale 0.5 -o json --report load.json
+  slacktide load replay --generate azure --deployment chat --duration 60 \\
+      --rate 2 --length-scale 0.125
+  slacktide load replay conv.csv --deployment chat --start 600 --duration 120 \\
+      --rate-scale 0.5 -o json --report load.json
 
 Progress goes to stderr. Exit code 0: all requests completed; 1: some did not.
 """

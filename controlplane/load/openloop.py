@@ -98,7 +98,7 @@ class _Run:
         self,
         workload: Sequence[WorkloadRequest],
         settings: LoadSettings,
-        stubs: Sequence[inference_service_pb2_grpc.InferenceServiceAsyncStub],
+        stubs: Sequence["inference_service_pb2_grpc.InferenceServiceAsyncStub"],
     ) -> None:
         self._workload = workload
         self._settings = settings
@@ -113,10 +113,9 @@ class _Run:
         for index, planned in enumerate(self._workload):
             message = self._message(planned, index)
             scheduled_s = self._started_s + planned.at_s
-            if (wait_s := scheduled_s - monotonic()) > 0:
-                await asyncio.sleep(wait_s)
-            elif index % 64 == 0:
-                await asyncio.sleep(0)  # behind schedule: let answers in
+            await asyncio.sleep(0)  # behind schedule too, answers must get in
+            while (wait_s := scheduled_s - monotonic()) > 0:
+                await asyncio.sleep(wait_s)  # timers may fire a little early
             outstanding = self._due - len(self._done)
             self._due += 1
             if outstanding >= self._settings.max_outstanding:

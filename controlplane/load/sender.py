@@ -16,7 +16,7 @@ from planner.slo import Chunk, Outcome, RequestTrace
 
 
 async def send(
-    stub: inference_service_pb2_grpc.InferenceServiceAsyncStub,
+    stub: "inference_service_pb2_grpc.InferenceServiceAsyncStub",
     request: inference_service_pb2.GenerateRequest,
     *,
     index: int,

@@ -18,6 +18,8 @@ from planner.workload.request import WorkloadRequest
 
 MOONCAKE_BLOCK_TOKENS = 512  # Mooncake, FAST'25, trace release notes
 
+_ORIGIN = datetime(2000, 1, 1)  # any; near enough for microseconds in a float
+
 _AZURE_COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
 
 
@@ -72,7 +74,7 @@ def _azure(lines: Iterator[str]) -> Iterator[WorkloadRequest]:
                 f"line {number}: {','.join(row)[:80]!r}: expected a timestamp and two token"
                 f" counts ({error})"
             ) from error
-        yield _request((at - datetime.min).total_seconds(), *lengths, line=number)
+        yield _request((at - _ORIGIN).total_seconds(), *lengths, line=number)
 
 
 def _mooncake(lines: Iterable[str]) -> Iterator[WorkloadRequest]:
