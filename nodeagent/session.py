@@ -31,9 +31,10 @@ _LEAST_SILENCE_S = 5.0
 _FIRST_BACKOFF_S = 0.2
 _LONGEST_BACKOFF_S = 5.0
 
-_Call: TypeAlias = grpc.aio.StreamStreamCall[
-    agent_service_pb2.SessionRequest, agent_service_pb2.SessionResponse
-]
+_Call: TypeAlias = (
+    "grpc.aio.StreamStreamCall["
+    "agent_service_pb2.SessionRequest, agent_service_pb2.SessionResponse]"
+)
 
 
 class _SessionEndedError(Exception):

@@ -115,7 +115,7 @@ class ItemControl:
         except grpc.aio.AioRpcError as error:
             raise NoControlPlaneError(_sentence(error)) from error
 
-    def _stub(self) -> item_service_pb2_grpc.ItemServiceAsyncStub:
+    def _stub(self) -> "item_service_pb2_grpc.ItemServiceAsyncStub":
         channel = self._channel()
         if channel is None:
             raise NoControlPlaneError("no session with a control plane")
