@@ -51,15 +51,11 @@ def moves_of(
             {*fleet.deployments, *(a.deployment for a in fleet.allocations.values())}
         )
     ]
-    groups: list[list[Move]] = []
-    for change in changes:
-        groups += change.removals_at_once()
-    for change in changes:
-        groups += change.replacements()
-    for change in changes:
-        groups += change.rest()
-    for change in changes:
-        groups += change.adjustments()
+    swaps = [group for change in changes for group in change.replacements()]
+    room = [group for change in changes for group in change.removals()]
+    more = [group for change in changes for group in change.additions()]
+    shares = [group for change in changes for group in change.adjustments()]
+    groups = [*room, *swaps, *more, *shares]
     return tuple(
         replace(move, group=number)
         for number, group in enumerate(groups, start=1)
@@ -79,44 +75,40 @@ class _Change:
     removed: list[Allocation] = field(default_factory=list)
     paired: list[str] = field(default_factory=list)  # keys of the additions of this round
 
-    def removals_at_once(self) -> Iterator[list[Move]]:
-        """Removals that wait for nothing; what is left to pair stays in `removed`."""
+    def replacements(self) -> Iterator[list[Move]]:
+        """Each new replica with the one it stands in for; the rest stays to be paired."""
         for allocation in self.fleet.of(self.deployment):
             standing = self.fleet.standing[allocation.replica]
-            if allocation.replica in self.kept or standing is Standing.LEAVING:
+            if allocation.replica in self.kept:
                 continue
-            beneficiary = self._yields_to(allocation)
-            if standing is Standing.DROPPED or beneficiary is not None:
-                reason = _why_removed(self.fleet, allocation)
-                if beneficiary is not None and standing is not Standing.DROPPED:
-                    reason = f"yields its devices to deployment {beneficiary}"
-                yield [self._remove(allocation, reason=reason)]
-            else:
+            if standing.is_keepable or self._is_stale(allocation):
                 self.removed.append(allocation)
-
-    def replacements(self) -> Iterator[list[Move]]:
-        """Each new replica with the one it stands in for, then removals without one."""
-        self.removed += self._stale_removals()
         self.removed.sort(key=lambda a: (_serves(a), a.replica))
         while self.removed and self.added:
             allocation = self.removed.pop(0)
             key, placement = self.added.pop(0)
             self.paired.append(key)
-            reason = _why_removed(self.fleet, allocation)
+            reason = self._why_removed(allocation)
             yield [
                 self._add(key, placement, reason=f"replaces {allocation.replica}: {reason}"),
                 self._remove(allocation, after=(key,), reason=reason),
             ]
 
-    def rest(self) -> Iterator[list[Move]]:
-        """New replicas that replace none, and removals that nothing replaces."""
-        for key, placement in self.added:
-            yield [self._add(key, placement, reason=self._why_added())]
+    def removals(self) -> Iterator[list[Move]]:
+        """Removals that no new replica replaces."""
+        for allocation in self.fleet.of(self.deployment):
+            if self.fleet.standing[allocation.replica] is Standing.DROPPED:
+                yield [self._remove(allocation, reason=self._why_removed(allocation))]
         for allocation in self.removed:
             after = self._successors(allocation)
             if after is not None and not _is_decided(allocation, after):
-                reason = _why_removed(self.fleet, allocation)
+                reason = self._why_removed(allocation)
                 yield [self._remove(allocation, after=after, reason=reason)]
+
+    def additions(self) -> Iterator[list[Move]]:
+        """New replicas that replace none."""
+        for key, placement in self.added:
+            yield [self._add(key, placement, reason=self._why_added())]
 
     def adjustments(self) -> Iterator[list[Move]]:
         """Shares and budgets that change, as one group: shares are relative."""
@@ -135,10 +127,6 @@ class _Change:
         ]
         if group:
             yield group
-
-    def _stale_removals(self) -> list[Allocation]:
-        """Removals decided before whose replacement is not coming any more."""
-        return [a for a in self.fleet.of(self.deployment) if self._is_stale(a)]
 
     def _is_stale(self, allocation: Allocation) -> bool:
         return (
@@ -172,6 +160,13 @@ class _Change:
             if seat.node == allocation.node and set(seat.devices) & set(allocation.devices):
                 return seat.deployment
         return None
+
+    def _why_removed(self, allocation: Allocation) -> str:
+        reason = _why_removed(self.fleet, allocation)
+        beneficiary = self._yields_to(allocation)
+        if beneficiary is not None and self.fleet.standing[allocation.replica] is Standing.GOOD:
+            return f"yields its devices to deployment {beneficiary}"
+        return reason
 
     def _why_added(self) -> str:
         deployment = self.fleet.deployments[self.deployment]

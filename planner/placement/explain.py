@@ -241,7 +241,7 @@ def _node_misfit(
             "devices",
             float(size),
             float(at_hand),
-            f"needs {size} free devices on one node, node {node.id} has {at_hand}; add a node, "
+            f"needs {size} free device(s) on one node, node {node.id} has {at_hand}; add a node, "
             "or lower the replicas of another deployment",
         )
     return None

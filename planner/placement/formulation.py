@@ -29,6 +29,7 @@ Work in replica-equivalents, with n[t] the replicas of d on device type t at the
     (due)        uncovered >= sum_{c due} kept - sum_p waiting
     (broken)     forgotten >= broken_before - sum_{c broken} kept - sum_p new + waiting
     (spread)     worst >= sum_{domain} kept good + new + waiting      for each domain
+                 even <= (seated + domains - 1) / domains,  even <= worst,  even integer
 
 minimise the terms of `objective`. Frontiers are concave, so (frontier) is linear in the
 counts and exact: n replicas carry n times the points of one frontier.
@@ -190,8 +191,10 @@ class Programme:
         worst = self._slack()
         for counts in by_domain.values():
             self._require(worst >= _sum(counts))
-        even = (1.0 / self._fleet.spread_over[deployment.id]) * seated
-        self._require(worst >= even)
+        domains = self._fleet.spread_over[deployment.id]
+        even = self._integer(deployment.max_replicas)
+        self._require(domains * even <= seated + (domains - 1))
+        self._require(even <= worst)
         self._terms.append(objective.WEIGHTS["concentration"] * (worst - even))
 
     def _add_work(self, deployment: Deployment) -> None:

@@ -10,7 +10,7 @@ each deployment d with work counted in replica-equivalents (1000 engine-ms per s
     DUE / 2   * (due kept + (due kept - waiting)+)
     BROKEN    * broken kept
     FORGOTTEN * (broken - broken kept - new - waiting)+
-    SPREAD    * (largest domain's replicas - good, new and waiting / domains)   if spread
+    SPREAD    * (largest domain's replicas - ceil(good, new and waiting / domains))
    -OFFLINE   * offline_weight_d * Y_d
     MOVE      * (new + waiting)
     DROP      * good dropped
@@ -182,8 +182,8 @@ def values(fleet: Fleet, deployment: Deployment, tally: Tally) -> dict[str, floa
     seated = tally.good + tally.new + tally.waiting
     concentration = 0.0
     if deployment.spread and seated:
-        even = seated / fleet.spread_over[deployment.id]
-        concentration = max(0.0, max(tally.domains.values()) - even)
+        even = -(-seated // fleet.spread_over[deployment.id])
+        concentration = float(max(0, max(tally.domains.values()) - even))
     return {
         "replica_shortfall": max(0.0, deployment.min_replicas - sum(tally.effective.values())),
         "online_shortfall": max(0.0, deployment.online_work - flow.online_work) / REPLICA_WORK,
