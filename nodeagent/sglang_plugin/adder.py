@@ -56,7 +56,7 @@ class ColocationAdder(PrefillAdder):  # type: ignore[misc]
         """Continues the mid-prefill request. Returns it while it is unfinished."""
         if not is_offline(req):
             return super().add_chunked_req(req)
-        if self._colocation.plan.requeue_started:
+        if self._colocation.plan.requeue_started and self._colocation.can_release(req):
             self._colocation.requeue_chunk(req)
             return None
         tokens = self._whole_pages(self._allowance_tokens)
@@ -139,6 +139,8 @@ class ColocationAdder(PrefillAdder):  # type: ignore[misc]
         needed = len(req.full_untruncated_fill_ids) - req.prefix_len
         chunk = self._colocation.sat_out_chunk
         if chunk is None or needed <= self.rem_chunk_tokens:
+            return False
+        if not self._colocation.can_release(chunk):
             return False
         self._colocation.yield_sat_out_chunk()
         return True

@@ -126,6 +126,10 @@ class Colocation:
         self._evict(running, {req.rid})
         return req
 
+    def can_release(self, req: Any) -> bool:
+        """Whether a request may give up its KV in this pass."""
+        return id(req) not in self._guarded()
+
     def requeue_chunk(self, req: Any) -> None:
         """An offline mid-prefill request yields its slot; its KV is in the prefix cache."""
         release(req, self._scheduler.tree_cache, checkpoint=False)
@@ -260,7 +264,8 @@ class Colocation:
     def _requeue_released(self) -> None:
         released, self._released = self._released, []
         for req in released:
-            record_of(req).matched_pass = None
+            record = record_of(req)
+            record.matched_pass, record.state_pass = None, 0
             self._scheduler._add_request_to_queue(req)
 
     def _in_flight(self) -> frozenset[int]:

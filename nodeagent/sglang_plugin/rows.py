@@ -32,7 +32,7 @@ class RequestRecord:
     first_token_s: float = 0.0
     last_token_s: float = 0.0
     seen_tokens: int = 0
-    state_pass: int = 0  # pass in which it was last parked or resumed
+    state_pass: int = 0  # pass in which it was last parked or resumed; 0: not a row yet
     queued_pass: int | None = None  # pass in which it was first seen waiting
     matched_pass: int | None = None
     prompt_key: bytes = b""
@@ -152,6 +152,8 @@ def decode_row(
     _date(req, record, clock)
     arrival_s = clock.now_s if record.arrival_s is None else record.arrival_s
     labels = record.labels
+    if record.state_pass == 0:
+        record.state_pass = pass_number
     return DecodeRow(
         rid=req.rid,
         work_class=labels.work_class,

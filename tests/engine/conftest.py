@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from harness import Engine, Prompt, running_engine
 
 from nodeagent.models.tiny import TinyOptions, make_tiny
-from nodeagent.plugin_contract import DISABLE_VARIABLE
+from nodeagent.plugin_contract import DISABLE_VARIABLE, parse_refusal
 from nodeagent.sglang_plugin.cpu_platform import declare_vision_operators
 
 # Small enough that the prompts below cannot all hold KV at once.
@@ -29,6 +29,7 @@ class Paired:
     pressing: tuple[Prompt, ...]
     stock: dict[str, list[int]]
     stock_has_state: bool
+    refusal: str  # of an engine with options the plugin does not support
 
 
 def mixed_prompts() -> tuple[Prompt, ...]:
@@ -83,6 +84,10 @@ def paired(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Paired]:
     with running_engine(model, folder / "stock.log", flags=FLAGS, environment=off) as stock:
         answers = stock.generate_all(prompts) | stock.generate_all(pressing)
         stock_has_state = stock.state() is not None
+    unsupported = ("--max-total-tokens=6144", "--chunked-prefill-size=-1")
+    with running_engine(model, folder / "refused.log", flags=unsupported) as refused:
+        refused.generate(prompts[1])
+        refusal = parse_refusal(refused.call("/server_info"))
     with running_engine(model, folder / "plugin.log", flags=FLAGS) as engine:
         yield Paired(
             engine=engine,
@@ -90,4 +95,5 @@ def paired(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Paired]:
             pressing=pressing,
             stock=answers,
             stock_has_state=stock_has_state,
+            refusal=refusal,
         )
