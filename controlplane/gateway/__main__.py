@@ -45,7 +45,13 @@ def _parser() -> argparse.ArgumentParser:
         " replace it without losing a request.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--listen", default="127.0.0.1:7401", help="host:port; port 0 picks one")
+    parser.add_argument(
+        "--listen",
+        type=_address,
+        default="127.0.0.1:7401",
+        metavar="HOST:PORT",
+        help="port 0 picks one",
+    )
     parser.add_argument(
         "--control-plane",
         type=_addresses,
@@ -85,14 +91,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _addresses(text: str) -> tuple[str, ...]:
-    addresses = tuple(part.strip() for part in text.split(",") if part.strip())
-    for address in addresses:
-        host, _, port = address.rpartition(":")
-        if not host or not port.isdigit():
-            raise argparse.ArgumentTypeError(f"{address!r}: expected HOST:PORT")
+    addresses = tuple(_address(part.strip()) for part in text.split(",") if part.strip())
     if not addresses:
         raise argparse.ArgumentTypeError("empty: give at least one HOST:PORT")
     return addresses
+
+
+def _address(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r}: expected HOST:PORT")
+    return text
 
 
 if __name__ == "__main__":

@@ -194,7 +194,8 @@ class GenerateProxy:
     ) -> str:
         """The cause to retry for; what cannot be retried ends the call here."""
         if error.code() not in _LOST_CODES:
-            await context.abort(error.code(), error.details() or "", error.trailing_metadata())
+            trailers = tuple(error.trailing_metadata() or ())
+            await context.abort(error.code(), error.details() or "", trailers)
         route = attempt.route
         if attempt.has_answered:
             raise Refusal(
