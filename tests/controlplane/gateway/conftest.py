@@ -1,11 +1,10 @@
 """Fake agents and an in-process gateway around them."""
 
-import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import grpc.aio
 import pytest
+from fake_agent import FakeAgent  # beside this file
 from slacktide.v1 import inference_service_pb2 as pb
 from slacktide.v1 import inference_service_pb2_grpc, replica_pb2, routing_service_pb2
 from slacktide.wire.server import FleetServer
@@ -16,7 +15,6 @@ from controlplane.gateway.proxy import SERVICE, GenerateProxy
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from fake_agent import FakeAgent
 
 
 class GatewayUnderTest:
