@@ -79,6 +79,12 @@ def down(state_dir: StateDirOption = _STATE_DIR) -> None:
 
 
 @app.command()
+def revive(state_dir: StateDirOption = _STATE_DIR) -> None:
+    """Starts again what has ended, e.g. after a crash; what runs is left alone."""
+    lifecycle.revive(state_dir, tell=say)
+
+
+@app.command()
 def status(state_dir: StateDirOption = _STATE_DIR, output: FormatOption = Format.TABLE) -> None:
     """Shows the fleet's processes; exit code 1 if one is not ready."""
     record = read_record(state_dir.absolute())

@@ -7,7 +7,7 @@ write to. Every process gets a folder of its own under the state folder.
 from dataclasses import dataclass
 from pathlib import Path
 
-from controlplane.localfleet.record import FleetOptions
+from controlplane.localfleet.record import ClusterRecord, FleetOptions, ProcessRecord
 from planner.rollout.upgrade import ProcessKind
 
 
@@ -75,6 +75,29 @@ def agent(
             "--failure-domain", node,
         ),
     )  # fmt: skip
+
+
+def again(process: ProcessRecord, record: ClusterRecord) -> Launch:
+    """The command line of a process on record, at its old address."""
+    options, state_dir = record.options, record.state_dir
+    match process.kind:
+        case ProcessKind.CONTROL_PLANE:
+            return control_plane(options, state_dir=state_dir, address=process.address)
+        case ProcessKind.GATEWAY:
+            return gateway(
+                state_dir=state_dir,
+                address=process.address,
+                control_plane_address=record.control_plane.address,
+                number=int(process.id.removeprefix("g")),
+            )
+        case ProcessKind.AGENT:
+            return agent(
+                options,
+                state_dir=state_dir,
+                address=process.address,
+                control_plane_address=record.control_plane.address,
+                node=process.id,
+            )
 
 
 def folders(launch: Launch, state_dir: Path) -> Path:

@@ -96,6 +96,38 @@ def up(
             raise
 
 
+def revive(state_dir: Path, *, tell: Tell) -> ClusterRecord:
+    """Starts again what has ended, each as the build it was, and waits until it is ready.
+
+    Raises:
+        LocalFleetError: there is no fleet, or a process did not become ready; it stays
+            as it is, for its log's sake.
+    """
+    state_dir = state_dir.absolute()
+    with exclusive(state_dir):
+        record = require_fleet(state_dir)
+        begun = []
+        for ended in [p for p in record.processes if not is_running(p)]:
+            process = processes.start(
+                commands.again(ended, record),
+                python=Path(ended.python),
+                version=ended.version,
+                state_dir=state_dir,
+                environment=record.options.environment,
+            )
+            record = record.with_process(process)
+            write_record(record)
+            begun.append(process)
+            tell(f"{process.kind.value} {process.id}: started again, pid {process.pid}")
+        for process in begun:
+            wait_serving(process, timeout_s=_START_TIMEOUT_S)
+        agents = [p for p in begun if p.kind is ProcessKind.AGENT]
+        if agents:
+            with Fleet(record.control_plane.address) as fleet:
+                wait_nodes_ready(fleet, agents, timeout_s=_START_TIMEOUT_S)
+        return record
+
+
 def down(state_dir: Path, *, tell: Tell) -> None:
     """Stops a fleet and checks that nothing of it remains; without one, says so.
 

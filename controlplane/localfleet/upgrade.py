@@ -143,11 +143,7 @@ class _Walk:
     def _replace_control_plane(self, old: ProcessRecord) -> None:
         """Gateways and agents go on by themselves meanwhile."""
         self._stop(old, grace_s=_CONTROL_PLANE_GRACE_S)
-        new = self._start(
-            commands.control_plane(
-                self.record.options, state_dir=self.record.state_dir, address=old.address
-            )
-        )
+        new = self._start(commands.again(old, self.record))
         wait_serving(new, timeout_s=_READY_TIMEOUT_S)
         wait_seen(self._fleet, new, timeout_s=_READY_TIMEOUT_S)
         agents = [a for a in self.record.of_kind(ProcessKind.AGENT) if processes.is_running(a)]
@@ -179,15 +175,7 @@ class _Walk:
                 self._drain(node)
             case Action.REPLACE:
                 self._stop(old, grace_s=_AGENT_GRACE_S)
-                new = self._start(
-                    commands.agent(
-                        self.record.options,
-                        state_dir=self.record.state_dir,
-                        address=old.address,
-                        control_plane_address=self.record.control_plane.address,
-                        node=node,
-                    )
-                )
+                new = self._start(commands.again(old, self.record))
                 wait_serving(new, timeout_s=_READY_TIMEOUT_S)
                 wait_nodes_ready(self._fleet, [new], timeout_s=_READY_TIMEOUT_S)
             case Action.UNCORDON:
