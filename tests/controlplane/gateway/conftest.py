@@ -13,9 +13,6 @@ from controlplane.gateway.agents import AgentChannels
 from controlplane.gateway.book import RouteBook
 from controlplane.gateway.proxy import SERVICE, GenerateProxy
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-
 
 class GatewayUnderTest:
     """A real gRPC gateway over fake agents; tests change its routes at will."""
