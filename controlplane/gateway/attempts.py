@@ -49,12 +49,19 @@ class Attempts:
         return {attempt.route.address for attempt in self._open}
 
     def drop_lost(self, table: RouteTable) -> int:
-        """Cancels unanswered attempts at replicas that are gone or LOST; says how many."""
+        """Cancels unanswered attempts at replicas that are gone or LOST; says how many.
+
+        Only where another replica of the deployment runs: otherwise the silent one is
+        still the best there is, and a control plane that restarts may know of none yet.
+        """
         alive = {r.replica for r in table.routes if r.state is not ReplicaState.LOST}
+        served = {r.deployment for r in table.routes if r.state is ReplicaState.RUNNING}
         dropped = [
             attempt
             for attempt in self._open
-            if not attempt.has_answered and attempt.route.replica not in alive
+            if not attempt.has_answered
+            and attempt.route.replica not in alive
+            and attempt.route.deployment in served
         ]
         for attempt in dropped:
             attempt.is_dropped = True

@@ -24,6 +24,7 @@ class RouteBook:
         self.table = RouteTable()
         self.message = routing_service_pb2.WatchRoutesResponse()
         self.is_known = False
+        self._served: frozenset[str] = frozenset()
         self._changed = asyncio.Event()
 
     def accept(self, message: routing_service_pb2.WatchRoutesResponse, *, source: str) -> bool:
@@ -43,6 +44,8 @@ class RouteBook:
             return False
         is_new = not self.is_known or table != self.table
         self.table, self.message, self.is_known = table, message, True
+        had_routes = self._served.union(route.deployment for route in table.routes)
+        self._served = had_routes.intersection(table.deployments)
         if is_new:
             _log.info(
                 "route_table_accepted source=%s epoch=%d revision=%d routes=%d deployments=%d",
@@ -51,6 +54,10 @@ class RouteBook:
             self._changed.set()
             self._changed = asyncio.Event()
         return True
+
+    def was_served(self, deployment: str) -> bool:
+        """Whether the deployment exists and had a replica in this or an earlier table."""
+        return deployment in self._served
 
     async def wait_change(self, *, timeout_s: float | None = None) -> None:
         """Returns at the next changed table, or after the timeout."""

@@ -38,8 +38,8 @@ _MARGIN_S = 0.02
 """Kept of the caller's deadline, so that the agent's own answer arrives within it."""
 
 _HOLD_S = 3.0
-"""How long a request waits while replicas exist but none takes it: one drains and its
-successor's route is on the way, or an agent restarts."""
+"""How long a request waits where replicas ran and none takes it: one drains and its
+successor's route is on the way, or an agent or a control plane restarts."""
 
 _HOLD_STEP_S = 0.1
 
@@ -181,7 +181,7 @@ class GenerateProxy:
     def _may_recover(self, refusal: RouteRefusal, deployment: str) -> bool:
         match refusal.kind:
             case RefusalKind.NONE_RUNNING:
-                return bool(self._book.table.routes_of(deployment))
+                return self._book.was_served(deployment)
             case RefusalKind.ALL_FAILED:
                 return True
             case RefusalKind.UNKNOWN_DEPLOYMENT | RefusalKind.CONTENDED:

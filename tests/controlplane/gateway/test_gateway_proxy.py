@@ -220,6 +220,27 @@ async def test_request_moves_when_its_replica_is_lost_before_a_token(
     assert last.finish.reason == "length"
 
 
+async def test_request_survives_when_a_table_forgets_all_replicas_for_a_moment(
+    gateway: "GatewayUnderTest",
+) -> None:
+    """A control plane that restarts may know no replica yet: nothing is dropped or refused."""
+    agent = await gateway.add_agent("r1")
+    go_on = asyncio.Event()
+    agent.before_first = go_on.wait
+    waiting = asyncio.create_task(gateway.generate())
+    await agent.arrived.wait()
+    routes = list(gateway.table.routes)
+    del gateway.table.routes[:]
+    gateway.publish()
+    new = asyncio.create_task(gateway.generate())
+    go_on.set()
+    assert (await asyncio.wait_for(waiting, 2))[-1].finish.reason == "length"
+    assert not new.done()
+    gateway.table.routes.extend(routes)
+    gateway.publish()
+    assert (await asyncio.wait_for(new, 2))[-1].finish.reason == "length"
+
+
 @pytest.mark.parametrize(
     ("deployment", "code", "reason"),
     [
