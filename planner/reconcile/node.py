@@ -196,13 +196,13 @@ def plan_steps(
     return tuple(sorted(steps, key=lambda step: (_ORDER.index(type(step)), step.replica)))
 
 
-def _held_devices(observed: Sequence[ObservedEngine]) -> dict[int, str]:
-    return {
-        device: engine.replica
-        for engine in observed
-        if engine.holds_devices
-        for device in engine.devices
-    }
+def _held_devices(observed: Sequence[ObservedEngine]) -> dict[int, set[str]]:
+    held: dict[int, set[str]] = {}
+    for engine in observed:
+        if engine.holds_devices:
+            for device in engine.devices:
+                held.setdefault(device, set()).add(engine.replica)
+    return held
 
 
 def _step_unassigned(engine: ObservedEngine) -> Step:
@@ -233,7 +233,9 @@ def _step_live(assigned: AssignedReplica, engine: ObservedEngine) -> Step:
     return KeepEngine(replica=engine.replica)  # a drain is not taken back; it starts anew after
 
 
-def _step_absent(assigned: AssignedReplica, held: dict[int, str], devices: frozenset[int]) -> Step:
+def _step_absent(
+    assigned: AssignedReplica, held: dict[int, set[str]], devices: frozenset[int]
+) -> Step:
     """Nothing of it runs: start it if its devices are free. Marks them held."""
     missing = sorted(set(assigned.devices) - devices)
     if missing or not assigned.devices:
@@ -243,10 +245,10 @@ def _step_absent(assigned: AssignedReplica, held: dict[int, str], devices: froze
             f"this node has {sorted(devices)}; restart the agent with the devices it "
             "registered, or remove the node",
         )
-    holders = {held[device] for device in assigned.devices if device in held}
+    holders = {holder for device in assigned.devices for holder in held.get(device, ())}
     if holders:
         return WaitForDevices(replica=assigned.replica, held_by=tuple(sorted(holders)))
-    held.update(dict.fromkeys(assigned.devices, assigned.replica))
+    held.update({device: {assigned.replica} for device in assigned.devices})
     return StartEngine(assigned=assigned)
 
 

@@ -59,8 +59,14 @@ def snapshots(draw, *, nodes=4, devices=3, wanted=3, widths=(1, 2)) -> Snapshot:
             failure_domain=draw(st.sampled_from(["x", "y", "z"])),
             **draw(
                 st.sampled_from(
-                    [{}, {}, {}, {"is_cordoned": True}, {"is_cordoned": True, "is_draining": True}]
-                    + [{"is_ready": False}]
+                    [
+                        {},
+                        {},
+                        {},
+                        {"is_cordoned": True},
+                        {"is_cordoned": True, "is_draining": True},
+                        {"is_ready": False},
+                    ]
                 )
             ),
         )
