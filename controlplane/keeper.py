@@ -136,8 +136,12 @@ class FleetKeeper:
         self._request_round = request_round
 
     async def run(self) -> None:
-        """Runs until cancelled or superseded."""
-        while True:
+        """Runs until the feed closes, or this leader is superseded.
+
+        Raises:
+            Refusal: STALE_EPOCH, another leader took over.
+        """
+        while not self._feed.is_closed:
             revision = self._feed.view.state.revision
             try:
                 await self.tend()

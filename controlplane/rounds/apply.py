@@ -13,8 +13,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from planner.placement.verify import verify
-
 from controlplane.rounds.outcome import RoundOutcome
 from controlplane.rounds.snapshot import Demand, build_snapshot
 from planner.model import (
@@ -27,6 +25,10 @@ from planner.model import (
     ReplicaState,
     Snapshot,
 )
+from planner.placement.diff import moves
+from planner.placement.fleet import survey
+from planner.placement.shares import with_shares
+from planner.placement.verify import verify
 from storage.records import AllocationRecord, FleetView, PlanRecord
 from storage.store import FleetTransaction
 
@@ -96,73 +98,65 @@ def commit_plan(
 
 
 def _verified(snapshot: Snapshot, plan: Plan) -> tuple[Plan | None, tuple[int, ...]]:
-    """The plan, or its groups that still fit together; and the groups that do not."""
+    """The plan, or what fits of it: its groups one after another; and those that do not."""
     if not (violations := verify(snapshot, plan)):
         return plan, ()
-    _log.warning("plan_refused violations=%d first=%s", len(violations), violations[0])
-    standing = _as_it_is(snapshot, plan)
-    if verify(snapshot, standing):
-        return None, tuple(sorted({move.group for move in plan.moves}))
+    first = violations[0]
+    _log.warning(
+        "plan_refused base_revision=%d revision=%d violations=%d rule=%s subject=%s message=%r",
+        plan.base_revision,
+        snapshot.revision,
+        len(violations),
+        first.rule,
+        first.subject,
+        first.message,
+    )
+    chosen = tuple(
+        Placement(
+            replica=one.replica, deployment=one.deployment, node=one.node, devices=one.devices
+        )
+        for one in snapshot.allocations
+        if one.desired is Desired.RUNNING
+    )
+    fitting: Plan | None = None
     refused: list[int] = []
-    for group in sorted({move.group for move in plan.moves}):
-        tried = _with_group(standing, plan, group)
-        if verify(snapshot, tried):
+    for group in sorted({one.group for one in plan.moves if one.kind is not MoveKind.ADJUST}):
+        tried = _with_group(chosen, plan, group)
+        candidate = _replanned(snapshot, plan, tried)
+        if candidate is None:
             refused.append(group)
         else:
-            standing = tried
-    return (standing if standing.moves else None), tuple(refused)
+            chosen, fitting = tried, candidate
+    return fitting, tuple(refused)
 
 
-def _as_it_is(snapshot: Snapshot, plan: Plan) -> Plan:
-    """A plan that changes nothing."""
-    return replace(
+def _with_group(placements: tuple[Placement, ...], plan: Plan, group: int) -> tuple[Placement, ...]:
+    """The placements after one group of the plan's moves; shares follow later."""
+    group_moves = [one for one in plan.moves if one.group == group]
+    removed = {one.replica for one in group_moves if one.kind is MoveKind.REMOVE}
+    added = tuple(
+        plan.placements[int(one.replica.removeprefix("new:"))]
+        for one in group_moves
+        if one.kind is MoveKind.ADD
+    )
+    return (*(one for one in placements if one.replica not in removed), *added)
+
+
+def _replanned(snapshot: Snapshot, plan: Plan, placements: tuple[Placement, ...]) -> Plan | None:
+    """A plan of those placements with shares and moves of its own; None if it breaks a rule."""
+    nodes = {node.id for node in snapshot.nodes}
+    wanted = {deployment.id for deployment in snapshot.deployments}
+    if any(one.node not in nodes or one.deployment not in wanted for one in placements):
+        return None
+    shared = with_shares(survey(snapshot), placements)
+    candidate = replace(
         plan,
         base_revision=snapshot.revision,
-        moves=(),
-        placements=tuple(
-            Placement(
-                replica=one.replica,
-                deployment=one.deployment,
-                node=one.node,
-                devices=one.devices,
-                online_share=one.online_share,
-                offline_share=one.offline_share,
-                latency_budget_ms=one.latency_budget_ms,
-            )
-            for one in snapshot.allocations
-            if one.desired is Desired.RUNNING
-        ),
+        placements=shared,
+        moves=moves(snapshot, shared),
+        waiting=(),
     )
-
-
-def _with_group(standing: Plan, plan: Plan, group: int) -> Plan:
-    """The standing plan with one more group of `plan`'s moves done."""
-    moves = tuple(move for move in plan.moves if move.group == group)
-    planned = {one.replica: one for one in plan.placements if one.replica is not None}
-    placements = {one.replica or f"new:{i}": one for i, one in enumerate(standing.placements)}
-    renamed: dict[str, str] = {}
-    for move in moves:
-        match move.kind:
-            case MoveKind.ADD:
-                name = f"new:{len(placements)}"
-                renamed[move.replica] = name
-                placements[name] = plan.placements[int(move.replica.removeprefix("new:"))]
-            case MoveKind.REMOVE:
-                placements.pop(move.replica, None)
-            case MoveKind.ADJUST:
-                placements[move.replica] = planned[move.replica]
-    order = {name: f"new:{i}" for i, name in enumerate(placements)}
-    done = tuple(
-        replace(
-            move,
-            replica=order.get(renamed.get(move.replica, move.replica), move.replica)
-            if move.kind is MoveKind.ADD
-            else move.replica,
-            after=tuple(order[renamed[o]] if o in renamed else o for o in move.after),
-        )
-        for move in moves
-    )
-    return replace(standing, placements=tuple(placements.values()), moves=(*standing.moves, *done))
+    return None if verify(snapshot, candidate) else candidate
 
 
 def _named(plan: Plan, view: FleetView, *, make_id: Callable[[str], str]) -> Plan:
@@ -206,6 +200,8 @@ def _targets(view: FleetView, plan: Plan, *, round_: int) -> list[AllocationReco
         elif one.desired is Desired.RUNNING:
             waits = () if one.state is ReplicaState.LOST else after.get(one.replica, ())
             one = replace(one, desired=Desired.STOPPED, after=waits)
+        elif not record.is_released and one.replica in after:
+            one = replace(one, after=after[one.replica])  # it waited for one that never comes
         targets.append(replace(record, allocation=one))
     now_s = time.time()
     for placement in placements.values():
