@@ -59,7 +59,7 @@ class ColocationAdder(PrefillAdder):  # type: ignore[misc]
         if self._colocation.plan.requeue_started and self._colocation.can_release(req):
             self._colocation.requeue_chunk(req)
             return None
-        tokens = self._whole_pages(self._allowance_tokens)
+        tokens = self._share_of(req)
         if tokens <= 0:
             self._colocation.sat_out_chunk = req
             self._colocation.count("chunks_parked")
@@ -101,7 +101,7 @@ class ColocationAdder(PrefillAdder):  # type: ignore[misc]
         return self._is_slot_taken or self.new_chunked_req is not None
 
     def _add_offline(self, req: Any, *, has_chunked_req: bool, align: int | None) -> AddReqResult:
-        tokens = self._whole_pages(self._allowance_tokens)
+        tokens = self._share_of(req)
         if tokens <= 0:
             self._colocation.count("prefills_deferred")
             return AddReqResult.OTHER
@@ -156,5 +156,9 @@ class ColocationAdder(PrefillAdder):  # type: ignore[misc]
     def _has_admitted(self, req: Any) -> bool:
         return bool(self.can_run_list) and self.can_run_list[-1] is req
 
-    def _whole_pages(self, tokens: int) -> int:
-        return tokens // self.page_size * self.page_size
+    def _share_of(self, req: Any) -> int:
+        """What the allowance holds for a prompt: all that is left of it, or whole pages."""
+        left = len(req.full_untruncated_fill_ids) - req.prefix_len
+        if left <= self._allowance_tokens:
+            return int(self.ceil_paged_tokens(left))  # as SGLang charges it
+        return self._allowance_tokens // self.page_size * self.page_size

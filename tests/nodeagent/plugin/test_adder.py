@@ -13,12 +13,12 @@ from planner.batching.state import IterationPlan
 
 
 def adder_for(
-    scheduler: Any, *, chunk_tokens: int, requeue: bool = False
+    scheduler: Any, *, chunk_tokens: int, page_size: int = 1
 ) -> tuple[ColocationAdder, Colocation]:
     colocation = Colocation(scheduler, device_name="cpu")
-    colocation.plan = IterationPlan(offline_chunk_tokens=chunk_tokens, requeue_started=requeue)
+    colocation.plan = IterationPlan(offline_chunk_tokens=chunk_tokens)
     adder = ColocationAdder(
-        1,
+        page_size,
         scheduler.tree_cache,
         scheduler.token_to_kv_pool_allocator,
         SimpleNamespace(reqs=[]),
@@ -95,6 +95,22 @@ def test_started_prompt_continues_when_allowance_covers_it(
     rest = make_request("off2", 50, offline=True)
     assert add(adder, rest, has_chunked_req=True) is AddReqResult.OTHER
     assert adder.can_run_list == [chunk]
+
+
+def test_started_prompt_ends_when_allowance_is_its_last_part_of_a_page(
+    scheduler: Any, make_request: Any
+) -> None:
+    """What is left of a prompt is computed even where it is less than a page."""
+    scheduler.token_to_kv_pool_allocator.page_size = 16
+    adder, _ = adder_for(scheduler, chunk_tokens=10, page_size=16)
+    chunk = make_request("off", 10, offline=True)
+    chunk.init_next_round_input(adder.tree_cache)
+    assert adder.add_chunked_req(chunk) is None
+    assert adder.can_run_list == [chunk]
+    cut = make_request("off2", 40, offline=True)
+    adder, _ = adder_for(scheduler, chunk_tokens=39, page_size=16)
+    add(adder, cut)
+    assert cut.extend_end == 32
 
 
 @pytest.mark.parametrize("offline", [True, False])
