@@ -130,8 +130,8 @@ class _Check:
             yield _broken("device_type", key, f"mixes {sorted(kinds)}")
         if deployment.device_types and not kinds <= set(deployment.device_types):
             yield _broken("device_type", key, f"{sorted(kinds)} not allowed")
-        needed = -(-(deployment.weights_bytes + deployment.kv_cache_bytes)
-                   // deployment.tensor_parallel_size)  # fmt: skip
+        wanted_bytes = deployment.weights_bytes + deployment.kv_cache_bytes
+        needed = -(-wanted_bytes // deployment.tensor_parallel_size)
         for device in devices:
             if device.memory_bytes < needed:
                 yield _broken(
@@ -200,7 +200,6 @@ class _Check:
         if x > frontier.max_online_work * (1.0 + _SLACK):
             yield _broken("frontier", subject, f"online {x}, bears {frontier.max_online_work}")
         for segment in frontier.segments:
-            # With nothing offline, online demand alone is not the plan's to refuse.
             load = segment.alpha * x + segment.beta * y
             if load > segment.gamma + _SLACK * max(1.0, abs(segment.gamma)):
                 yield _broken("frontier", subject, f"({x}, {y}) lies above {segment}")
