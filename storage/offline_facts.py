@@ -57,7 +57,7 @@ class StoredFleet:
             is_node_ready=row.is_ready,
             is_node_closed=row.is_cordoned or row.drain_deadline_s is not None,
             deployment=row.deployment,
-            stage=Stage(row.spec["stage"]),
+            stage=Stage(row.spec.get("stage", Stage.OBSERVE.value)),
             desired=Desired(row.desired),
             state=ReplicaState(row.state),
         )

@@ -279,7 +279,7 @@ def _write_refusal(error: OSError) -> Refusal:
 
 def _log_pull(lessee: Lessee, pull: Pull) -> None:
     if pull.refusal is not None:
-        _log.info(
+        _log.debug(
             "pull_refused node=%s replica=%s reason=%s", lessee.node, lessee.replica, pull.refusal
         )
     if pull.items or pull.returned:

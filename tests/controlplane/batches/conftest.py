@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from batch_house import House
+
+from tests.controlplane.batches.batch_house import House
 
 
 @pytest.fixture

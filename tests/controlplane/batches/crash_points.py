@@ -1,6 +1,6 @@
 """Drives a batch from end to end in processes that are killed; run by its test.
 
-    python crash_points.py FOLDER
+    python -m tests.controlplane.batches.crash_points FOLDER
 
 For k = 1, 2, … a process drives a batch and kills itself (SIGKILL) at the k-th point
 where something is about to become, or just became, durable; a second process resumes.
@@ -16,9 +16,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
-from batch_house import House, good_line
 from slacktide.v1 import item_service_pb2 as item_v1
 
 from controlplane.batches import intake
@@ -27,7 +25,9 @@ from controlplane.batches.intake import take_chunk
 from controlplane.batches.items import ItemServicer
 from controlplane.batches.objects import ObjectStore
 from storage.batches import BatchStore
+from tests.controlplane.batches.batch_house import House, good_line
 
+NO_CONTEXT: Any = None  # the servicer asks nothing of it
 LINES = 10
 BAD_LINES = (3, 8)
 POINTS: tuple[tuple[type, str], ...] = (
@@ -74,11 +74,11 @@ async def drive(house: House) -> None:
     """A control plane and an agent that know nothing but what is stored."""
     while not (batch := house.found("b")).is_intake_done:
         take_chunk(house.store, house.objects, batch, now_s=2.0)
-    servicer = ItemServicer(house.store, house.fleet, house.objects, wake=Mock())
+    servicer = ItemServicer(house.store, house.fleet, house.objects, wake=lambda: None)
     caller = {"node": "nodes/n1", "replica": "replicas/r1"}
     while True:
         pulled = await servicer.PullItems(
-            item_v1.PullItemsRequest(max_items=3, epoch=1, **caller), Mock()
+            item_v1.PullItemsRequest(max_items=3, epoch=1, **caller), NO_CONTEXT
         )
         if not pulled.items:
             break
@@ -87,7 +87,7 @@ async def drive(house: House) -> None:
             for one in pulled.items
         ]
         answer = await servicer.CommitResults(
-            item_v1.CommitResultsRequest(results=results, **caller), Mock()
+            item_v1.CommitResultsRequest(results=results, **caller), NO_CONTEXT
         )
         assert not answer.superseded
     batch = house.found("b")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 def test_batch_ends_with_one_line_each_when_killed_at_any_point(tmp_path: Path) -> None:
     """Intake, pull, commit and finalise resume from what is stored, and from nothing else."""
-    script = Path(__file__).with_name("crash_points.py")
     done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path)],
+        [sys.executable, "-m", "tests.controlplane.batches.crash_points", str(tmp_path)],
+        cwd=Path(__file__).parents[3],
         check=False,
         capture_output=True,
         text=True,

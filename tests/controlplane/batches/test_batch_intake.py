@@ -5,13 +5,13 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from batch_house import House, good_line
 from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.batches.intake import take_chunk
 from controlplane.batches.lines import read_lines
 from storage.batch_records import BatchState
+from tests.controlplane.batches.batch_house import House, good_line
 
 MIB = 1 << 20
 

@@ -3,12 +3,12 @@
 import json
 
 import pytest
-from batch_house import good_line
 from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.batches.parse import parse_line
 from storage.batch_records import NewItem, RefusedLine
+from tests.controlplane.batches.batch_house import good_line
 
 CHAT_BODY = {"messages": [{"role": "user", "content": "x"}]}
 

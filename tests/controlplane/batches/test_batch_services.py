@@ -8,7 +8,6 @@ from uuid import uuid4
 
 import grpc
 import pytest
-from batch_house import House, good_line
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 from slacktide.v1 import batch_pb2, batch_service_pb2_grpc, item_service_pb2_grpc
@@ -20,6 +19,7 @@ from controlplane.batches.items import ItemServicer
 from controlplane.batches.objects import ObjectStore
 from controlplane.batches.service import BatchServicer
 from controlplane.batches.worker import BatchWorker
+from tests.controlplane.batches.batch_house import House, good_line
 
 DEADLINE_S = 20.0
 NODE, REPLICA = "nodes/n1", "replicas/r1"
