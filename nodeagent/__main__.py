@@ -1,7 +1,12 @@
-"""`python -m nodeagent`: runs the agent of one node. Exits 0 after SIGTERM, 2 on bad flags."""
+"""`python -m nodeagent`: runs the agent of one node.
+
+Exits 0 after SIGTERM or SIGINT; a second one ends it at once, with 130. Exits 2 on bad
+flags, 1 where the address or the state folder is in use.
+"""
 
 import asyncio
 import logging
+import signal
 import sys
 
 import uvloop
@@ -31,12 +36,25 @@ def main() -> None:
     except Refusal as refusal:
         print(f"nodeagent: {refusal}", file=sys.stderr)
         sys.exit(1)
-    except (KeyboardInterrupt, asyncio.CancelledError):
+    except asyncio.CancelledError:
         sys.exit(130)
 
 
 async def _run(settings: Settings, devices: tuple[Device, ...]) -> None:
-    await Agent(settings, devices).run()
+    agent = Agent(settings, devices)
+    running = asyncio.create_task(agent.run())
+    stopping = False
+
+    def on_signal() -> None:
+        nonlocal stopping
+        if stopping:
+            running.cancel()
+        stopping = True
+        agent.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, on_signal)
+    await running
 
 
 if __name__ == "__main__":

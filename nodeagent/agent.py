@@ -1,7 +1,7 @@
 """The agent: one process, one node.
 
 Owns the composition and the end: which parts exist, who calls whom, and what happens in
-which order on SIGTERM (health down, replicas drained with their streams, engines stopped,
+which order on `stop` (health down, replicas drained with their streams, engines stopped,
 items handed back, session closed). Refuses a state folder another agent holds.
 """
 
@@ -9,8 +9,6 @@ import asyncio
 import fcntl
 import logging
 import os
-import signal
-import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,8 +80,12 @@ class Agent:
             on_change=self._session.report_soon,
         )
 
+    def stop(self) -> None:
+        """Has `run` drain and return."""
+        self._stop.set()
+
     async def run(self) -> None:
-        """Serves until SIGTERM or SIGINT; a second one ends at once.
+        """Serves until `stop`; kills its engines when cancelled.
 
         Raises:
             Refusal: the address or the state folder is in use.
@@ -102,7 +104,6 @@ class Agent:
                 *(self._settings.node, self._settings.listen, len(self._devices)),
                 *(build_version(), self._sglang_version or "none"),
             )
-            self._handle_signals()
             async with asyncio.TaskGroup() as tasks:
                 session = tasks.create_task(self._session.run())
                 replicas = tasks.create_task(self._reconciler.run())
@@ -158,7 +159,7 @@ class Agent:
             ),
             log_folder=settings.state_dir / "engines" / desired.id,
             ready_timeout_s=settings.engine_ready_timeout_s,
-            python=sys.executable,
+            python=settings.engine_python,
             environment=os.environ,
             on_change=self._session.report_soon,
         )
@@ -215,19 +216,6 @@ class Agent:
             revision=self._reconciler.assignment.revision,
             models=[facts_to_proto(name, facts) for name, facts in self._catalog.known().items()],
         )
-
-    def _handle_signals(self) -> None:
-        loop = asyncio.get_running_loop()
-        task = asyncio.current_task()
-        assert task is not None
-
-        def on_signal() -> None:
-            if self._stop.is_set():
-                task.cancel()
-            self._stop.set()
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, on_signal)
 
 
 @contextmanager

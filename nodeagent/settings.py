@@ -6,6 +6,7 @@ exists is usable: names are well-formed, folders are absolute, addresses have po
 
 import argparse
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ class Settings:
     models_dir: Path
     failure_domain: str
     labels: tuple[tuple[str, str], ...]
+    engine_python: str
     engine_ready_timeout_s: float
     stop_grace_s: float
     offline_window: int
@@ -78,6 +80,7 @@ def parse_settings(argv: Sequence[str]) -> Settings:
         models_dir=Path(flags.models_dir).absolute(),
         failure_domain=flags.failure_domain or flags.node,
         labels=tuple(_label(label) for label in flags.label),
+        engine_python=flags.engine_python,
         engine_ready_timeout_s=flags.engine_ready_timeout,
         stop_grace_s=flags.stop_grace,
         offline_window=flags.offline_window,
@@ -145,6 +148,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--models-dir", required=True, metavar="DIR", help="folder of model folders")
     add("--failure-domain", default="", metavar="NAME", help="what fails together; the node")
     add("--label", action="append", default=[], metavar="KEY=VALUE", help="repeatable")
+    add(
+        "--engine-python",
+        default=sys.executable,
+        metavar="PATH",
+        help="interpreter SGLang and the plugin are installed for (default: the agent's own)",
+    )
     add(
         "--engine-ready-timeout",
         type=float,

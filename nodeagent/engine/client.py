@@ -92,9 +92,10 @@ class EngineClient:
         timeout = _total(_CONTROL_TIMEOUT_S)
         async with self._answering("POST", "/set_internal_state", body, timeout=timeout) as answer:
             results = await answer.json()
-        for result in results if isinstance(results, list) else [results]:
-            if isinstance(result, dict) and not result.get("updated", True):
-                raise EngineRefusedError(status=400, message="settings were not applied, see log")
+        if not (isinstance(results, list) and all(results)):
+            raise EngineRefusedError(
+                status=400, message="settings were not applied by every rank, see the engine's log"
+            )
 
     async def abort(self, rid: str) -> None:
         """Aborts the request; `rid` is a prefix to SGLang, hence of fixed length."""
