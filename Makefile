@@ -91,7 +91,7 @@ test-unit: $(STAMP) ## unit and property tests
 	$(PYTEST) -m "not engine and not cluster and not gpu" $(ARGS)
 
 test-engine: $(STAMP) ## tests on a real SGLang engine (CPU)
-	$(PYTEST) -m engine $(ARGS)
+	$(PYTEST) -m "engine and not cluster" $(ARGS)
 
 test-cluster: $(STAMP) ## tests on a real fleet of processes with real engines
 	$(PYTEST) -m cluster $(ARGS)
