@@ -41,7 +41,7 @@ def from_json(type_: type[T], document: Any) -> T:
     """
     try:
         value: T = _decode(type_, document)
-    except (TypeError, KeyError, AttributeError) as error:
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise ValueError(f"document is no {type_.__name__}: {error}") from error
     return value
 

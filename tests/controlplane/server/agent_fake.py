@@ -47,6 +47,8 @@ class FakeAgent:
 
     async def __aenter__(self) -> "FakeAgent":
         self.connect()
+        while self.welcome is None and self.error is None:
+            await asyncio.sleep(0.02)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -116,7 +118,9 @@ class FakeAgent:
                 report=agent_service_pb2.NodeReport(
                     replicas=self._reports(),
                     revision=self.assignment.revision if self.assignment else 0,
-                    models=[self.facts[model] for model in self.wanted_models if model in self.facts],
+                    models=[
+                        self.facts[model] for model in self.wanted_models if model in self.facts
+                    ],
                 )
             )
 

@@ -1,0 +1,227 @@
+"""What clients may ask: checks, request ids, pages, versions, reflection, health."""
+
+import uuid
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_status import rpc_status
+from slacktide.v1 import (
+    deployment_pb2,
+    deployment_service_pb2,
+    fleet_service_pb2,
+    node_service_pb2,
+    placement_service_pb2,
+    slo_pb2,
+)
+from slacktide.wire.version import build_version
+
+from tests.controlplane.server.agent_fake import FakeAgent
+from tests.controlplane.server.conftest import Start, deployment, until, watching
+
+
+@pytest.mark.parametrize(
+    ("fields", "violated"),
+    [
+        ({"model": " "}, "deployment.spec.model"),
+        ({"min_replicas": -1}, "deployment.spec.min_replicas"),
+        ({"min_replicas": 3, "max_replicas": 2}, "deployment.spec.max_replicas"),
+        ({"max_replicas": 0}, "deployment.spec.max_replicas"),
+        ({"kv_cache_tokens": -5}, "deployment.spec.kv_cache_tokens"),
+        ({"expected_online_work": float("nan")}, "deployment.spec.expected_online_work"),
+        ({"slo": slo_pb2.Slo(itl=Duration(seconds=1))}, "deployment.spec.slo.ttft"),
+        ({"slo": slo_pb2.Slo(ttft=Duration(seconds=1))}, "deployment.spec.slo"),
+        (
+            {
+                "slo": slo_pb2.Slo(
+                    ttft=Duration(seconds=1), itl=Duration(seconds=1), tpot=Duration(seconds=1)
+                )
+            },
+            "deployment.spec.slo",
+        ),
+        ({"slo": slo_pb2.Slo(ttft=Duration(seconds=1), itl=Duration())}, "deployment.spec.slo.itl"),
+        ({"stage": 99}, "deployment.spec.stage"),
+    ],
+)
+async def test_deployment_is_refused_when_its_spec_is_wrong(
+    start: Start, fields: dict[str, Any], violated: str
+) -> None:
+    """Each fault is one violation of a BadRequest, named by its path."""
+    running = await start()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await running.apply(deployment(**fields))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "chat" in caught.value.details()
+    assert violated in _violations(caught.value)
+
+
+async def test_deployment_takes_defaults_when_fields_are_unset(start: Start) -> None:
+    """The contract's defaults are visible once applied; an unspecified stage is OBSERVE."""
+    running = await start()
+    shown = await running.apply(deployment())
+    assert shown.generation == 1
+    assert shown.spec.stage == deployment_pb2.STAGE_OBSERVE
+    assert shown.spec.kv_cache_tokens == 32_768
+    assert shown.spec.chunked_prefill_size == 512
+    assert shown.spec.slo.attainment_ratio == pytest.approx(0.99)
+
+
+async def test_apply_answers_the_same_when_its_request_id_repeats(start: Start) -> None:
+    """A repeat does nothing, also after a restart; the id for something else is refused."""
+    running = await start()
+    request_id = str(uuid.uuid4())
+    first = await running.apply(deployment(), request_id=request_id)
+    await running.apply(deployment(max_replicas=2))
+    await running.crash()
+    again = await start()
+    assert await again.apply(deployment(), request_id=request_id) == first
+    assert (await again.deployment("chat")).spec.max_replicas == 2
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await again.apply(deployment(max_replicas=3), request_id=request_id)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert request_id in caught.value.details()
+
+
+async def test_apply_is_aborted_when_its_generation_is_stale(start: Start) -> None:
+    """Two operators do not overwrite each other unseen."""
+    running = await start()
+    await running.apply(deployment())
+    assert (await running.apply(deployment(max_replicas=2), generation=1)).generation == 2
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await running.apply(deployment(max_replicas=3), generation=1)
+    assert caught.value.code() is grpc.StatusCode.ABORTED
+
+
+async def test_apply_changes_nothing_when_it_only_validates(start: Start) -> None:
+    """validate_only answers what would be stored."""
+    running = await start()
+    assert (await running.apply(deployment(), validate_only=True)).generation == 1
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await running.deployment("chat")
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_replicas_go_when_their_deployment_is_deleted(start: Start) -> None:
+    """They drain and retire; the name can be used again with a higher generation."""
+    running = await start()
+    async with FakeAgent(node="n1", port=running.port) as agent:
+        await running.apply(deployment())
+        await running.running("chat", 1)
+        await running.deployments.DeleteDeployment(
+            deployment_service_pb2.DeleteDeploymentRequest(
+                name="deployments/chat", request_id=str(uuid.uuid4())
+            )
+        )
+        await until(lambda: _is(not agent.replicas))
+        listed = await running.deployments.ListDeployments(
+            deployment_service_pb2.ListDeploymentsRequest()
+        )
+        assert not listed.deployments
+        assert (await running.apply(deployment())).generation == 2
+        await running.running("chat", 1)
+
+
+async def test_deployments_are_each_listed_once_when_paged(start: Start) -> None:
+    """Tokens continue where the page ended; a broken one is refused."""
+    running = await start()
+    for id_ in ("a", "b", "c"):
+        await running.apply(deployment(id_))
+    seen: list[str] = []
+    token = ""
+    while True:
+        response = await running.deployments.ListDeployments(
+            deployment_service_pb2.ListDeploymentsRequest(page_size=2, page_token=token)
+        )
+        seen += [one.name for one in response.deployments]
+        token = response.next_page_token
+        if not token:
+            break
+    assert seen == ["deployments/a", "deployments/b", "deployments/c"]
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await running.nodes.ListNodes(node_service_pb2.ListNodesRequest(page_token="%%"))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_plan_is_shown_and_not_applied_when_it_is_a_dry_run(start: Start) -> None:
+    """The moves are the diff; nothing is stored."""
+    running = await start()
+    async with FakeAgent(node="n1", port=running.port):
+        response = await running.placement.PlanPlacement(
+            placement_service_pb2.PlanPlacementRequest(deployments=[deployment()]), timeout=60
+        )
+        assert [one.kind for one in response.plan.moves] == [1]
+        assert response.plan.placements[0].node == "nodes/n1"
+        listed = await running.placement.ListPlans(placement_service_pb2.ListPlansRequest())
+        assert not listed.plans
+
+
+async def test_ledger_is_unchanged_when_a_round_changes_nothing(start: Start) -> None:
+    """Periodic rounds of a settled fleet write no plan and raise no revision."""
+    running = await start(round_interval_s=0.3)
+    async with FakeAgent(node="n1", port=running.port):
+        await running.apply(deployment())
+        await running.running("chat", 1)
+        before = await running.fleet.GetFleet(fleet_service_pb2.GetFleetRequest())
+        last = running.plane._log.last
+        await until(lambda: _is(running.plane._log.last is not last))
+        last = running.plane._log.last
+        await until(lambda: _is(running.plane._log.last is not last))
+        after = await running.fleet.GetFleet(fleet_service_pb2.GetFleetRequest())
+        assert (before.revision, before.plan) == (after.revision, after.plan)
+
+
+async def test_fleet_lists_every_process_with_its_version(start: Start) -> None:
+    """Control plane, gateway, agent and engine."""
+    running = await start()
+    async with FakeAgent(node="n1", port=running.port), watching(running) as routes:
+        await routes.read()
+        await running.apply(deployment())
+        await running.running("chat", 1)
+        fleet = await running.fleet.GetFleet(fleet_service_pb2.GetFleetRequest())
+        kinds = {one.kind: one for one in fleet.components}
+        assert kinds[fleet_service_pb2.COMPONENT_KIND_CONTROL_PLANE].version == build_version()
+        assert kinds[fleet_service_pb2.COMPONENT_KIND_CONTROL_PLANE].state == "leader"
+        assert kinds[fleet_service_pb2.COMPONENT_KIND_GATEWAY].id == "g1"
+        assert kinds[fleet_service_pb2.COMPONENT_KIND_AGENT].state == "ready"
+        assert kinds[fleet_service_pb2.COMPONENT_KIND_ENGINE].version == "0.5.23"
+
+
+async def test_unfinished_rpc_says_so_when_called(start: Start) -> None:
+    """None pretends."""
+    running = await start()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await running.placement.WhatIf(placement_service_pb2.WhatIfRequest())
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_services_are_listed_when_reflected_and_health_is_serving(start: Start) -> None:
+    """An unmodified grpcurl-style client finds its way."""
+    running = await start()
+    health = await health_pb2_grpc.HealthStub(running.channel).Check(
+        health_pb2.HealthCheckRequest(service="slacktide.v1.NodeService")
+    )
+    assert health.status == health_pb2.HealthCheckResponse.SERVING
+    call = reflection_pb2_grpc.ServerReflectionStub(running.channel).ServerReflectionInfo(
+        iter([reflection_pb2.ServerReflectionRequest(list_services="")])
+    )
+    response = await call.read()
+    names = {one.name for one in response.list_services_response.service}
+    assert {"slacktide.v1.AgentService", "slacktide.v1.ItemService"} <= names
+
+
+def _violations(error: grpc.aio.AioRpcError) -> set[str]:
+    status = rpc_status.from_call(error)  # type: ignore[arg-type]
+    assert status is not None
+    for detail in status.details:
+        request = error_details_pb2.BadRequest()
+        if detail.Unpack(request):
+            return {one.field for one in request.field_violations}
+    return set()
+
+
+async def _is(condition: bool) -> bool:
+    return condition
