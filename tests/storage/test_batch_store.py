@@ -1,6 +1,7 @@
 """BatchStore beyond leases: schema, submission, backlog, and the fleet's gates."""
 
 import functools
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,9 +75,11 @@ def chunk(lines: int) -> IntakeChunk:
     )
 
 
-def pull(store: BatchStore, *, max_items: int, max_bytes: int = 1000) -> Pull:
+def pull(
+    store: BatchStore, *, max_items: int, max_bytes: int = 1000, lessee: Lessee = LESSEE
+) -> Pull:
     return store.pull(
-        LESSEE,
+        lessee,
         FLEET,
         held=(),
         epoch=0,
@@ -215,3 +218,42 @@ def test_unlease_leaves_no_trace_when_bodies_could_not_be_read(batches: BatchSto
         batches.unlease(LESSEE, [item.key])
     batch = batches.get("b1")
     assert batch is not None and (batch.pending, batch.leased) == (1, 0)
+
+
+def test_items_are_leased_once_when_replicas_pull_and_commit_at_once(
+    store: FleetStore, batches: BatchStore
+) -> None:
+    """Two control planes on one database never hand an item to two replicas."""
+    lessees = [replace(LESSEE, replica=f"r{number}") for number in range(4)]
+    for lessee in lessees:
+        with store.write() as state:
+            placed = replace(
+                ALLOCATION.allocation,
+                replica=lessee.replica,
+                state=ReplicaState.RUNNING,
+                desired=Desired.RUNNING,
+            )
+            state.put_allocation(replace(ALLOCATION, allocation=placed))
+    batches.create(NEW, FLEET)
+    batches.add_chunk("b1", chunk(60), now_s=101.0)
+
+    def work(lessee: Lessee) -> list[int]:
+        lines: list[int] = []
+        while pulled := pull(batches, max_items=3, lessee=lessee).items:
+            segment = NewSegment(
+                id=f"{lessee.replica}-{len(lines)}", uri="u", size_bytes=1, create_s=103.0
+            )
+            outcomes = [
+                Outcome(key=one.key, is_success=True, is_retryable=False, offset=0, length=1)
+                for one in pulled
+            ]
+            assert batches.commit(lessee, outcomes, segment=segment).superseded == ()
+            lines += [one.key.line for one in pulled]
+        return lines
+
+    with ThreadPoolExecutor(len(lessees)) as threads:
+        done = list(threads.map(work, lessees))
+    assert sorted(line for lines in done for line in lines) == list(range(1, 61))
+    batch = batches.get("b1")
+    assert batch is not None
+    assert (batch.state, batch.succeeded) == (BatchState.FINALIZING, 60)
