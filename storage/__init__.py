@@ -10,7 +10,11 @@ Map:
     store        the facade over fleet state: revisions, epochs, request ids
     fleet, nodes, deployments, allocations, plans
                  SQL, a subject each; used by store only
-    batches      batches and their items
+    batches      the facade over batches, their items and segments
+    batch_records, offline_facts
+                 its values, and how it sees the fleet
+    batch_rows, batch_counts, item_intake, item_leases, item_returns
+                 SQL, a subject each; used by batches only
     tables       the schema
     migrations   Alembic's versions
 """

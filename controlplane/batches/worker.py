@@ -69,8 +69,11 @@ class BatchWorker:
     async def run(self) -> None:
         """Runs until cancelled; threads it started stop within a chunk or a page."""
         self._is_stopping.clear()
-        swept = await asyncio.to_thread(self._objects.sweep)
-        _log.info("batch_worker_started swept_spool_files=%d", swept)
+        try:
+            swept = await asyncio.to_thread(self._objects.sweep)
+            _log.info("batch_worker_started swept_spool_files=%d", swept)
+        except OSError as error:
+            _log.warning("batch_spool_not_swept error=%s", error)
         intake_wake, finish_wake = self._wakes
         try:
             async with asyncio.TaskGroup() as tasks:
