@@ -274,7 +274,8 @@ class ControlPlane:
                 sessions=self._sessions,
                 telemetry=self._telemetry,
                 control_plane=self._settings.control_plane,
-                address=self._settings.listen,
+                epoch=self.epoch,
+                address=f"{self._settings.listen.rpartition(':')[0]}:{self.port}",
             ),
             server,
         )

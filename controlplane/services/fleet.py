@@ -31,6 +31,7 @@ class FleetServicer(fleet_service_pb2_grpc.FleetServiceServicer):
         sessions: when agents reported.
         telemetry: engine versions.
         control_plane: id of this process.
+        epoch: the one it leads under.
         address: host:port it listens at.
     """
 
@@ -42,6 +43,7 @@ class FleetServicer(fleet_service_pb2_grpc.FleetServiceServicer):
         sessions: Sessions,
         telemetry: Telemetry,
         control_plane: str,
+        epoch: int,
         address: str,
     ) -> None:
         self._store = store
@@ -49,6 +51,7 @@ class FleetServicer(fleet_service_pb2_grpc.FleetServiceServicer):
         self._sessions = sessions
         self._telemetry = telemetry
         self._control_plane = control_plane
+        self._epoch = epoch
         self._address = address
 
     async def GetFleet(  # noqa: N802
@@ -75,7 +78,7 @@ class FleetServicer(fleet_service_pb2_grpc.FleetServiceServicer):
             id=self._control_plane,
             version=build_version(),
             address=self._address,
-            state="leader" if view.state.leader == self._control_plane else "superseded",
+            state="leader" if view.state.epoch == self._epoch else "superseded",
             last_seen_time=to_timestamp(time.time()),
         )
 

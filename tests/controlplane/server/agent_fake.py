@@ -41,14 +41,14 @@ class FakeAgent:
         self.assignment: agent_service_pb2.NodeAssignment | None = None
         self.assignments: list[agent_service_pb2.NodeAssignment] = []
         self.grants = 0
+        self._is_answered = asyncio.Event()
         self.error: grpc.aio.AioRpcError | None = None
         self.is_silent = False
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "FakeAgent":
         self.connect()
-        while self.welcome is None and self.error is None:
-            await asyncio.sleep(0.02)
+        await asyncio.wait_for(self._is_answered.wait(), 30)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -90,6 +90,8 @@ class FakeAgent:
                     self._take(response)
             except grpc.aio.AioRpcError as error:
                 self.error = error
+            finally:
+                self._is_answered.set()
 
     async def _requests(self) -> AsyncIterator[agent_service_pb2.SessionRequest]:
         yield agent_service_pb2.SessionRequest(
@@ -139,6 +141,7 @@ class FakeAgent:
         match response.WhichOneof("message"):
             case "welcome":
                 self.welcome = response.welcome
+                self._is_answered.set()
             case "grant":
                 self.grants += 1
             case "assignment":

@@ -5,6 +5,7 @@ from typing import Any
 
 import grpc
 import pytest
+import sqlalchemy as sa
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -225,3 +226,28 @@ def _violations(error: grpc.aio.AioRpcError) -> set[str]:
 
 async def _is(condition: bool) -> bool:
     return condition
+
+
+async def test_mutation_says_full_when_the_disk_is_and_the_fleet_goes_on(start: Start) -> None:
+    """RESOURCE_EXHAUSTED with the remedy; leases hold, reads answer, space made it works."""
+    running = await start()
+    engine = running.plane._database.engine
+
+    def cap(pages: int) -> None:
+        def limit(connection: Any, _record: Any, _proxy: Any) -> None:
+            connection.execute(f"PRAGMA max_page_count={pages}")
+
+        sa.event.listen(engine, "checkout", limit)
+
+    async with FakeAgent(node="n1", port=running.port) as agent:
+        cap(1)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            for index in range(200):
+                await running.apply(deployment(f"d{index}", model="m" * 4000))
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "Free space" in caught.value.details()
+        grants = agent.grants
+        await until(lambda: _is(agent.grants > grants + 2))
+        cap(1 << 20)
+        await running.apply(deployment())
+        await running.running("chat", 1)

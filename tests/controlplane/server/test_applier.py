@@ -1,0 +1,145 @@
+"""The applier: verified against the state it commits to, under the epoch, in groups."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from controlplane.rounds.apply import Committed, commit_plan
+from controlplane.rounds.snapshot import Demand, build_snapshot
+from planner.model import Desired, Device, Misfit, Plan, ReplicaState, Slo
+from planner.placement.greedy import greedy
+from storage.database import Database
+from storage.errors import StaleEpochError
+from storage.records import DeploymentRecord, DeploymentSpec, EngineSpec, NodeRecord
+from storage.store import FleetStore
+
+ENGINE = EngineSpec(model="tiny", weights_bytes=1000, kv_bytes_per_token=1)
+
+
+def node(id_: str) -> NodeRecord:
+    """A node of one device."""
+    return NodeRecord(
+        id=id_,
+        devices=(Device(index=0, device_type="cpu", memory_bytes=1 << 30),),
+        failure_domain=id_,
+    )
+
+
+def wanted(id_: str) -> DeploymentRecord:
+    """A deployment of one replica."""
+    return DeploymentRecord(
+        id=id_,
+        generation=1,
+        spec=DeploymentSpec(
+            engine=ENGINE, slo=Slo(ttft_ms=500.0, itl_ms=100.0), min_replicas=1, max_replicas=1
+        ),
+    )
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[FleetStore]:
+    """Two nodes, two deployments, nothing placed."""
+    database = Database.open(f"sqlite:///{tmp_path}/state.db")
+    store = FleetStore(database)
+    with store.write() as state:
+        for id_ in ("n1", "n2"):
+            state.put_node(node(id_))
+        for id_ in ("chat", "code"):
+            state.put_deployment(wanted(id_))
+    yield store
+    database.close()
+
+
+def planned(store: FleetStore) -> Plan:
+    """The greedy plan of the state now."""
+    return greedy(build_snapshot(store.view(), Demand()))
+
+
+def commit(
+    store: FleetStore,
+    plan: Plan,
+    *,
+    epoch: int | None = None,
+    last_misfits: tuple[Misfit, ...] = (),
+) -> Committed:
+    """Commits as the round loop does."""
+    return store.run(
+        lambda state: commit_plan(
+            state, plan, demand=Demand(), trigger="test", solve_s=0.0, last_misfits=last_misfits
+        ),
+        epoch=epoch,
+    )
+
+
+def test_plan_is_committed_with_ids_when_it_holds(store: FleetStore) -> None:
+    """Placements, moves and the ledger name the same new replicas."""
+    committed = commit(store, planned(store))
+    view = store.view()
+    ids = {one.allocation.replica for one in view.allocations}
+    assert {id_.rpartition("-")[0] for id_ in ids} == {"chat", "code"}
+    assert view.plan is not None
+    assert {one.replica for one in view.plan.plan.placements} == ids
+    assert {one.replica for one in view.plan.plan.moves} == ids
+    assert committed.outcome.round == 1
+    assert all(one.engine == ENGINE for one in view.allocations)
+
+
+def test_second_plan_writes_nothing_when_nothing_changed(store: FleetStore) -> None:
+    """Re-solving what was just committed is a fixed point of the state."""
+    commit(store, planned(store))
+    revision = store.state().revision
+    assert commit(store, planned(store)).record is None
+    assert store.state().revision == revision
+
+
+def test_only_fitting_groups_are_committed_when_the_state_moved_on(store: FleetStore) -> None:
+    """A node lost during the solve takes its group along; the other is committed whole."""
+    plan = planned(store)
+    with store.write() as state:
+        state.put_node(replace(node("n1"), is_ready=False))
+    committed = commit(store, plan)
+    assert len(committed.refused_groups) == 1
+    assert [one.allocation.node for one in store.view().allocations] == ["n2"]
+
+
+def test_plan_of_an_old_leader_is_refused_when_a_new_one_leads(store: FleetStore) -> None:
+    """Stale epoch: nothing is written."""
+    epoch = store.acquire_epoch("cp-a")
+    plan = planned(store)
+    store.acquire_epoch("cp-b")
+    with pytest.raises(StaleEpochError):
+        commit(store, plan, epoch=epoch)
+    assert store.view().allocations == ()
+
+
+def test_removal_waits_for_its_replacement_when_a_node_drains(store: FleetStore) -> None:
+    """The old allocation is stored as to be stopped after the new one."""
+    with store.write() as state:
+        state.put_deployment(replace(wanted("code"), is_deleted=True))
+    commit(store, planned(store))
+    (old,) = store.view().allocations
+    with store.write() as state:
+        state.put_allocation(
+            replace(old, allocation=replace(old.allocation, state=ReplicaState.RUNNING))
+        )
+        state.put_node(replace(node(old.allocation.node), drain_deadline_s=1e12))
+    commit(store, planned(store))
+    view = store.view()
+    by_desired = {one.allocation.desired: one.allocation for one in view.allocations}
+    assert by_desired[Desired.STOPPED].replica == old.allocation.replica
+    assert by_desired[Desired.STOPPED].after == (by_desired[Desired.RUNNING].replica,)
+    assert by_desired[Desired.RUNNING].node != old.allocation.node
+
+
+def test_running_replicas_stay_when_the_new_model_is_unknown(store: FleetStore) -> None:
+    """A deployment whose needs became unknown gains nothing and loses nothing."""
+    commit(store, planned(store))
+    before = store.view().allocations
+    changed = wanted("chat")
+    spec = replace(changed.spec, engine=EngineSpec(model="other"))
+    with store.write() as state:
+        state.put_deployment(replace(changed, generation=2, spec=spec))
+    commit(store, planned(store))
+    assert store.view().allocations == before
