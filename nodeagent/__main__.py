@@ -6,16 +6,19 @@ flags, 1 where the address or the state folder is in use.
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 
 import uvloop
-from slacktide.wire.errors import Refusal
 
-from nodeagent.agent import Agent
 from nodeagent.devices import find_devices
 from nodeagent.settings import Settings, SettingsError, parse_settings
 from planner.model import Device
+
+# Read when grpc is loaded, hence before it is, in `main`. Every fork of the agent execs an
+# engine at once; gRPC's fork handlers would stop its threads for nothing.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 
 def main() -> None:
@@ -31,6 +34,8 @@ def main() -> None:
         stream=sys.stderr,
         format="%(asctime)s %(levelname).1s %(name)s %(message)s",
     )
+    from slacktide.wire.errors import Refusal
+
     try:
         uvloop.run(_run(settings, devices))
     except Refusal as refusal:
@@ -41,6 +46,8 @@ def main() -> None:
 
 
 async def _run(settings: Settings, devices: tuple[Device, ...]) -> None:
+    from nodeagent.agent import Agent
+
     agent = Agent(settings, devices)
     running = asyncio.create_task(agent.run())
     stopping = False

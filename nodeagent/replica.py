@@ -10,7 +10,6 @@ Invariants: `state` is derived, never set; requests are accepted only in RUNNING
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -24,8 +23,8 @@ from nodeagent.offline.control import ItemControl
 from nodeagent.offline.puller import Puller
 from nodeagent.status import ReplicaLoad, ReplicaStatus
 from nodeagent.telemetry import Telemetry
-from planner.batching.state import Budgets
-from planner.latency.work import request_work_ms
+from nodeagent.work import WorkMeter
+from planner.batching.state import Budgets, WorkClass
 from planner.model import ReplicaState
 from planner.rollout.budgets import engine_budgets
 from planner.rollout.gate import OfflineFacts, OfflineRefusal, Yielding, offline_refusal
@@ -36,8 +35,6 @@ _log = logging.getLogger(__name__)
 _POLL_INTERVAL_S = 1.0
 _GUARD_INTERVAL_S = 0.5
 _GUARD_WINDOW_S = 5.0
-_WORK_WINDOW_S = 10.0
-_MOST_WORK_SAMPLES = 20_000
 _DRAIN_INTERVAL_S = 0.1
 _HAND_BACK_S = 5.0
 _MOST_ABORTS = 1_024
@@ -96,9 +93,7 @@ class Replica:
         self._guard = GuardState()
         self._guard_settings = GuardSettings()
         self._aborts: asyncio.Queue[str] = asyncio.Queue(maxsize=_MOST_ABORTS)
-        self._work: deque[tuple[float, float, float]] = deque(maxlen=_MOST_WORK_SAMPLES)
-        self._online_tokens = 0
-        self._offline_tokens = 0
+        self._work = WorkMeter(model=lambda: telemetry.model, clock=time.monotonic)
         self._puller = Puller(
             replica=desired.id,
             window=offline_window,
@@ -150,15 +145,14 @@ class Replica:
         """Load now: own counts where they are live, the engine's where only it knows."""
         state = self._telemetry.state
         running = min(self.latencies.running, self._desired.max_running_requests)
-        online_work, offline_work = self._work_rates(now_s=time.monotonic())
         load = ReplicaLoad(
             online_running=running,
             online_waiting=self.latencies.running - running,
             offline_waiting=self._puller.in_engine,
-            online_work=online_work,
-            offline_work=offline_work,
-            online_tokens_total=self._online_tokens,
-            offline_tokens_total=self._offline_tokens,
+            online_work=self._work.rate(WorkClass.ONLINE),
+            offline_work=self._work.rate(WorkClass.OFFLINE),
+            online_tokens_total=self._work.tokens(WorkClass.ONLINE),
+            offline_tokens_total=self._work.tokens(WorkClass.OFFLINE),
         )
         if state is None:
             return load
@@ -222,14 +216,12 @@ class Replica:
 
     def count_online(self, finish: EngineFinish) -> None:
         """Accounts a finished online request."""
-        self._online_tokens += finish.prompt_tokens + finish.output_tokens
-        work_ms = request_work_ms(
-            self._telemetry.model,
+        self._work.add(
+            WorkClass.ONLINE,
             prompt_tokens=finish.prompt_tokens,
             cached_tokens=finish.cached_tokens,
             output_tokens=finish.output_tokens,
         )
-        self._work.append((time.monotonic(), work_ms, 0.0))
 
     def abort_soon(self, rid: str) -> None:
         """Has the engine abort the request; its connection is closed either way."""
@@ -326,7 +318,7 @@ class Replica:
         if (client := self._supervisor.client) is None:
             return
         try:
-            await self._telemetry.set_budgets(client, self._budgets)
+            await self._telemetry.set_budgets(client, self._budgets())
         except EngineError as error:
             _log.warning("guard_not_applied replica=%s cause=%s", self.id, error)
 
@@ -341,7 +333,6 @@ class Replica:
             except EngineError as error:
                 _log.warning("abort_failed replica=%s rid=%s cause=%s", self.id, rid, error)
 
-    @property
     def _budgets(self) -> Budgets:
         """What the engine is held to now. A held window may finish; a cut stops its rows."""
         refusal = self.refuse_offline()
@@ -356,24 +347,8 @@ class Replica:
         )
 
     def _count_offline(self, result: Result) -> None:
-        tokens = result.prompt_tokens + result.output_tokens
-        if not tokens:
-            return
-        self._offline_tokens += tokens
-        work_ms = request_work_ms(
-            self._telemetry.model,
+        self._work.add(
+            WorkClass.OFFLINE,
             prompt_tokens=result.prompt_tokens,
-            cached_tokens=0,
             output_tokens=result.output_tokens,
         )
-        self._work.append((time.monotonic(), 0.0, work_ms))
-
-    def _work_rates(self, *, now_s: float) -> tuple[float, float]:
-        """Online and offline work per second over the last seconds."""
-        online = offline = 0.0
-        for at_s, online_ms, offline_ms in reversed(self._work):
-            if at_s < now_s - _WORK_WINDOW_S:
-                break
-            online += online_ms
-            offline += offline_ms
-        return online / _WORK_WINDOW_S, offline / _WORK_WINDOW_S

@@ -32,8 +32,7 @@ _FIRST_BACKOFF_S = 0.2
 _LONGEST_BACKOFF_S = 5.0
 
 _Call: TypeAlias = (
-    "grpc.aio.StreamStreamCall["
-    "agent_service_pb2.SessionRequest, agent_service_pb2.SessionResponse]"
+    "grpc.aio.StreamStreamCall[agent_service_pb2.SessionRequest, agent_service_pb2.SessionResponse]"
 )
 
 

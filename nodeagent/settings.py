@@ -103,8 +103,8 @@ def parse_bytes(flag: str, text: str) -> int:
 
 def _address(flag: str, text: str) -> str:
     host, _, port = text.strip().rpartition(":")
-    if not host or not port.isdecimal() or int(port) > 65535:
-        raise SettingsError(f"{flag} {text!r}: allowed is HOST:PORT with a port up to 65535")
+    if not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
+        raise SettingsError(f"{flag} {text!r}: allowed is HOST:PORT with a port of 1 to 65535")
     return text.strip()
 
 

@@ -10,6 +10,7 @@ in the log, and in `refusal` as long as it lasts.
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 
 from nodeagent.engine.client import EngineClient
 from nodeagent.fits import FittedModels
@@ -70,8 +71,15 @@ class Telemetry:
         """Seconds since the plugin was last heard; None: never, for this engine."""
         return None if self.heard_s is None else now_s - self.heard_s
 
-    async def poll(self, client: EngineClient, *, budgets: Budgets, now_s: float) -> None:
+    async def poll(
+        self, client: EngineClient, *, budgets: Callable[[], Budgets], now_s: float
+    ) -> None:
         """Reads the engine and corrects its settings.
+
+        Args:
+            client: of the engine.
+            budgets: what to hold it to, asked once the answer is known.
+            now_s: when the poll began.
 
         Raises:
             EngineError: the engine did not answer; what was known grows stale.
@@ -97,7 +105,7 @@ class Telemetry:
                 IterationSample(shape=iteration.shape, measured_ms=iteration.measured_ms)
             )
         self.state, self.heard_s = state, now_s
-        await self._correct(client, state, budgets=budgets)
+        await self._correct(client, state, budgets=budgets())
 
     async def set_budgets(self, client: EngineClient, budgets: Budgets) -> None:
         """Holds the engine to these budgets from its next iteration on.

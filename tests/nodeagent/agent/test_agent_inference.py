@@ -8,7 +8,7 @@ import grpc
 import grpc.aio
 import psutil
 import pytest
-from conftest import AgentUnderTest, make_assignment, until
+from agent_kit import AgentUnderTest, make_assignment, until
 from controlplane_fake import FakeControlPlane
 from slacktide.v1 import inference_service_pb2, replica_pb2
 

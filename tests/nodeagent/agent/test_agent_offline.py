@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import AgentUnderTest, make_assignment, running_agent, until
+from agent_kit import AgentUnderTest, make_assignment, running_agent, until
 from controlplane_fake import FakeControlPlane
 from slacktide.v1 import deployment_pb2, item_service_pb2, replica_pb2
 

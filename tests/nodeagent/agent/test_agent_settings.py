@@ -34,6 +34,7 @@ def test_settings_take_several_control_planes_and_labels() -> None:
         (["--node", "N1"], ["--node", "N1"]),
         (["--listen", "7411"], ["--listen", "HOST:PORT"]),
         (["--listen", "h:99999"], ["--listen", "65535"]),
+        (["--listen", "127.0.0.1:0"], ["--listen", "1 to 65535"]),
         (["--device-memory", "0GiB"], ["--device-memory", "0GiB"]),
         (["--device-memory", "4GB"], ["--device-memory", "4GB", "GiB"]),
         (["--label", "zone"], ["--label", "KEY=VALUE"]),
