@@ -122,7 +122,8 @@ class RunningBatch:
         def observe() -> str:
             nonlocal seen
             seen = self.look()
-            return "" if condition(seen) else str(seen.counts).replace("\n", " ")
+            counts = " ".join(str(seen.counts).split())
+            return "" if condition(seen) else f"state {seen.state}, {counts}"
 
         wait_until(self.name, observe, timeout_s=timeout_s)
         return seen
