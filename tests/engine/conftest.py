@@ -84,7 +84,7 @@ def paired(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Paired]:
     with running_engine(model, folder / "stock.log", flags=FLAGS, environment=off) as stock:
         answers = stock.generate_all(prompts) | stock.generate_all(pressing)
         stock_has_state = stock.state() is not None
-    unsupported = ("--max-total-tokens=6144", "--chunked-prefill-size=-1")
+    unsupported = ("--max-total-tokens=6144", "--prefill-decode-interval=4")
     with running_engine(model, folder / "refused.log", flags=unsupported) as refused:
         refused.generate(prompts[1])
         refusal = parse_refusal(refused.call("/server_info"))
