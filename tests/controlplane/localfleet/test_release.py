@@ -47,6 +47,19 @@ def test_release_runs_its_own_packages_when_asked_from_the_source_tree(release: 
     assert names == ["slacktide", "slacktide_cpu"]
 
 
+def test_release_holds_every_file_when_built(release: Release) -> None:
+    """Migrations, stubs and type hints are packed, too, not only importable packages."""
+    installed = next((release.python.parents[1] / "lib").glob("python*/site-packages"))
+    rooms = [ROOT / "controlplane", ROOT / "nodeagent", ROOT / "planner", ROOT / "storage"]
+    wanted = {
+        path.relative_to(top)
+        for room, top in [*((r, ROOT) for r in rooms), (ROOT / "proto/slacktide", ROOT / "proto")]
+        for path in room.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert {path for path in wanted if not (installed / path).is_file()} == set()
+
+
 def test_release_is_used_again_when_complete(release: Release, tmp_path: Path) -> None:
     """What is complete is not made twice; what is not is refused."""
     folder = release.python.parents[1]
