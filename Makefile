@@ -23,7 +23,7 @@ help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-zA-Z0-9_%-]+:.*## / { printf "  %-28s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(STAMP) ## the whole product in minutes: fleet, online load, a batch, a report
-	$(PY) -m bench.demo $(ARGS)
+	@$(PY) -m bench.demo $(ARGS)
 
 test: check test-engine test-cluster ## everything: static checks, unit tests, real engines, a real fleet
 
@@ -34,10 +34,11 @@ setup: $(STAMP) ## virtual environment with a CPU engine (idempotent; TORCH_INDE
 $(STAMP): pyproject.toml VERSION setup.py requirements/constraints.txt requirements/cpu-agent.txt requirements/dev.txt
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON): not found; Slacktide needs Python 3.11, set PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	$(PIP_INSTALL) -q -r requirements/dev.txt -r requirements/cpu-agent.txt
-	$(PIP_INSTALL) -q --no-deps sglang==0.5.23
+	@echo "setup: torch, SGLang's CPU set and tools: 2 GB, about 2 minutes"
+	@$(PIP_INSTALL) --progress-bar off -r requirements/dev.txt -r requirements/cpu-agent.txt
+	@$(PIP_INSTALL) --progress-bar off --no-deps sglang==0.5.23
 	@# The dependencies come from pyproject.toml; sglang's own pins are none of our business.
-	$(PIP_INSTALL) -q --no-warn-conflicts --no-build-isolation -e '.[controlplane,agent,dev]'
+	@$(PIP_INSTALL) -q --no-warn-conflicts --no-build-isolation -e '.[controlplane,agent,dev]'
 	@touch $@
 
 lock: $(STAMP) ## write requirements/constraints.txt from this environment

@@ -24,13 +24,22 @@ from controlplane.cli.wording import age_words, enum_word
 from controlplane.client import CALL_DEADLINE_S
 from controlplane.localfleet.record import LocalFleetError
 
-_EPILOG = (
-    "A first session: slacktide cluster up; slacktide deployment apply -f chat.yaml --wait;"
-    " slacktide batch submit questions.jsonl --deployment chat --wait; slacktide cluster down."
-    "  Exit codes: 0 done; 1 the answer is no (a plan changes something, a batch failed);"
-    " 2 bad usage or refused; 3 no control plane answers."
-    "  Ids may be cut to a unique prefix. -o json is the wire contract's JSON."
-)
+# \b is click's mark for "do not rewrap".
+_EPILOG = """\b
+A first session:
+  slacktide cluster up
+  slacktide deployment apply -f chat.yaml --wait
+  slacktide batch submit questions.jsonl --deployment chat --wait
+  slacktide cluster down
+
+\b
+Exit codes:
+  0  done
+  1  the answer is no: a plan changes something, a batch failed
+  2  bad usage, or refused
+  3  no control plane answers
+
+Ids may be cut to a unique prefix. -o json is the wire contract's JSON."""
 
 app = typer.Typer(
     name="slacktide",
