@@ -26,7 +26,7 @@ from controlplane.load.openloop import LoadProgress
 from controlplane.localfleet.readiness import Tell, list_replicas
 from controlplane.localfleet.record import LocalFleetError
 
-_BATCH_TIMEOUT_S = 240.0
+_BATCH_TIMEOUT_S = 300.0
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -72,6 +72,7 @@ def _run(session: Session, load: OnlineLoad, *, items: int, output: Path, tell: 
             gateway=session.record.gateway.address,
             deployment=session.deployment,
             slo=session.slo,
+            rows=output / "requests.jsonl",
             on_progress=show,
         )
         loaded = time.monotonic()
@@ -103,7 +104,7 @@ def _run(session: Session, load: OnlineLoad, *, items: int, output: Path, tell: 
 def _clear(output: Path) -> None:
     """Removes an earlier demo's results; its fleet is refused by `up` if it still runs."""
     output.mkdir(parents=True, exist_ok=True)
-    for name in ("report.json", "input.jsonl", "output.jsonl", "errors.jsonl"):
+    for name in ("report.json", "input.jsonl", "output.jsonl", "errors.jsonl", "requests.jsonl"):
         (output / name).unlink(missing_ok=True)
     if not (output / "fleet" / "cluster.json").exists():
         shutil.rmtree(output / "fleet", ignore_errors=True)

@@ -57,9 +57,11 @@ class Verdict:
 
 
 def write_input(path: Path, *, seed: int, count: int, deployment: str) -> None:
-    """Writes the input file: prompts of 64 to 192 tokens, half of them sharing prefixes."""
+    """Writes the input file: prompts of 192 to 576 tokens, half of them sharing prefixes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    lines = batch_lines(seed=seed, count=count, model=deployment)
+    lines = batch_lines(
+        seed=seed, count=count, model=deployment, prompt_tokens=(192, 576), max_tokens=128
+    )
     path.write_text("".join(f"{line}\n" for line in lines))
 
 

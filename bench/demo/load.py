@@ -5,12 +5,14 @@ eighth so that a CPU can bear them. Open loop, without retries.
 """
 
 import asyncio
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from controlplane.load.openloop import LoadProgress, LoadSettings, replay
-from controlplane.load.report import load_report
+from controlplane.load.report import load_report, request_rows
 from planner.model import Slo
 from planner.workload.generate import generate
 from planner.workload.request import WorkloadRequest
@@ -42,15 +44,24 @@ def run_load(
     gateway: str,
     deployment: str,
     slo: Slo,
+    rows: Path | None = None,
     on_progress: Callable[[LoadProgress], None] | None = None,
 ) -> dict[str, Any]:
     """Replays the load against a gateway; returns what the client saw.
 
-    `on_progress` is called between messages and must not block.
+    Args:
+        load: how much, for how long.
+        gateway: host:port.
+        deployment: bare id.
+        slo: what attainment is measured against.
+        rows: where to write one JSON line a request, with every chunk's time.
+        on_progress: called between messages; must not block.
     """
     settings = LoadSettings(gateway=gateway, deployment=deployment, seed=load.seed)
     records = asyncio.run(
         replay(load.workload(), settings, on_progress=on_progress, progress_every_s=5.0)
     )
+    if rows is not None:
+        rows.write_text("".join(json.dumps(row) + "\n" for row in request_rows(records)))
     online: dict[str, Any] = load_report(records, slo)["online"]
     return online
