@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from nodeagent.plugin_contract import (
     OFFLINE_PRIORITY,
     ONLINE_PRIORITY,
+    PLUGIN_VERSION,
     REFUSAL_KEY,
     STATE_KEY,
     ClassLoad,
@@ -139,6 +140,7 @@ def test_state_round_trips_when_read_from_server_info(
         offline=ClassLoad(waiting=waiting),
         kv_free_tokens=3,
         kv_total_tokens=12,
+        fault="ValueError: forced",
         samples=(
             MeasuredIteration(
                 sequence=9,
@@ -168,7 +170,7 @@ def test_state_is_none_when_plugin_is_absent() -> None:
     assert parse_refusal(info) == "speculative decoding"
 
 
-@pytest.mark.parametrize("values", [{"version": "0"}, {"version": "1"}, {}])
+@pytest.mark.parametrize("values", [{"version": "0"}, {"version": PLUGIN_VERSION}, {}])
 def test_state_is_refused_when_version_or_shape_differs(values: dict[str, object]) -> None:
     """The agent never guesses at another plugin's state."""
     with pytest.raises(ContractError):
