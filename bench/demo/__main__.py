@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import grpc
-from slacktide.v1.placement_service_pb2 import GetPlacementRequest
 
 from bench.demo import batch as demo_batch
 from bench.demo.load import OnlineLoad, run_load
@@ -21,7 +20,6 @@ from bench.demo.report import Findings, as_values, print_report
 from bench.demo.session import Session, progress_since_start, serving
 from bench.harness import write_json
 from controlplane.cli.failures import CommandError, explain
-from controlplane.client import CALL_DEADLINE_S
 from controlplane.load.openloop import LoadProgress
 from controlplane.localfleet.readiness import Tell, list_replicas
 from controlplane.localfleet.record import LocalFleetError
@@ -87,7 +85,8 @@ def _run(session: Session, load: OnlineLoad, *, items: int, output: Path, tell: 
         demo_batch.fetch(session.fleet, finished.name, output=results, errors=errors)
     else:
         raise LocalFleetError(f"{finished.name}: ended without results: {finished.message}")
-    plan = session.fleet.placement.GetPlacement(GetPlacementRequest(), timeout=CALL_DEADLINE_S).plan
+    if watcher.plan is None:
+        raise LocalFleetError(f"{finished.name}: ended before its plan could be looked at")
     return Findings(
         seed=load.seed,
         online=online,
@@ -95,7 +94,7 @@ def _run(session: Session, load: OnlineLoad, *, items: int, output: Path, tell: 
         verdict=demo_batch.compare_files(input_, output=results, errors=errors),
         output=results,
         errors=errors,
-        plan=plan,
+        plan=watcher.plan,
         replicas=tuple(list_replicas(session.fleet)),
         phases_s={"online": loaded - began, "batch_after_online": time.monotonic() - loaded},
     )

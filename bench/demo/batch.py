@@ -28,6 +28,8 @@ from slacktide.v1.batch_service_pb2 import (
     GetBatchRequest,
     ResultFile,
 )
+from slacktide.v1.placement_pb2 import Plan
+from slacktide.v1.placement_service_pb2 import GetPlacementRequest
 
 from controlplane.client import (
     CALL_DEADLINE_S,
@@ -130,11 +132,13 @@ def _download(fleet: Fleet, name: str, file: ResultFile, path: Path) -> None:
 class Watcher:
     """Looks at a batch now and then from a thread of its own.
 
-    The load generator must not wait for the control plane, so it reads `latest`.
+    The load generator must not wait for the control plane, so it reads `latest`. `plan`
+    is the one in force when the batch was last seen unfinished.
     """
 
     def __init__(self, fleet: Fleet, batch: Batch, *, every_s: float = 1.0) -> None:
         self.latest = batch
+        self.plan: Plan | None = None
         self._fleet = fleet
         self._every_s = every_s
         self._stop = threading.Event()
@@ -166,3 +170,10 @@ class Watcher:
             # The control plane may be away for a moment; the next look finds it again.
             with contextlib.suppress(grpc.RpcError):
                 self.latest = look(self._fleet, self.latest.name)
+                if self.latest.state not in FINISHED:
+                    self.plan = self._plan()
+
+    def _plan(self) -> Plan:
+        """The plan in force; kept from while the batch ran, when it had offline shares."""
+        request = GetPlacementRequest()
+        return self._fleet.placement.GetPlacement(request, timeout=CALL_DEADLINE_S).plan
