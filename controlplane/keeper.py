@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from slacktide.wire.errors import Refusal
 
 from controlplane.feed import StateFeed
-from controlplane.observed import GONE
+from controlplane.observed import GONE, lease_end
 from controlplane.sessions import Sessions
 from controlplane.stored import stored
 from controlplane.telemetry import Telemetry
@@ -193,14 +193,17 @@ class FleetKeeper:
                 state.retire_allocation(record.allocation.replica)
             else:
                 state.put_allocation(after)
-            if after is None or (
-                after.allocation.state in GONE and after.allocation.state != record.allocation.state
-            ):
-                self._batches.return_replica_items(state.connection, record.allocation.replica)
+            ended = record.allocation.state if after is None else after.allocation.state
+            if after is None or (ended in GONE and ended != record.allocation.state):
+                end = lease_end(ended, node=view.node(record.allocation.node))
+                self._batches.return_replica_items(
+                    state.connection, record.allocation.replica, end=end
+                )
         for node in view.nodes:
             if node.id in due.lost_nodes:
                 state.put_node(replace(node, is_ready=False))
-                self._batches.return_node_items(state.connection, node.id)
+                end = lease_end(ReplicaState.LOST, node=node)
+                self._batches.return_node_items(state.connection, node.id, end=end)
         return due
 
     def _after(self, record: AllocationRecord, due: Dues) -> AllocationRecord | None:

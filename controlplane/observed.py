@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from planner.model import ReplicaState
-from storage.records import AllocationRecord
+from storage.batch_records import LeaseEnd
+from storage.records import AllocationRecord, NodeRecord
 
 GONE = frozenset({ReplicaState.STOPPED, ReplicaState.FAILED, ReplicaState.LOST})
 """States in which nothing runs: leased items go back."""
@@ -35,11 +36,24 @@ class Settlement:
         return bool(self.changed or self.retired)
 
     @property
-    def idle(self) -> tuple[str, ...]:
-        """Replicas that run nothing any more."""
-        return self.retired + tuple(
-            one.allocation.replica for one in self.changed if one.allocation.state in GONE
-        )
+    def idle(self) -> Mapping[str, ReplicaState]:
+        """Replicas that run nothing any more, and how they ended."""
+        return dict.fromkeys(self.retired, ReplicaState.STOPPED) | {
+            one.allocation.replica: one.allocation.state
+            for one in self.changed
+            if one.allocation.state in GONE
+        }
+
+
+def lease_end(state: ReplicaState, *, node: NodeRecord | None) -> LeaseEnd:
+    """How the items of a replica that came to this state ended.
+
+    Args:
+        state: in `GONE`.
+        node: where it was; what leaves a cordoned or draining node leaves as asked.
+    """
+    is_asked = node is None or node.is_cordoned or node.is_draining
+    return LeaseEnd.RETURNED if is_asked or state is ReplicaState.STOPPED else LeaseEnd.LOST
 
 
 def settle(

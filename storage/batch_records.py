@@ -194,18 +194,29 @@ class Outcome:
     output_tokens: int = 0
 
 
+class LeaseEnd(Enum):
+    """How a lease ended that no result ended."""
+
+    RETURNED = "returned"  # handed back, or undone: says nothing of the item
+    LOST = "lost"  # its replica or node ended under it: may be the item's doing
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryLimits:
     """When an item stops being tried.
 
     Args:
         max_failures: results that said retryable; the last one becomes the error line.
-        max_attempts: leases, however they ended. Stops an item that kills engines or
-            nodes: its leases are lost, and no failure is ever reported.
+        max_losses: executions lost with their replica or node. Stops an item that kills
+            what runs it, so that no failure is ever reported.
+        alone_after: failures and losses together after which an item runs with no other
+            item beside it on its replica: what fails with a poison item is not its
+            neighbour's fault. Less than both limits.
     """
 
     max_failures: int = 3
-    max_attempts: int = 20
+    max_losses: int = 5
+    alone_after: int = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

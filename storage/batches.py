@@ -23,6 +23,7 @@ from storage.batch_records import (
     FleetLookup,
     IntakeChunk,
     LeasedItem,
+    LeaseEnd,
     LeaseKey,
     Lessee,
     NewBatch,
@@ -155,9 +156,7 @@ class BatchStore:
             if facts is not None and epoch > facts.epoch:
                 return Pull(refusal=pull_refusal(facts, epoch=epoch))
             dropped = set(item_leases.held_by(connection, lessee)) - set(held)
-            returned, settled = item_returns.give_back(
-                connection, sorted(dropped), lessee, limits=self.limits
-            )
+            returned, settled = item_returns.give_back(connection, sorted(dropped), lessee)
             refusal = pull_refusal(facts, epoch=epoch)
             leased: tuple[LeasedItem, ...] = ()
             if facts is not None and refusal is None:
@@ -165,7 +164,9 @@ class BatchStore:
                     connection, facts.deployment, excluding=excluding
                 )
                 picks = choose(candidates)
-                leased = item_leases.lease(connection, lessee, picks, max_bytes=max_bytes)
+                leased = item_leases.lease(
+                    connection, lessee, picks, max_bytes=max_bytes, limits=self.limits
+                )
             return Pull(items=leased, refusal=refusal, returned=returned, settled=settled)
 
     def standing(self, lessee: Lessee, keys: Collection[LeaseKey]) -> frozenset[LeaseKey]:
@@ -190,7 +191,7 @@ class BatchStore:
         with self.database.transaction() as connection:
             standing = set(item_leases.held_by(connection, lessee))
             _, settled = item_returns.give_back(
-                connection, [key for key in keys if key in standing], lessee, limits=self.limits
+                connection, [key for key in keys if key in standing], lessee
             )
             superseded = tuple(key for key in keys if key not in standing)
             return Commit(superseded=superseded, settled=settled)
@@ -200,23 +201,26 @@ class BatchStore:
         with self.database.transaction() as connection:
             item_returns.unlease(connection, keys, lessee)
 
-    def return_node_items(self, connection: Connection | None, node: str) -> int:
+    def return_node_items(self, connection: Connection | None, node: str, *, end: LeaseEnd) -> int:
         """Returns to pending everything leased to a node (its lease lapsed, it drained).
 
         Args:
             connection: the caller's writing transaction, None for one of its own.
             node: bare id.
+            end: LOST where the node went unasked.
 
         Returns:
             How many items went back.
         """
         with self._writing(connection) as ours:
-            return item_returns.give_back_all(ours, node=node, limits=self.limits)[0]
+            return item_returns.give_back_all(ours, node=node, end=end, limits=self.limits)[0]
 
-    def return_replica_items(self, connection: Connection | None, replica: str) -> int:
-        """Returns to pending everything leased to a replica that is LOST or stopped."""
+    def return_replica_items(
+        self, connection: Connection | None, replica: str, *, end: LeaseEnd
+    ) -> int:
+        """Returns to pending everything leased to a replica. As `return_node_items`."""
         with self._writing(connection) as ours:
-            return item_returns.give_back_all(ours, replica=replica, limits=self.limits)[0]
+            return item_returns.give_back_all(ours, replica=replica, end=end, limits=self.limits)[0]
 
     def finished_items(
         self, batch: str, *, after_line: int, limit: int

@@ -2,8 +2,9 @@
 
 Owns how a connection is set up and how a transaction begins. Refuses decisions and
 domain values. Invariants: SQLite runs in WAL with foreign keys and FULL sync, so what
-is committed survives `kill -9`; a writing transaction takes the write lock at its start,
-so a read inside it is never stale; a database written by a newer release is refused.
+is committed survives `kill -9`, also during migrations (`migrations.env`); a writing
+transaction takes the write lock at its start, so a read inside it is never stale; a
+database written by a newer release is refused.
 """
 
 from collections.abc import Iterator
@@ -21,6 +22,11 @@ from sqlalchemy.engine import Connection, Engine
 from storage.errors import NewerDatabaseError, StorageUnavailableError, translated
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
+_WAIT_S = 10
+"""For a lock or a connection; then UNAVAILABLE, within the deadlines of callers."""
+_KEPT_CONNECTIONS = 8
+_MAX_CONNECTIONS = 64
+"""More than threads that may wait for a lock, so that readers find one free."""
 
 
 class Database:
@@ -42,7 +48,14 @@ class Database:
             StorageFullError: there is no space for it.
         """
         try:
-            engine = sa.create_engine(url, connect_args=_connect_args(url), pool_pre_ping=True)
+            engine = sa.create_engine(
+                url,
+                connect_args=_connect_args(url),
+                pool_pre_ping=True,
+                pool_size=_KEPT_CONNECTIONS,
+                max_overflow=_MAX_CONNECTIONS - _KEPT_CONNECTIONS,
+                pool_timeout=_WAIT_S,
+            )
         except (sa.exc.ArgumentError, ImportError) as error:
             raise StorageUnavailableError(f"database {url!r}: {error}") from error
         if engine.dialect.name == "sqlite":
@@ -94,7 +107,9 @@ class Database:
     def _translating(self) -> Iterator[None]:
         try:
             yield
-        except (sa.exc.OperationalError, sa.exc.InternalError, sa.exc.TimeoutError) as error:
+        except (sa.exc.IntegrityError, sa.exc.ProgrammingError, sa.exc.DataError):
+            raise  # a defect of ours, not of the database
+        except (sa.exc.DBAPIError, sa.exc.TimeoutError) as error:
             raise translated(error, self.shown_url) from error
 
 
@@ -107,13 +122,18 @@ def _repeatable(raw: Connection) -> Iterator[Connection]:
 
 
 def _connect_args(url: str) -> dict[str, Any]:
-    return {"timeout": 30, "check_same_thread": False} if url.startswith("sqlite") else {}
+    return {"timeout": _WAIT_S, "check_same_thread": False} if url.startswith("sqlite") else {}
 
 
 def _on_sqlite_connect(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # we emit BEGIN ourselves
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "foreign_keys=ON", "synchronous=FULL", "busy_timeout=30000"):
+    for pragma in (
+        "journal_mode=WAL",
+        "foreign_keys=ON",
+        "synchronous=FULL",
+        f"busy_timeout={_WAIT_S * 1000}",
+    ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

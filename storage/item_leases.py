@@ -60,31 +60,62 @@ def candidates(
 
 
 def lease(
-    connection: Connection, lessee: Lessee, picks: Sequence[Pick], *, max_bytes: int
+    connection: Connection,
+    lessee: Lessee,
+    picks: Sequence[Pick],
+    *,
+    max_bytes: int,
+    limits: RetryLimits,
 ) -> tuple[LeasedItem, ...]:
     """Leases what was picked, in line order, while the bodies fit `max_bytes`.
 
-    The first item is leased whatever its size.
+    The first item is leased whatever its size. A suspect (`RetryLimits.alone_after`) is
+    leased alone: once its batch has nothing else pending, the replica gets no more until
+    it holds nothing, then the suspect, then no more until that has ended.
     """
-    changes = CountChanges()
+    is_suspect = items.c.failures + items.c.losses >= limits.alone_after
+    held, held_suspects = _held_counts(connection, lessee, is_suspect)
+    if held_suspects:
+        return ()
     leased: list[LeasedItem] = []
     room = max_bytes
-    is_full = False
     for one in picks:
-        chosen: list[LeasedItem] = []
-        for row in _pending(connection, one):
-            is_full = row.body_length > room and bool(leased or chosen)
-            if is_full:
+        rows = _pending(connection, one, ~is_suspect)
+        if not rows:
+            suspects = _pending(connection, Pick(batch=one.batch, items=1), is_suspect)
+            if suspects and not held and not leased:
+                leased.append(_leased_item(suspects[0]))
+            if suspects:
+                break
+        for row in rows:
+            if row.body_length > room and leased:
+                room = 0
                 break
             room -= row.body_length
-            chosen.append(_leased_item(row))
-        _set_leased(connection, lessee, one.batch, [item.key.line for item in chosen])
-        changes.move(one.batch, before=ItemState.PENDING, after=ItemState.LEASED, items=len(chosen))
-        leased += chosen
-        if is_full:
+            leased.append(_leased_item(row))
+        if room <= 0:
             break
+    changes = CountChanges()
+    for batch in sorted({item.key.batch for item in leased}):
+        lines = [item.key.line for item in leased if item.key.batch == batch]
+        _set_leased(connection, lessee, batch, lines)
+        changes.move(batch, before=ItemState.PENDING, after=ItemState.LEASED, items=len(lines))
     changes.write(connection)
     return tuple(leased)
+
+
+def _held_counts(
+    connection: Connection, lessee: Lessee, is_suspect: sa.ColumnElement[bool]
+) -> tuple[int, int]:
+    """Items a replica holds, and how many of them are suspects."""
+    row = connection.execute(
+        sa.select(sa.func.count(), sa.func.count(sa.case((is_suspect, 1)))).where(
+            items.c.state == LEASED,
+            items.c.node == lessee.node,
+            items.c.replica == lessee.replica,
+        )
+    ).one()
+    return row[0], row[1]
 
 
 def held_by(connection: Connection, lessee: Lessee) -> tuple[LeaseKey, ...]:
@@ -147,11 +178,13 @@ def commit(
     return tuple(superseded), changes.write(connection)
 
 
-def _pending(connection: Connection, one: Pick) -> Sequence[Row[tuple[object, ...]]]:
+def _pending(
+    connection: Connection, one: Pick, kind: sa.ColumnElement[bool]
+) -> Sequence[Row[tuple[object, ...]]]:
     return connection.execute(
         sa.select(items, batches.c.input_uri, batches.c.deadline_s)
         .join(batches, batches.c.id == items.c.batch)
-        .where(items.c.batch == one.batch, items.c.state == ItemState.PENDING.value)
+        .where(items.c.batch == one.batch, items.c.state == ItemState.PENDING.value, kind)
         .order_by(items.c.line)
         .limit(one.items)
         .with_for_update(of=items, skip_locked=True)
@@ -210,12 +243,7 @@ def _decide(
     changes: CountChanges,
 ) -> None:
     failures = row.failures + (0 if one.is_success else 1)
-    tries_again = (
-        not one.is_success
-        and one.is_retryable
-        and failures < limits.max_failures
-        and row.attempt < limits.max_attempts
-    )
+    tries_again = not one.is_success and one.is_retryable and failures < limits.max_failures
     values: dict[str, object] = {"failures": failures}
     if tries_again:
         after = ItemState.PENDING

@@ -1,26 +1,28 @@
 """Leases that end without a result: SQL only.
 
 Invariant: whatever ends a lease makes the item pending again, until `RetryLimits` or a
-cancelled batch makes it an error line.
+cancelled batch makes it an error line. Only a LOST lease counts towards a limit: an item
+may be handed back any number of times.
 """
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import assert_never
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from storage.batch_counts import CountChanges
-from storage.batch_records import ItemState, LeaseKey, Lessee, RetryLimits
+from storage.batch_records import ItemState, LeaseEnd, LeaseKey, Lessee, RetryLimits
 from storage.tables.batches import LEASED, items
 
 _SLICE = 500  # below SQLite's oldest limit of 999 variables
 
 
 def give_back(
-    connection: Connection, keys: Sequence[LeaseKey], lessee: Lessee, *, limits: RetryLimits
+    connection: Connection, keys: Sequence[LeaseKey], lessee: Lessee
 ) -> tuple[int, tuple[str, ...]]:
-    """Makes those leases of a replica pending again.
+    """Makes those leases of a replica pending again: it lives and has let them go.
 
     Returns:
         How many stood, and batches that went to FINALIZING.
@@ -37,7 +39,7 @@ def give_back(
                 items.c.attempt == attempt,
                 items.c.line.in_(lines[at : at + _SLICE]),
             )
-            count += _release(connection, these, limits=limits, changes=changes)
+            count += _release(connection, these, changes=changes)
     return count, changes.write(connection)
 
 
@@ -46,6 +48,7 @@ def give_back_all(
     *,
     node: str | None = None,
     replica: str | None = None,
+    end: LeaseEnd,
     limits: RetryLimits,
 ) -> tuple[int, tuple[str, ...]]:
     """Makes everything pending again that a node, or a replica, holds. As `give_back`."""
@@ -53,7 +56,13 @@ def give_back_all(
         raise ValueError("give_back_all: name either a node or a replica")
     these = items.c.node == node if node is not None else items.c.replica == replica
     changes = CountChanges()
-    count = _release(connection, these, limits=limits, changes=changes)
+    match end:
+        case LeaseEnd.RETURNED:
+            count = _release(connection, these, changes=changes)
+        case LeaseEnd.LOST:
+            count = _lose(connection, these, limits=limits, changes=changes)
+        case _:
+            assert_never(end)
     return count, changes.write(connection)
 
 
@@ -107,34 +116,52 @@ def cancel_some(connection: Connection, batch: str, *, limit: int) -> int:
     return len(rows)
 
 
-def _release(
+def _lose(
     connection: Connection,
     these: sa.ColumnElement[bool],
     *,
     limits: RetryLimits,
     changes: CountChanges,
 ) -> int:
-    leased = sa.and_(items.c.state == LEASED, these)
-    count = 0
-    for after, where, values in (
-        (
-            ItemState.FAILED,
-            items.c.attempt >= limits.max_attempts,
-            {
-                "error_code": "attempts_exhausted",
-                "error_message": f"leased {limits.max_attempts} times without a result;"
-                " it may stop the engines that run it, see their logs",
-            },
-        ),
-        (ItemState.PENDING, sa.true(), {}),
-    ):
-        ended = connection.execute(
-            sa.update(items)
-            .where(leased, where)
-            .values(state=after.value, **values)
-            .returning(items.c.batch)
-        )
-        for batch, number in sorted(Counter(row.batch for row in ended).items()):
-            changes.move(batch, before=ItemState.LEASED, after=after, items=number)
-            count += number
-    return count
+    """Ends leases that count as lost; the last one allowed makes an error line."""
+    exhausted = _end(
+        connection,
+        sa.and_(these, items.c.losses + 1 >= limits.max_losses),
+        after=ItemState.FAILED,
+        changes=changes,
+        losses=items.c.losses + 1,
+        error_code="attempts_exhausted",
+        error_message=f"{limits.max_losses} executions were lost with the engine or node that"
+        " ran them; the line may stop what runs it, see the engines' logs",
+    )
+    return exhausted + _release(connection, these, changes=changes, losses=items.c.losses + 1)
+
+
+def _release(
+    connection: Connection,
+    these: sa.ColumnElement[bool],
+    *,
+    changes: CountChanges,
+    **values: object,
+) -> int:
+    return _end(connection, these, after=ItemState.PENDING, changes=changes, **values)
+
+
+def _end(
+    connection: Connection,
+    these: sa.ColumnElement[bool],
+    *,
+    after: ItemState,
+    changes: CountChanges,
+    **values: object,
+) -> int:
+    ended = connection.execute(
+        sa.update(items)
+        .where(items.c.state == LEASED, these)
+        .values(state=after.value, **values)
+        .returning(items.c.batch)
+    )
+    numbers = Counter(row.batch for row in ended)
+    for batch, number in sorted(numbers.items()):
+        changes.move(batch, before=ItemState.LEASED, after=after, items=number)
+    return numbers.total()

@@ -25,7 +25,7 @@ from controlplane.messages.assignment import content_of, node_assignment, wanted
 from controlplane.messages.nodes import parse_node
 from controlplane.messages.replicas import parse_state
 from controlplane.messages.scalars import to_duration
-from controlplane.observed import Observation, Settlement, settle
+from controlplane.observed import Observation, Settlement, lease_end, settle
 from controlplane.sessions import OUTBOX_MESSAGES, AgentSession, Sessions
 from controlplane.stored import stored
 from controlplane.telemetry import Telemetry
@@ -123,10 +123,11 @@ class AgentServicer(agent_service_pb2_grpc.AgentServiceServicer):
             before = state.node(node.id)
             state.put_node(_kept_marks(node, before))
             settlement = settle(state.allocations_on(node.id), said, is_hello=True)
-            self._commit(state, settlement)
+            self._commit(state, settlement, node=before)
             if before is not None and before.incarnation != node.incarnation:
                 # A new process holds nothing of what the one before it leased.
-                self._batches.return_node_items(state.connection, node.id)
+                end = lease_end(ReplicaState.LOST, node=before)
+                self._batches.return_node_items(state.connection, node.id, end=end)
             return settlement
 
         await stored(self._store.run, work, epoch=self._epoch)
@@ -176,7 +177,7 @@ class AgentServicer(agent_service_pb2_grpc.AgentServiceServicer):
                 settlement = settle(
                     state.allocations_on(session.node), said, is_hello=False, accepted_stops=stops
                 )
-                self._commit(state, settlement)
+                self._commit(state, settlement, node=state.node(session.node))
                 return settlement
 
             settlement = await stored(self._store.run, work, epoch=self._epoch)
@@ -202,13 +203,16 @@ class AgentServicer(agent_service_pb2_grpc.AgentServiceServicer):
         if report.models and wanted_models(self._feed.view):
             await self._learn(report.models)
 
-    def _commit(self, state: FleetTransaction, settlement: Settlement) -> None:
+    def _commit(
+        self, state: FleetTransaction, settlement: Settlement, *, node: NodeRecord | None
+    ) -> None:
         for one in settlement.changed:
             state.put_allocation(one)
         for replica in settlement.retired:
             state.retire_allocation(replica)
-        for replica in settlement.idle:
-            self._batches.return_replica_items(state.connection, replica)
+        for replica, ended in settlement.idle.items():
+            end = lease_end(ended, node=node)
+            self._batches.return_replica_items(state.connection, replica, end=end)
 
     async def _learn(self, models: Iterable[agent_service_pb2.ModelFacts]) -> None:
         """Stores what agents read of model folders, for deployments that wait for it."""

@@ -68,7 +68,9 @@ items = sa.Table(
     sa.Column("body_length", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("state", sa.String(16), nullable=False),
     sa.Column("attempt", sa.Integer, nullable=False, server_default="0"),
+    # Retryable failures reported; executions lost with their replica or node.
     sa.Column("failures", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("losses", sa.Integer, nullable=False, server_default="0"),
     # Who holds the lease, or held the last one.
     sa.Column("node", sa.String(63)),
     sa.Column("replica", sa.String(63)),

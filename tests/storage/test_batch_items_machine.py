@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -20,9 +21,11 @@ from sqlalchemy.engine import Connection
 from planner.dispatch.admission import OfflineFacts
 from planner.dispatch.pick import pick
 from planner.model import Desired, ReplicaState, Stage
+from storage import item_leases
 from storage.batch_records import (
     BatchState,
     IntakeChunk,
+    LeaseEnd,
     LeaseKey,
     Lessee,
     NewBatch,
@@ -36,7 +39,7 @@ from storage.database import Database
 from storage.tables.batches import items
 
 LINES = 6
-LIMITS = RetryLimits(max_failures=3, max_attempts=8)
+LIMITS = RetryLimits(max_failures=3, max_losses=4)
 LESSEES = tuple(
     Lessee(node=node, replica=replica)
     for node, replica in (("n1", "r1"), ("n1", "r2"), ("n2", "r3"))
@@ -80,6 +83,7 @@ class ItemMachine(RuleBasedStateMachine):
         self.sent: dict[tuple[str, int], LeaseKey] = {}  # (segment, offset) -> execution
         self.decided: dict[int, tuple[object, ...]] = {}
         self.segments = 0
+        self.losses: Counter[int] = Counter()
 
     def opened(self) -> BatchStore:
         return BatchStore(Database.open(f"sqlite:///{self.folder}/state.db"), limits=LIMITS)
@@ -152,14 +156,16 @@ class ItemMachine(RuleBasedStateMachine):
         lessee, key = self.leases[picked % len(self.leases)]
         self.store.return_items(lessee, [key])
 
-    @rule(node=st.sampled_from(("n1", "n2")))
-    def lose_node(self, node: str) -> None:
-        self.store.return_node_items(None, node)
+    @rule(node=st.sampled_from(("n1", "n2")), end=st.sampled_from(LeaseEnd))
+    def end_node(self, node: str, end: LeaseEnd) -> None:
+        self.note_losses(end, lambda lessee: lessee.node == node)
+        self.store.return_node_items(None, node, end=end)
 
-    @rule(replica=st.sampled_from(("r1", "r3")))
-    def lose_replica(self, replica: str) -> None:
+    @rule(replica=st.sampled_from(("r1", "r3")), end=st.sampled_from(LeaseEnd))
+    def end_replica(self, replica: str, end: LeaseEnd) -> None:
+        self.note_losses(end, lambda lessee: lessee.replica == replica)
         with self.store.database.transaction() as connection:
-            self.store.return_replica_items(connection, replica)
+            self.store.return_replica_items(connection, replica, end=end)
 
     @rule()
     def toggle_kill_switch(self) -> None:
@@ -195,6 +201,24 @@ class ItemMachine(RuleBasedStateMachine):
                 assert self.sent[row.segment, row.segment_offset].line == row.line
             else:
                 assert row.error_code == "attempts_exhausted"
+                assert self.losses[row.line] >= LIMITS.max_losses, "blamed for what it was not"
+
+    @invariant()
+    def suspects_run_alone(self) -> None:
+        """An item that may stop what runs it has no neighbour in its replica but older ones."""
+        with self.store.database.read() as connection:
+            rows = connection.execute(sa.select(items).where(items.c.state == "leased")).all()
+        for replica in {row.replica for row in rows}:
+            held = [row for row in rows if row.replica == replica]
+            if any(row.failures + row.losses >= LIMITS.alone_after for row in held):
+                assert len(held) == 1
+
+    def note_losses(self, end: LeaseEnd, is_gone: Callable[[Lessee], bool]) -> None:
+        if end is LeaseEnd.LOST:
+            for lessee in filter(is_gone, LESSEES):
+                with self.store.database.read() as connection:
+                    held = item_leases.held_by(connection, lessee)
+                self.losses.update(key.line for key in held)
 
     def send(
         self, lessee: Lessee, keys: set[LeaseKey], is_success: bool, is_retryable: bool
@@ -223,13 +247,13 @@ class ItemMachine(RuleBasedStateMachine):
     def finish(self) -> None:
         """From any state on, one willing agent brings the batch to its end."""
         self.fleet.is_killed = False
-        for _ in range(LINES * LIMITS.max_attempts):
+        for _ in range(LINES * 2):
             batch = self.store.get("b")
             if batch is None or batch.is_settled:
                 break
             seen = len(self.leases)
             for node in ("n1", "n2"):
-                self.store.return_node_items(None, node)
+                self.store.return_node_items(None, node, end=LeaseEnd.RETURNED)
             self.pull(LESSEES[0], set(), 4)
             new = {key for _, key in self.leases[seen:]}
             if new:

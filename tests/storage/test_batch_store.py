@@ -1,6 +1,7 @@
 """BatchStore beyond leases: schema, submission, backlog, and the fleet's gates."""
 
 import functools
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,8 @@ from storage.batch_records import (
     Backlog,
     BatchState,
     IntakeChunk,
+    LeaseEnd,
+    LeaseKey,
     Lessee,
     NewBatch,
     NewItem,
@@ -76,12 +79,17 @@ def chunk(lines: int) -> IntakeChunk:
 
 
 def pull(
-    store: BatchStore, *, max_items: int, max_bytes: int = 1000, lessee: Lessee = LESSEE
+    store: BatchStore,
+    *,
+    max_items: int,
+    max_bytes: int = 1000,
+    lessee: Lessee = LESSEE,
+    held: Collection[LeaseKey] = (),
 ) -> Pull:
     return store.pull(
         lessee,
         FLEET,
-        held=(),
+        held=held,
         epoch=0,
         choose=functools.partial(pick, now_s=102.0, max_items=max_items),
         max_bytes=max_bytes,
@@ -186,7 +194,7 @@ def test_bodies_bound_a_pull_when_they_are_large(batches: BatchStore) -> None:
     batches.create(NEW, FLEET)
     batches.add_chunk("b1", chunk(5), now_s=101.0)
     for max_bytes, expected in ((25, 2), (1, 1)):
-        batches.return_node_items(None, LESSEE.node)
+        batches.return_node_items(None, LESSEE.node, end=LeaseEnd.RETURNED)
         pulled = pull(batches, max_items=5, max_bytes=max_bytes)
         assert [item.key.line for item in pulled.items] == list(range(1, expected + 1))
 
@@ -205,6 +213,54 @@ def test_cancel_waits_for_intake_when_lines_are_still_read(batches: BatchStore) 
     batch = batches.get("b1")
     assert batch is not None
     assert (batch.state, batch.output_uri, batch.failed) == (BatchState.CANCELLED, "o", 5)
+
+
+def test_item_is_never_given_up_when_it_is_only_handed_back(batches: BatchStore) -> None:
+    """Drains, kill switches and dropped leases are not the item's doing, however many."""
+    batches.create(NEW, FLEET)
+    batches.add_chunk("b1", chunk(1), now_s=101.0)
+    for turn in range(30):
+        [item] = pull(batches, max_items=5).items
+        assert item.key.attempt == turn + 1, "the attempt fences, so it always grows"
+        match turn % 3:
+            case 0:
+                batches.return_items(LESSEE, [item.key])
+            case 1:
+                batches.return_node_items(None, LESSEE.node, end=LeaseEnd.RETURNED)
+            case _:
+                pull(batches, max_items=0)  # holds nothing any more
+    batch = batches.get("b1")
+    assert batch is not None and (batch.pending, batch.failed) == (1, 0)
+
+
+def test_suspect_runs_alone_when_it_was_lost_before(batches: BatchStore) -> None:
+    """Two executions lost together make suspects: each runs alone, after all the others."""
+    batches.create(NEW, FLEET)
+    batches.add_chunk("b1", chunk(4), now_s=101.0)
+    for _ in range(2):
+        assert [one.key.line for one in pull(batches, max_items=2).items] == [1, 2]
+        batches.return_node_items(None, LESSEE.node, end=LeaseEnd.LOST)
+    rest = pull(batches, max_items=2)
+    assert [one.key.line for one in rest.items] == [3, 4]
+    held = [one.key for one in rest.items]
+    assert pull(batches, max_items=2, held=held).items == (), "they would be neighbours"
+    batches.commit(
+        LESSEE,
+        [
+            Outcome(key=key, is_success=True, is_retryable=False, offset=index, length=1)
+            for index, key in enumerate(held)
+        ],
+        segment=NewSegment(id="s", uri="u", size_bytes=2, create_s=103.0),
+    )
+    [first] = pull(batches, max_items=2).items
+    assert first.key.line == 1
+    assert pull(batches, max_items=2, held=[first.key]).items == (), "it stays alone"
+    for _ in range(3):
+        batches.return_node_items(None, LESSEE.node, end=LeaseEnd.LOST)
+        pulled = pull(batches, max_items=2)
+    assert [one.key.line for one in pulled.items] == [2], "line 1 is an error line, line 2 not"
+    [decided, *_] = batches.finished_items("b1", after_line=0, limit=5)
+    assert (decided.line, decided.error_code) == (1, "attempts_exhausted")
 
 
 def test_unlease_leaves_no_trace_when_bodies_could_not_be_read(batches: BatchStore) -> None:

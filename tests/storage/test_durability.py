@@ -104,3 +104,59 @@ def test_open_says_unavailable_when_the_folder_is_missing(tmp_path: Path) -> Non
     """The error names the database and what to do."""
     with pytest.raises(StorageUnavailableError, match="unable to open"):
         Database.open(f"sqlite:///{tmp_path}/none/state.db")
+
+
+_DIES_AT_STATEMENT = """
+import os, signal, sys
+import sqlalchemy as sa
+from storage.database import Database
+
+left = int(sys.argv[2])
+
+@sa.event.listens_for(sa.engine.Engine, "after_cursor_execute")
+def die(connection, cursor, statement, *_):
+    global left
+    if statement.lstrip().split()[0] in ("CREATE", "INSERT", "UPDATE"):
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+Database.open(sys.argv[1]).close()
+print("whole")
+"""
+
+
+@pytest.mark.parametrize("statements", [1, 2, 3, 8, 14, 20])
+def test_first_start_goes_on_when_one_was_killed_in_its_migrations(
+    tmp_path: Path, statements: int
+) -> None:
+    """SIGKILL after any statement of the migrations leaves a database that opens."""
+    url = f"sqlite:///{tmp_path}/state.db"
+    child = subprocess.run(
+        [sys.executable, "-c", _DIES_AT_STATEMENT, url, str(statements)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path.cwd(),
+    )
+    assert child.returncode == -signal.SIGKILL, child.stderr
+    store = FleetStore(Database.open(url))
+    with store.write() as state:
+        state.put_node(NODE)
+    assert store.view().nodes == (NODE,)
+    store.database.close()
+
+
+def test_database_is_migrated_once_when_several_processes_start_at_once(tmp_path: Path) -> None:
+    """Each of them opens it."""
+    url = f"sqlite:///{tmp_path}/state.db"
+    code = "import sys; from storage.database import Database; Database.open(sys.argv[1]).close()"
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, url], stderr=subprocess.PIPE, text=True, cwd=Path.cwd()
+        )
+        for _ in range(3)
+    ]
+    for child in children:
+        _, said = child.communicate(timeout=60)
+        assert child.returncode == 0, said

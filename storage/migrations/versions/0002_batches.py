@@ -62,6 +62,7 @@ def upgrade() -> None:
         sa.Column("state", sa.String(16), nullable=False),
         sa.Column("attempt", sa.Integer, nullable=False, server_default="0"),
         sa.Column("failures", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("losses", sa.Integer, nullable=False, server_default="0"),
         sa.Column("node", sa.String(63)),
         sa.Column("replica", sa.String(63)),
         sa.Column("error_code", sa.String(64)),

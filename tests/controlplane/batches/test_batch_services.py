@@ -19,6 +19,7 @@ from controlplane.batches.items import ItemServicer
 from controlplane.batches.objects import ObjectStore
 from controlplane.batches.service import BatchServicer
 from controlplane.batches.worker import BatchWorker
+from storage.batch_records import LeaseEnd
 from tests.controlplane.batches.batch_house import House, good_line
 
 DEADLINE_S = 20.0
@@ -222,14 +223,14 @@ async def test_item_becomes_an_error_line_when_it_failed_three_times(house: Hous
 
 
 async def test_item_becomes_an_error_line_when_it_kills_whoever_runs_it(house: House) -> None:
-    """Leases that are only ever lost end too."""
+    """Leases that are only ever lost end too, and no neighbour goes down with it."""
     async with served(house) as stubs:
         name = await stubs.submit(good_line("poison"), good_line("fine"))
-        for _ in range(20):
+        for _ in range(6):
             items = await stubs.pull()
-            if len(items) > 1:
-                await stubs.commit(items[1:])
-            house.store.return_node_items(None, "n1")
+            if "poison" not in {item.custom_id for item in items}:
+                await stubs.commit(items)
+            house.store.return_node_items(None, "n1", end=LeaseEnd.LOST)
         batch = await stubs.until(name, lambda b: b.state == batch_pb2.BATCH_STATE_COMPLETED)
         [line] = house.lines(batch.error_uri)
         assert line["custom_id"] == "poison"
