@@ -90,7 +90,7 @@ class Telemetry:
         info = await client.server_info()
         try:
             state = parse_plugin_state(info)
-            refusal = "" if state else _absence(parse_refusal(info))
+            refusal = _fault(state.fault) if state else _absence(parse_refusal(info))
         except ContractError as error:
             state, refusal = None, str(error)
         if refusal != self.refusal and refusal:
@@ -155,6 +155,12 @@ class Telemetry:
                 encode_model(values=fitted.to_values(), identity=fitted.identity)
             )
             _log.info("latency_model_set replica=%s model=%s", self._replica, fitted.identity)
+
+
+def _fault(fault: str) -> str:
+    if not fault:
+        return ""
+    return f"scheduler plugin failed and stopped offline work: {fault}; restart the replica"
 
 
 def _absence(refusal: str) -> str:

@@ -6,7 +6,8 @@ SGLang admits online work: then the planner's eviction order is followed at once
 
 Invariants: a request released in a pass is queued again only when the pass has built its
 batch, since SGLang ignores its result in flight only until it is admitted again; an
-aborted parked request is resumed, whatever the plan says, so that SGLang can finish it.
+aborted parked request is resumed, whatever the plan says, so that SGLang can finish it;
+an exception of ours ends offline work, never the engine.
 """
 
 import logging
@@ -18,13 +19,16 @@ from nodeagent.plugin_contract import ClassLoad, Counters, MeasuredIteration, Pl
 from nodeagent.sglang_plugin.clock import PassClock
 from nodeagent.sglang_plugin.controls import Settings, starting_model
 from nodeagent.sglang_plugin.parking import ParkingLot, release, remove
-from nodeagent.sglang_plugin.rows import decode_row, is_offline, read_state, record_of
+from nodeagent.sglang_plugin.rows import decode_row, is_offline, observe, read_state, record_of
 from nodeagent.sglang_plugin.samples import IterationLog, compose
 from planner.batching.decide import plan_iteration
 from planner.batching.eviction import cheapest_first
 from planner.batching.state import IterationPlan
 
 logger = logging.getLogger(__name__)
+
+_NOTHING = IterationPlan()
+"""The plan of a pass without offline work."""
 
 
 class Colocation:
@@ -42,7 +46,8 @@ class Colocation:
         self.samples = IterationLog(
             waits_for_previous=scheduler.enable_overlap and device_name != "cpu"
         )
-        self.plan = IterationPlan()
+        self.plan = _NOTHING
+        self.fault = ""  # why offline work is over in this engine; empty while it is not
         self.sat_out_chunk: Any = None  # the mid-prefill request that sits this pass out
         self._counts = dict.fromkeys((f.name for f in fields(Counters)), 0)
         self._pass_number = 0
@@ -52,26 +57,47 @@ class Colocation:
 
     def begin_pass(self, running: Any) -> Any:
         """Decides, and applies evict, park and resume. Returns the running batch."""
+        started_ns = perf_counter_ns()
         self.sat_out_chunk = None
         self.lot.drop_finished()
-        if not self._has_work(running):
-            self.plan = IterationPlan()
-            return running
-        started_ns = perf_counter_ns()
         self._pass_number += 1
-        state = read_state(
-            self._scheduler,
-            running=running.reqs,
-            parked=self.lot.requests,
-            in_flight=self._in_flight(),
-            clock=self.clock,
-            pass_number=self._pass_number,
-            memory=self.plan.memory,
-        )
-        self.plan = plan_iteration(state, model=self.settings.model, budgets=self.settings.budgets)
-        running = self._carry_out(running)
+        self.plan = self._decide(running)
+        if self.plan is not _NOTHING or self.lot.requests:
+            running = self._carry_out(running)
         self.count("scheduling_us", (perf_counter_ns() - started_ns) // 1000)
         return running
+
+    def _decide(self, running: Any) -> IterationPlan:
+        """The plan of this pass; on any doubt one in which offline work yields."""
+        if self.fault:
+            return self._yielding_plan(running)
+        try:
+            if not self._holds_offline(running) and self.plan.memory == _NOTHING.memory:
+                return _NOTHING
+            state = read_state(
+                self._scheduler,
+                running=running.reqs,
+                parked=self.lot.requests,
+                in_flight=self._in_flight(),
+                clock=self.clock,
+                pass_number=self._pass_number,
+                memory=self.plan.memory,
+            )
+            return plan_iteration(state, model=self.settings.model, budgets=self.settings.budgets)
+        except Exception as error:  # noqa: BLE001 - see `fail`
+            self.fail(error)
+            return self._yielding_plan(running)
+
+    def fail(self, error: Exception) -> None:
+        """Ends offline work in this engine until it restarts, and says why.
+
+        The plugin runs inside the engine's scheduler, where an exception ends the engine
+        and every online stream in it; a mistake of ours may cost offline work only.
+        """
+        self.count("faults")
+        if not self.fault:
+            self.fault = f"{type(error).__name__}: {error}"
+            logger.error("slacktide_fault reason=%r", self.fault, exc_info=error)
 
     def end_admission(self, *, has_batch: bool) -> None:
         """SGLang has built its prefill batch, or none: settles what we changed under it."""
@@ -161,6 +187,14 @@ class Colocation:
 
     def launched(self, batch: Any) -> None:
         """Notes a batch that is about to run."""
+        started_ns = perf_counter_ns()
+        try:
+            self._note(batch)
+        except Exception as error:  # noqa: BLE001 - see `fail`
+            self.fail(error)
+        self.count("scheduling_us", (perf_counter_ns() - started_ns) // 1000)
+
+    def _note(self, batch: Any) -> None:
         held = compose(batch, unfinished=self._scheduler.chunked_req)
         model = self.settings.model
         mean_ms = model.predict_ms(held.shape)
@@ -213,14 +247,32 @@ class Colocation:
             + s.tree_cache.evictable_size(),
             kv_total_tokens=s.max_total_num_tokens,
             samples=tuple(self.samples.newest),
+            fault=self.fault,
         )
 
     # ------------------------------------------------------------ details
 
-    def _has_work(self, running: Any) -> bool:
-        s = self._scheduler
-        return bool(
-            running.reqs or self.lot.requests or s.waiting_queue or s.chunked_req is not None
+    def _holds_offline(self, running: Any) -> bool:
+        """Whether offline work is anywhere in the engine; dates all requests on the way."""
+        s, clock = self._scheduler, self.clock
+        holds = observe(running.reqs, clock=clock)
+        holds = observe(s.waiting_queue, clock=clock) or holds
+        holds = observe(self.lot.requests, clock=clock) or holds
+        if s.chunked_req is not None:
+            holds = observe((s.chunked_req,), clock=clock) or holds
+        return holds
+
+    def _yielding_plan(self, running: Any) -> IterationPlan:
+        """Parks every offline row that can be; admits and resumes nothing."""
+        return IterationPlan(
+            park=tuple(
+                req.rid
+                for req in running.reqs
+                if (record := record_of(req)).is_offline
+                and record.can_park
+                and req.to_finish is None
+                and not req.finished()
+            )
         )
 
     def _carry_out(self, running: Any) -> Any:
@@ -238,10 +290,15 @@ class Colocation:
             for r in self.lot.requests
             if id(r) not in in_flight and (r.rid in resume or r.to_finish is not None)
         ]
+        try:
+            running = self.lot.resume(running, back)
+        except RuntimeError as error:  # before anything changed hands
+            self.fail(error)
+            return running
         for req in back:
             record_of(req).state_pass = self._pass_number
             self.count("resumed")
-        return self.lot.resume(running, back)
+        return running
 
     def _evict(self, running: Any, rids: set[str]) -> None:
         guarded = self._guarded()

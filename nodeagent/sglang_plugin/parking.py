@@ -42,8 +42,8 @@ class ParkingLot:
         back = [r for r in self.requests if id(r) in wanted]
         if not back:
             return batch
-        self.requests = [r for r in self.requests if id(r) not in wanted]
         rebuilt = self._decode_batch(back)
+        self.requests = [r for r in self.requests if id(r) not in wanted]
         if batch.is_empty():
             rebuilt.batch_is_full = batch.batch_is_full
             return rebuilt
@@ -52,15 +52,6 @@ class ParkingLot:
 
     def _decode_batch(self, requests: list[Any]) -> Any:
         s = self._scheduler
-        batch = ScheduleBatch.init_new(
-            reqs=requests,
-            req_to_token_pool=s.req_to_token_pool,
-            token_to_kv_pool_allocator=s.token_to_kv_pool_allocator,
-            tree_cache=s.tree_cache,
-            model_config=s.model_config,
-            enable_overlap=s.enable_overlap,
-            spec_algorithm=s.spec_algorithm,
-        )
         rows = [r.kv.req_pool_idx for r in requests]
         lengths = [r.kv.kv_committed_len for r in requests]
         for request, length in zip(requests, lengths, strict=True):
@@ -70,6 +61,15 @@ class ParkingLot:
                     f"request {request.rid}: parked with {length} tokens of KV, "
                     f"its prompt and output account for {known}"
                 )
+        batch = ScheduleBatch.init_new(
+            reqs=requests,
+            req_to_token_pool=s.req_to_token_pool,
+            token_to_kv_pool_allocator=s.token_to_kv_pool_allocator,
+            tree_cache=s.tree_cache,
+            model_config=s.model_config,
+            enable_overlap=s.enable_overlap,
+            spec_algorithm=s.spec_algorithm,
+        )
         batch.req_pool_indices = torch.tensor(rows, dtype=torch.int64, device=s.device)
         batch.req_pool_indices_cpu = torch.tensor(rows, dtype=torch.int64)
         batch.seq_lens = torch.tensor(lengths, dtype=torch.int64, device=s.device)

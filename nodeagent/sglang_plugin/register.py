@@ -46,7 +46,11 @@ def _reporter(refusal: str) -> Callable[..., Any]:
         scheduler = controller.scheduler
         colocation = getattr(scheduler, "slacktide", None)
         if colocation is not None:
-            output.internal_state[STATE_KEY] = colocation.state().to_values()
+            try:
+                output.internal_state[STATE_KEY] = colocation.state().to_values()
+            except Exception as error:  # noqa: BLE001 - see Colocation.fail
+                colocation.fail(error)
+                output.internal_state[REFUSAL_KEY] = colocation.fault
         elif reason := refusal or getattr(scheduler, "slacktide_refusal", ""):
             output.internal_state[REFUSAL_KEY] = reason
         return output

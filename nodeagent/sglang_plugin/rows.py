@@ -57,6 +57,34 @@ def is_offline(req: Any) -> bool:
     return record_of(req).is_offline
 
 
+def observe(requests: Iterable[Any], *, clock: PassClock) -> bool:
+    """Dates arrivals and newest tokens by the first stamp that sees them.
+
+    All of a pass that holds online work only, so it is one walk without allocation.
+
+    Returns:
+        Whether any of the requests is offline.
+    """
+    now_s, is_stamped = clock.now_s, clock.is_stamped
+    has_offline = False
+    for req in requests:
+        try:
+            record = req.slacktide
+        except AttributeError:
+            record = record_of(req)
+        if is_stamped and record.arrival_s is None:
+            record.arrival_s = now_s
+        tokens = len(req.output_ids)
+        if tokens != record.seen_tokens or record.last_token_s == 0.0:
+            record.seen_tokens = tokens
+            record.last_token_s = now_s
+            if tokens and record.first_token_s == 0.0:
+                record.first_token_s = now_s
+        if record.is_offline:
+            has_offline = True
+    return has_offline
+
+
 def is_rebuildable(req: Any) -> bool:
     """Whether a decode row can leave its batch and be put into a new one unchanged.
 
@@ -94,7 +122,7 @@ def read_state(
     pass_number: int,
     memory: Memory,
 ) -> EngineState:
-    """Reads an engine before its pass.
+    """Reads an engine before its pass; `observe` has dated all its requests.
 
     Args:
         scheduler: The SGLang scheduler.
@@ -105,7 +133,7 @@ def read_state(
         pass_number: Passes so far.
         memory: What the plan of the pass before left to this one.
     """
-    online, offline = _split_waiting(scheduler.waiting_queue, clock=clock, number=pass_number)
+    online, offline = _split_waiting(scheduler.waiting_queue, number=pass_number)
     tree, allocator = scheduler.tree_cache, scheduler.token_to_kv_pool_allocator
     started = scheduler.chunked_req
 
@@ -148,17 +176,18 @@ def decode_row(
     pass_number: int,
 ) -> DecodeRow:
     """Reads a request past its prefill; arguments as of `read_state`."""
-    record = record_of(req)
-    _date(req, record, clock)
+    record: RequestRecord = req.slacktide
     arrival_s = clock.now_s if record.arrival_s is None else record.arrival_s
     labels = record.labels
     if record.state_pass == 0:
         record.state_pass = pass_number
+    generated = len(req.output_ids)
+    deadline_in_s = labels.deadline_in_s
     return DecodeRow(
         rid=req.rid,
         work_class=labels.work_class,
-        context_tokens=len(req.origin_input_ids) + len(req.output_ids),
-        generated_tokens=len(req.output_ids),
+        context_tokens=len(req.origin_input_ids) + generated,
+        generated_tokens=generated,
         is_parked=is_parked,
         must_run=req.to_finish is not None,
         can_park=record.can_park,
@@ -169,7 +198,7 @@ def decode_row(
         itl_target_ms=labels.itl_target_ms,
         tpot_target_ms=labels.tpot_target_ms,
         max_gap_ms=labels.max_gap_ms,
-        deadline_s=_deadline(record, arrival_s),
+        deadline_s=None if deadline_in_s is None else arrival_s + deadline_in_s,
         passes_in_state=pass_number - record.state_pass,
         recompute_tokens=req.kv.kv_committed_len,
     )
@@ -180,15 +209,12 @@ def online_order(req: Any) -> tuple[int, float]:
     return -(req.priority or 0), record_of(req).arrival_s or 0.0
 
 
-def _split_waiting(
-    queue: Iterable[Any], *, clock: PassClock, number: int
-) -> tuple[list[Any], list[Any]]:
-    """The waiting requests by class, dated and keyed at first sight."""
+def _split_waiting(queue: Iterable[Any], *, number: int) -> tuple[list[Any], list[Any]]:
+    """The waiting requests by class, keyed at first sight."""
     online: list[Any] = []
     offline: list[Any] = []
     for req in queue:
-        record = record_of(req)
-        _date(req, record, clock)
+        record: RequestRecord = req.slacktide
         if record.queued_pass is None:
             record.queued_pass = number
             if record.is_offline:
@@ -198,7 +224,7 @@ def _split_waiting(
 
 
 def _waiting(req: Any, tree: Any, *, clock: PassClock, number: int) -> PrefillWork:
-    record = record_of(req)
+    record: RequestRecord = req.slacktide
     if record.matched_pass is None or number - record.matched_pass >= _MATCH_PERIOD:
         record.matched_pass = number
         match_kv_cache(req, tree)
@@ -206,12 +232,12 @@ def _waiting(req: Any, tree: Any, *, clock: PassClock, number: int) -> PrefillWo
 
 
 def _prefill_work(req: Any, *, clock: PassClock, number: int, is_started: bool) -> PrefillWork:
-    record = record_of(req)
-    _date(req, record, clock)
+    record: RequestRecord = req.slacktide
     arrival_s = clock.now_s if record.arrival_s is None else record.arrival_s
     total = len(req.origin_input_ids) + len(req.output_ids)
     cached = min(req.prefix_len, total - 1)  # the last token is always computed
     queued = number if record.queued_pass is None else record.queued_pass
+    deadline_in_s = record.labels.deadline_in_s
     return PrefillWork(
         rid=req.rid,
         work_class=record.labels.work_class,
@@ -220,23 +246,7 @@ def _prefill_work(req: Any, *, clock: PassClock, number: int, is_started: bool) 
         is_started=is_started,
         arrival_s=arrival_s,
         ttft_target_ms=record.labels.ttft_target_ms,
-        deadline_s=_deadline(record, arrival_s),
+        deadline_s=None if deadline_in_s is None else arrival_s + deadline_in_s,
         passes_waited=number - queued,
         prompt_key=record.prompt_key,
     )
-
-
-def _date(req: Any, record: RequestRecord, clock: PassClock) -> None:
-    """Dates arrival and the newest token by the first stamp that sees them."""
-    if record.arrival_s is None and clock.is_stamped:
-        record.arrival_s = clock.now_s
-    if len(req.output_ids) != record.seen_tokens or record.last_token_s == 0.0:
-        record.seen_tokens = len(req.output_ids)
-        record.last_token_s = clock.now_s
-        if record.seen_tokens and record.first_token_s == 0.0:
-            record.first_token_s = clock.now_s
-
-
-def _deadline(record: RequestRecord, arrival_s: float) -> float | None:
-    deadline_in_s = record.labels.deadline_in_s
-    return None if deadline_in_s is None else arrival_s + deadline_in_s

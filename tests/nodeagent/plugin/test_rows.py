@@ -7,7 +7,13 @@ from sglang.srt.mem_cache.base_prefix_cache import InsertParams
 from sglang.srt.mem_cache.radix_cache import RadixKey
 
 from nodeagent.sglang_plugin.clock import PassClock, PassStamp
-from nodeagent.sglang_plugin.rows import is_offline, is_rebuildable, read_state, record_of
+from nodeagent.sglang_plugin.rows import (
+    is_offline,
+    is_rebuildable,
+    observe,
+    read_state,
+    record_of,
+)
 from planner.batching.state import EngineState, Memory, WorkClass
 
 
@@ -18,6 +24,8 @@ def clock_at(now_s: float) -> PassClock:
 
 
 def read(scheduler: Any, clock: PassClock, *, number: int, **groups: Any) -> EngineState:
+    everyone = (*groups.get("running", ()), *groups.get("parked", ()), *scheduler.waiting_queue)
+    observe(everyone, clock=clock)
     return read_state(
         scheduler,
         running=groups.get("running", ()),

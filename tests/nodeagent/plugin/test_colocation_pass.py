@@ -1,0 +1,105 @@
+"""A pass of the plugin: what it skips, and what it does when it goes wrong."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from nodeagent.sglang_plugin import colocation as colocation_module
+from nodeagent.sglang_plugin.clock import PassStamp
+from nodeagent.sglang_plugin.colocation import Colocation
+from nodeagent.sglang_plugin.rows import record_of
+from planner.batching.state import Budgets
+
+
+class Rows:
+    """As much of a running batch as parking takes."""
+
+    def __init__(self, *reqs: Any) -> None:
+        self.reqs = list(reqs)
+
+    def filter_batch(self, *, keep_indices: list[int]) -> None:
+        self.reqs = [self.reqs[i] for i in keep_indices]
+
+
+def colocation_at(scheduler: Any, now_s: float) -> Colocation:
+    colocation = Colocation(scheduler, device_name="cpu")
+    colocation.clock.receive(PassStamp(now_s=now_s, last_pass_ms=3.0))
+    return colocation
+
+
+def decoding(request: Any) -> Any:
+    request.output_ids.append(1)
+    return request
+
+
+def test_pass_is_not_planned_when_no_offline_work_exists(
+    scheduler: Any, make_request: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Online alone costs no state and no plan; its arrivals and tokens are dated all the same."""
+    monkeypatch.setattr(colocation_module, "read_state", None)  # calling it would fail the pass
+    colocation = colocation_at(scheduler, 7.0)
+    row, waiting = decoding(make_request("on", 20)), make_request("on2", 20)
+    scheduler.waiting_queue = [waiting]
+    colocation.begin_pass(Rows(row))
+    assert colocation.fault == ""
+    assert (record_of(row).arrival_s, record_of(row).first_token_s) == (7.0, 7.0)
+    assert record_of(waiting).arrival_s == 7.0
+
+
+def test_pass_is_planned_when_any_offline_request_waits(scheduler: Any, make_request: Any) -> None:
+    """One waiting offline request is enough to decide anew."""
+    colocation = colocation_at(scheduler, 7.0)
+    colocation.settings.budgets = Budgets(latency_budget_ms=1000.0)
+    scheduler.waiting_queue = [make_request("off", 40, offline=True)]
+    colocation.begin_pass(Rows())
+    assert colocation.plan.offline_order == ("off",)
+    assert colocation.plan.offline_chunk_tokens > 0
+
+
+def test_offline_yields_and_engine_lives_when_a_decision_raises(
+    scheduler: Any, make_request: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exception of ours costs offline work only, is said once, and stays said."""
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise ValueError("forced")
+
+    colocation = colocation_at(scheduler, 7.0)
+    online = decoding(make_request("on", 20))
+    offline = decoding(make_request("off", 20, offline=True))
+    stuck = decoding(make_request("pen", 20, offline=True, frequency_penalty=0.5))
+    scheduler.waiting_queue = [make_request("next", 40, offline=True)]
+    running = Rows(online, offline, stuck)
+    monkeypatch.setattr(colocation_module, "plan_iteration", broken)
+    colocation.begin_pass(running)
+    monkeypatch.undo()
+    colocation.begin_pass(running)
+    assert running.reqs == [online, stuck]
+    assert colocation.lot.requests == [offline]
+    assert colocation.plan.offline_chunk_tokens == 0
+    state = colocation.state()
+    assert state.fault == "ValueError: forced"
+    assert state.counters.faults == 1
+
+
+def test_engine_lives_when_accounting_raises(scheduler: Any) -> None:
+    """A batch that cannot be read is launched all the same."""
+    colocation = colocation_at(scheduler, 7.0)
+    colocation.launched(SimpleNamespace())
+    assert "AttributeError" in colocation.fault
+
+
+def test_parked_request_stays_parked_when_its_kv_does_not_match(
+    scheduler: Any, make_request: Any
+) -> None:
+    """A row whose KV and tokens disagree is not resumed, and no request is lost."""
+    colocation = colocation_at(scheduler, 7.0)
+    parked = decoding(make_request("off", 20, offline=True))
+    parked.to_finish = object()
+    parked.kv = SimpleNamespace(req_pool_idx=0, kv_committed_len=3)
+    colocation.lot.requests = [parked]
+    running = Rows()
+    assert colocation.begin_pass(running) is running
+    assert colocation.lot.requests == [parked]
+    assert "3 tokens of KV" in colocation.fault
