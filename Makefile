@@ -98,6 +98,8 @@ test-cluster: $(STAMP) ## tests on a real fleet of processes with real engines
 	$(PYTEST) -m cluster $(ARGS)
 
 ##@ Measure
+.PHONY: bench
+bench: bench-demo ## every benchmark there is
 bench-%: $(STAMP) ## run a benchmark, e.g. make bench-demo ARGS="--repeats 3" (bench/README.md)
 	$(PY) -m bench $* $(ARGS)
 

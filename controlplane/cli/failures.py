@@ -69,13 +69,20 @@ def _explain_call(error: grpc.RpcError) -> tuple[str, ExitCode]:
         if _unpacks(packed, info):
             reason = f" [{info.reason}]"
         elif _unpacks(packed, bad):
-            notes += [f"{v.field}: {v.description}" for v in bad.field_violations]
+            notes += [
+                f"{v.field}: {v.description}"
+                for v in bad.field_violations
+                if v.description not in message  # the sentence often says it already
+            ]
         elif _unpacks(packed, failed):
-            notes += [f"{v.subject}: {v.description}" for v in failed.violations]
+            notes += [
+                f"{v.subject}: {v.description}"
+                for v in failed.violations
+                if v.description not in message
+            ]
         elif _unpacks(packed, retry):
             notes.append(f"try again in {retry.retry_delay.ToNanoseconds() / 1e9:.1f} s")
-    fresh = [note for note in notes if note not in message]
-    line = f"error: {'; '.join([message, *fresh])}{reason}{_next_command(code)}"
+    line = f"error: {'; '.join([message, *notes])}{reason}{_next_command(code)}"
     return line, _exit_code(code)
 
 
