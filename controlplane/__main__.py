@@ -7,17 +7,22 @@ start.
 import argparse
 import asyncio
 import logging
+import re
 import signal
 import sys
 from pathlib import Path
 
 import uvloop
+from fsspec.core import url_to_fs
 from slacktide.wire.errors import Refusal
 from slacktide.wire.version import build_version
 
+from controlplane.batches.objects import canonical
 from controlplane.server import ControlPlane, ServerSettings
 from storage.errors import StorageError
 
+_UNITS_BYTES = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+_MAX_INPUT_BYTES = 1 << 50
 _UNITS_S = {"ms": 1e-3, "s": 1.0, "m": 60.0}
 
 
@@ -34,6 +39,8 @@ def main() -> int:
         state_dir=flags.state_dir,
         database=flags.database,
         objects=flags.objects,
+        input_prefixes=tuple(flags.input_prefix),
+        max_input_bytes=flags.max_input,
         control_plane=flags.id,
         round_interval_s=flags.round_interval,
         solve_budget_s=flags.solve_budget,
@@ -83,6 +90,17 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--state-dir", type=Path, required=True, help="where state is kept")
     serve.add_argument("--database", default="", help="SQLAlchemy URL; empty: SQLite in state-dir")
     serve.add_argument("--objects", default="", help="fsspec URI; empty: a folder in state-dir")
+    serve.add_argument(
+        "--input-prefix",
+        action="append",
+        default=[],
+        type=_prefix,
+        metavar="URI",
+        help="let batches name inputs under this URI too, e.g. s3://bucket/batches; repeatable",
+    )
+    serve.add_argument(
+        "--max-input", type=_size, default="1GiB", metavar="SIZE", help="largest input of a batch"
+    )
     serve.add_argument("--id", default="cp", help="of this control plane, in `slacktide status`")
     for flag, default, text in (
         ("--round-interval", "10s", "longest time between two rounds"),
@@ -95,6 +113,24 @@ def _parser() -> argparse.ArgumentParser:
         )
     serve.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
     return parser
+
+
+def _prefix(text: str) -> str:
+    try:
+        url_to_fs(text)  # its driver may not be installed
+        return canonical(text)
+    except (ValueError, ImportError) as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: {error}; expected a URI of a folder, e.g. file:///srv/batches"
+        ) from error
+
+
+def _size(text: str) -> int:
+    found = re.fullmatch(r"(\d{1,15})(B|KiB|MiB|GiB|TiB|)", text)
+    value = int(found[1]) * _UNITS_BYTES[found[2]] if found else 0
+    if not 0 < value <= _MAX_INPUT_BYTES:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected 1 byte to 1 PiB, e.g. 500MiB or 2GiB")
+    return value
 
 
 def _seconds(text: str) -> float:

@@ -85,3 +85,5 @@ class StateFeed:
                     await self.refresh()
             except Refusal as refusal:
                 _log.error("state_poll_failed reason=%s message=%s", refusal.reason, refusal)
+            except Exception:  # noqa: BLE001 - watchers live on the last view meanwhile
+                _log.exception("state_poll_alert revision=%d", self._view.state.revision)

@@ -55,7 +55,7 @@ from controlplane.services.fleet import FleetServicer
 from controlplane.services.nodes import NodeServicer
 from controlplane.services.placement import PlacementServicer
 from controlplane.services.rollout import RolloutServicer
-from controlplane.services.routing import RoutingServicer
+from controlplane.services.routing import GatewayNotes, RoutingServicer
 from controlplane.sessions import Sessions
 from controlplane.stored import stored
 from controlplane.telemetry import Telemetry
@@ -93,6 +93,8 @@ class ServerSettings:
     state_dir: Path
     database: str = ""
     objects: str = ""
+    input_prefixes: tuple[str, ...] = ()  # URIs outside `objects` that inputs may lie under
+    max_input_bytes: int = 1 << 30
     control_plane: str = "cp"
     round_interval_s: float = 10.0
     solve_budget_s: float = 5.0
@@ -129,7 +131,9 @@ class ControlPlane:
         self._store = FleetStore(self._database)
         self._batches = BatchStore(self._database)
         objects = await asyncio.to_thread(_open_objects, settings)
-        self.epoch = await asyncio.to_thread(self._store.acquire_epoch, settings.control_plane)
+        self.epoch = await asyncio.to_thread(
+            self._store.acquire_epoch, settings.control_plane, now_s=time.time()
+        )
         view = await asyncio.to_thread(self._store.view)
 
         self._feed = StateFeed(self._store, view)
@@ -138,6 +142,7 @@ class ControlPlane:
             tuple(node.id for node in view.nodes if node.is_ready), now_s=time.monotonic()
         )
         self._telemetry = Telemetry()
+        self._gateways = GatewayNotes(self._store)
         self._log = RoundLog(view.plan.plan.misfits if view.plan else ())
         self._rounds = RoundLoop(
             store=self._store,
@@ -159,7 +164,7 @@ class ControlPlane:
             epoch=self.epoch,
             request_round=self._rounds.request,
         )
-        self._worker = BatchWorker(self._batches, objects)
+        self._worker = BatchWorker(self._batches, objects, demand_changed=self._rounds.request)
         self._add_services(objects)
         return self
 
@@ -190,6 +195,7 @@ class ControlPlane:
                     self._rounds.run(),
                     self._worker.run(),
                     self._watch_epoch(),
+                    self._gateways.run(),
                     self._keep_house(),
                 )
             ]
@@ -261,7 +267,8 @@ class ControlPlane:
             server,
         )
         routing_service_pb2_grpc.add_RoutingServiceServicer_to_server(
-            RoutingServicer(store=self._store, feed=self._feed, telemetry=self._telemetry), server
+            RoutingServicer(feed=self._feed, telemetry=self._telemetry, gateways=self._gateways),
+            server,
         )
         rollout_service_pb2_grpc.add_RolloutServiceServicer_to_server(
             RolloutServicer(store=self._store, feed=self._feed),  # type: ignore[abstract]
@@ -310,6 +317,8 @@ class ControlPlane:
                 _log.debug("requests_forgotten count=%d", dropped)
             except Refusal as refusal:
                 _log.error("housekeeping_failed reason=%s message=%s", refusal.reason, refusal)
+            except Exception:  # noqa: BLE001 - nothing waits for it
+                _log.exception("housekeeping_alert")
             await asyncio.sleep(_HOUSEKEEPING_S)
 
 
@@ -334,7 +343,11 @@ def _open_database(settings: ServerSettings) -> Database:
 def _open_objects(settings: ServerSettings) -> ObjectStore:
     root = settings.objects or (settings.state_dir / "objects").absolute().as_uri()
     try:
-        return ObjectStore(root)
+        return ObjectStore(
+            root,
+            readable_prefixes=settings.input_prefixes,
+            max_input_bytes=settings.max_input_bytes,
+        )
     except (OSError, ImportError, ValueError) as error:
         raise StorageError(
             f"objects {root}: {error}; name a folder or bucket that can be written with --objects"

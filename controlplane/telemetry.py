@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from slacktide.v1 import replica_pb2
 
 FRESH_S = 10.0
+MOST_WORK = 1e6
+"""Engine-ms per second: a thousand engines' worth; no replica bears more."""
 SMOOTHING_S = 30.0
 """Time constant: half a minute's burst moves the demand by about two thirds."""
 
@@ -33,7 +35,8 @@ class Telemetry:
         """Takes in reports by replica id."""
         for replica, report in reports.items():
             before = self._seen.get(replica)
-            work = max(0.0, report.load.online_work)
+            said = report.load.online_work
+            work = min(max(0.0, said), MOST_WORK) if math.isfinite(said) else 0.0
             if before is not None and now_s - before.at_s <= FRESH_S:
                 kept = math.exp(-(now_s - before.at_s) / SMOOTHING_S)
                 work = kept * before.online_work + (1 - kept) * work

@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection
 from planner.dispatch.admission import pull_refusal
 from planner.dispatch.pick import Candidate, Pick
 from storage import batch_rows, item_intake, item_leases, item_returns
+from storage import fleet as fleet_rows
 from storage.batch_records import (
     Backlog,
     BatchRecord,
@@ -102,11 +103,20 @@ class BatchStore:
         with self.database.read() as connection:
             return batch_rows.in_states(connection, states)
 
-    def request_cancel(self, batch: str) -> BatchRecord | None:
-        """Makes a batch CANCELLING unless all its lines are decided; safe to repeat."""
+    def request_cancel(self, batch: str, *, request_id: str, now_s: float) -> BatchRecord | None:
+        """Makes a batch CANCELLING unless all its lines are decided; safe to repeat.
+
+        Raises:
+            RequestReusedError: the request_id belongs to another request.
+        """
+        mark = {"request_id": request_id, "method": "CancelBatch", "fingerprint": batch.encode()}
         with self.database.transaction() as connection:
+            is_repeat = fleet_rows.answered(connection, **mark) is not None
             batch_rows.request_cancel(connection, batch)
-            return batch_rows.get(connection, batch)
+            found = batch_rows.get(connection, batch)
+            if found is not None and not is_repeat:
+                fleet_rows.remember(connection, **mark, response=b"", create_s=now_s)
+            return found
 
     def note(self, batch: str, message: str) -> None:
         """Sets what an operator should know of a batch that is not over."""

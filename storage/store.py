@@ -168,13 +168,21 @@ class FleetStore:
         with self.write(epoch=epoch) as transaction:
             return work(transaction)
 
-    def acquire_epoch(self, leader: str) -> int:
-        """Makes this process the leader; every lower epoch is refused from now on."""
+    def acquire_epoch(self, leader: str, *, now_s: float) -> int:
+        """Makes this process the leader; every lower epoch is refused from now on.
+
+        Args:
+            leader: its id.
+            now_s: Unix seconds. An epoch is at least that, so that a database made anew,
+                or restored from a backup, is not taken for a leader of the past by
+                those who remember the old one (ADR 0007).
+        """
         with self.database.transaction() as connection:
             state = fleet.state(connection, lock=True)
-            fleet.set_leader(connection, leader=leader, epoch=state.epoch + 1)
+            epoch = max(state.epoch + 1, int(now_s))
+            fleet.set_leader(connection, leader=leader, epoch=epoch)
             fleet.bump_revision(connection)
-            return state.epoch + 1
+            return epoch
 
     def state(self) -> FleetState:
         """The row about the whole fleet; cheap, polled for the revision."""

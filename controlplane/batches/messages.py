@@ -4,8 +4,6 @@ Owns the names of batches and items on the wire. Refuses malformed names with th
 they came in.
 """
 
-from uuid import UUID
-
 import grpc
 from slacktide.v1 import batch_pb2, item_service_pb2
 from slacktide.wire.errors import Refusal
@@ -99,17 +97,3 @@ def id_of(collection: str, name: str, *, field: str) -> str:
         return resource_id(collection, name)
     except ValueError as error:
         raise invalid(field, f"{field}: {error}") from error
-
-
-def request_uuid(request_id: str) -> str:
-    """The request_id in its one spelling.
-
-    Raises:
-        Refusal: it is no UUID.
-    """
-    try:
-        return str(UUID(request_id))
-    except ValueError as error:
-        raise invalid(
-            "request_id", f"request_id {request_id[:64]!r}: expected a UUID, made anew per request"
-        ) from error

@@ -51,7 +51,7 @@ class ObjectStore:
         self.is_local = isinstance(self._fs, LocalFileSystem)
         self._root = path.rstrip("/")
         self.max_input_bytes = max_input_bytes
-        self._readable = tuple(_canonical(uri) for uri in (self.uri_of(INPUTS), *readable_prefixes))
+        self._readable = tuple(canonical(uri) for uri in (self.uri_of(INPUTS), *readable_prefixes))
         if self.is_local:
             self._spool = Path(self._root) / "spool"
             _make_folder(self._spool)
@@ -108,12 +108,12 @@ class ObjectStore:
             PermissionError: it lies outside every readable prefix.
         """
         try:
-            canonical = _canonical(uri)
+            wanted = canonical(uri)
         except ValueError as error:
             raise PermissionError(errno.EACCES, str(error), uri) from error
-        if not any(canonical.startswith(prefix.rstrip("/") + "/") for prefix in self._readable):
+        if not any(wanted.startswith(prefix.rstrip("/") + "/") for prefix in self._readable):
             raise PermissionError(errno.EACCES, "outside of every readable prefix", uri)
-        return canonical
+        return wanted
 
     def sweep(self) -> int:
         """Removes spool files their process left behind; returns how many."""
@@ -181,7 +181,7 @@ class ObjectWriter:
         self.discard()
 
 
-def _canonical(uri: str) -> str:
+def canonical(uri: str) -> str:
     """One spelling per object, symbolic links followed where local.
 
     Raises:

@@ -5,10 +5,9 @@ Refuses everything else a server could read. Pause and resume are UNIMPLEMENTED.
 """
 
 import asyncio
-import base64
-import binascii
 import errno
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Callable
 from uuid import uuid4
@@ -32,11 +31,14 @@ from slacktide.v1.batch_service_pb2 import (
     UploadInputResponse,
 )
 from slacktide.wire.errors import Refusal
+from slacktide.wire.names import resource_id
 
-from controlplane.batches.messages import batch_message, id_of, invalid, request_uuid
+from controlplane.batches.messages import batch_message, id_of, invalid
 from controlplane.batches.objects import ObjectStore
 from controlplane.batches.upload import receive_input
 from controlplane.messages.scalars import to_ms
+from controlplane.services.mutations import checked_request_id
+from controlplane.services.paging import bad_token, checked_size, make_token, read_token
 from controlplane.stored import stored
 from storage.batch_records import BatchRecord, FleetLookup, NewBatch
 from storage.batches import BatchStore
@@ -46,8 +48,6 @@ _log = logging.getLogger(__name__)
 Context = grpc.aio.ServicerContext[object, object]
 
 _PIECE_BYTES = 1 << 20
-_DEFAULT_PAGE = 100
-_MAX_PAGE = 1000
 _MAX_DEADLINE_S = 366 * 86_400.0
 
 
@@ -90,7 +90,7 @@ class BatchServicer(batch_service_pb2_grpc.BatchServiceServicer):
         deployment = id_of("deployments", request.deployment, field="deployment")
         new = NewBatch(
             id=f"b-{uuid4().hex[:16]}",
-            request_id=request_uuid(request.request_id),
+            request_id=checked_request_id(request.request_id),
             deployment=deployment,
             input_uri=await asyncio.to_thread(self._checked_input, request.input_uri),
             create_s=self._now(),
@@ -119,9 +119,7 @@ class BatchServicer(batch_service_pb2_grpc.BatchServiceServicer):
         self, request: ListBatchesRequest, context: Context
     ) -> ListBatchesResponse:
         """Lists batches, newest first."""
-        if not 0 <= request.page_size <= _MAX_PAGE:
-            raise invalid("page_size", f"page_size {request.page_size}: expected 0 to {_MAX_PAGE}")
-        limit = request.page_size or _DEFAULT_PAGE
+        limit = checked_size(request.page_size)
         found = await stored(
             self._store.list_page, limit=limit + 1, before=_parsed_token(request.page_token)
         )
@@ -134,9 +132,11 @@ class BatchServicer(batch_service_pb2_grpc.BatchServiceServicer):
         self, request: CancelBatchRequest, context: Context
     ) -> CancelBatchResponse:
         """Cancels; finished lines stay, the rest become error lines."""
-        request_uuid(request.request_id)
+        request_id = checked_request_id(request.request_id)
         batch_id = id_of("batches", request.name, field="name")
-        batch = await stored(self._store.request_cancel, batch_id)
+        batch = await stored(
+            self._store.request_cancel, batch_id, request_id=request_id, now_s=self._now()
+        )
         if batch is None:
             raise _unknown(batch_id)
         _log.info("batch_cancel_requested batch=%s state=%s", batch.id, batch.state.value)
@@ -240,16 +240,17 @@ def _unknown(batch: str) -> Refusal:
 
 
 def _token(batch: BatchRecord) -> str:
-    return base64.urlsafe_b64encode(f"{batch.create_s!r} {batch.id}".encode()).decode()
+    return make_token(f"{batch.create_s!r} {batch.id}")
 
 
 def _parsed_token(token: str) -> tuple[float, str] | None:
     if not token:
         return None
+    create_s, _, batch = read_token(token).partition(" ")
     try:
-        create_s, batch = base64.urlsafe_b64decode(token).decode().split(" ")
-        return float(create_s), batch
-    except (ValueError, binascii.Error) as error:
-        raise invalid(
-            "page_token", "page_token: not one of ours; take it from the last page's answer"
-        ) from error
+        before = float(create_s), resource_id("batches", f"batches/{batch}")
+    except ValueError as error:
+        raise bad_token(token) from error
+    if not math.isfinite(before[0]):
+        raise bad_token(token)
+    return before

@@ -1,7 +1,8 @@
 """An input file on its way in.
 
 Owns bounds on uploads. Invariants: an input has the name of its request_id, so a repeat
-finds it; it appears whole or not at all, whatever ends the stream.
+finds it, and other content under the same request_id is refused; it appears whole or not
+at all, whatever ends the stream.
 """
 
 import asyncio
@@ -12,8 +13,11 @@ import grpc
 from slacktide.v1.batch_service_pb2 import UploadInputRequest, UploadInputResponse
 from slacktide.wire.errors import Refusal
 
-from controlplane.batches.messages import invalid, request_uuid
+from controlplane.batches.messages import invalid
 from controlplane.batches.objects import INPUTS, ObjectStore, ObjectWriter
+from controlplane.services.mutations import checked_request_id
+from controlplane.stored import refusal_of
+from storage.errors import RequestReusedError
 
 _MAX_PIECE_BYTES = 1 << 20
 
@@ -29,12 +33,16 @@ async def receive_input(
     first = await anext(pieces, None)
     if first is None:
         raise invalid("request_id", "upload: the stream is empty; send a request_id first")
-    name = f"{INPUTS}/{request_uuid(first.request_id)}.jsonl"
+    request_id = checked_request_id(first.request_id)
+    name = f"{INPUTS}/{request_id}.jsonl"
     try:
         try:
             size_bytes = await asyncio.to_thread(objects.size, objects.uri_of(name))
         except FileNotFoundError:
             size_bytes = await _store(objects, name, first, pieces)
+        else:
+            if not await _is_same(objects, name, first, pieces):
+                raise refusal_of(RequestReusedError(request_id=request_id, method="UploadInput"))
     except OSError as error:
         raise _refusal(error) from error
     return UploadInputResponse(input_uri=objects.uri_of(name), size_bytes=size_bytes)
@@ -56,6 +64,25 @@ async def _store(
         # Not in a thread: a cancelled stream must not leave its bytes behind.
         writer.discard()
     return writer.size_bytes
+
+
+async def _is_same(
+    objects: ObjectStore,
+    name: str,
+    first: UploadInputRequest,
+    pieces: AsyncIterator[UploadInputRequest],
+) -> bool:
+    """Whether the stream is what was stored before."""
+    file = await asyncio.to_thread(objects.open, objects.uri_of(name))
+    try:
+        if await asyncio.to_thread(file.read, len(first.content)) != first.content:
+            return False
+        async for piece in pieces:
+            if await asyncio.to_thread(file.read, len(piece.content)) != piece.content:
+                return False
+        return not await asyncio.to_thread(file.read, 1)
+    finally:
+        file.close()
 
 
 async def _write(objects: ObjectStore, writer: ObjectWriter, content: bytes) -> None:

@@ -42,20 +42,35 @@ class _Setback:
     not_before_s: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What a step did; `ended` names what the batch came to by it, empty if it goes on."""
+
+    has_worked: bool
+    ended: str = ""
+
+
 class BatchWorker:
     """Moves batches from VALIDATING on, and publishes their files.
 
     Args:
         store: batches and items.
         objects: where inputs, segments and result files lie.
+        demand_changed: told in words when a batch begins or ends to want work.
         now: Unix seconds.
     """
 
     def __init__(
-        self, store: BatchStore, objects: ObjectStore, *, now: Callable[[], float] = time.time
+        self,
+        store: BatchStore,
+        objects: ObjectStore,
+        *,
+        demand_changed: Callable[[str], None] = lambda _: None,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._objects = objects
+        self._demand_changed = demand_changed
         self._now = now
         self._wakes = (asyncio.Event(), asyncio.Event())
         self._is_stopping = threading.Event()
@@ -90,6 +105,9 @@ class BatchWorker:
             except StorageError as error:
                 _log.warning("batch_round_failed error=%s", error)
                 has_more = False
+            except Exception:  # noqa: BLE001 - batches outlive any defect of one round
+                _log.exception("batch_round_alert")
+                has_more = False
             if not has_more:
                 try:
                     await asyncio.wait_for(wake.wait(), _POLL_S)
@@ -116,13 +134,13 @@ class BatchWorker:
         steps = [await self._guarded(batch, self._finish_step) for batch in open_batches]
         return any(steps)
 
-    async def _guarded(self, batch: BatchRecord, step: Callable[[BatchRecord], bool]) -> bool:
+    async def _guarded(self, batch: BatchRecord, step: Callable[[BatchRecord], "_Step"]) -> bool:
         """Runs a step in a thread; a failure sets this batch back, and no other."""
         setback = self._setbacks.setdefault(batch.id, _Setback())
         if self._now() < setback.not_before_s:
             return False
         try:
-            has_worked = await asyncio.to_thread(step, batch)
+            done = await asyncio.to_thread(step, batch)
         except OSError as error:
             await self._set_back(batch, setback, error)
             return False
@@ -133,7 +151,9 @@ class BatchWorker:
             await self._set_back(batch, setback, error)
             return False
         del self._setbacks[batch.id]
-        return has_worked
+        if done.ended:
+            self._demand_changed(f"batch {batch.id} {done.ended}")
+        return done.has_worked
 
     async def _set_back(self, batch: BatchRecord, setback: _Setback, error: Exception) -> None:
         setback.tries += 1
@@ -154,7 +174,7 @@ class BatchWorker:
             message = f"batch {batch.id}: {error}; tried {setback.tries} times, goes on trying"
             await asyncio.to_thread(self._store.note, batch.id, message)
 
-    def _take_chunk(self, batch: BatchRecord) -> bool:
+    def _take_chunk(self, batch: BatchRecord) -> "_Step":
         take_chunk(self._store, self._objects, batch, now_s=self._now())
         after = self._store.get(batch.id)
         if after is not None and after.is_intake_done:
@@ -162,12 +182,13 @@ class BatchWorker:
                 "batch_intake_done batch=%s state=%s lines=%d refused=%d",
                 *(batch.id, after.state.value, after.total, after.total - after.valid_items),
             )
-        return True
+            return _Step(has_worked=True, ended=after.state.value)
+        return _Step(has_worked=True)
 
-    def _finish_step(self, batch: BatchRecord) -> bool:
+    def _finish_step(self, batch: BatchRecord) -> "_Step":
         if not batch.is_settled:
             self._store.cancel_some(batch.id, limit=_CANCEL_ITEMS)
-            return True
+            return _Step(has_worked=True)
         is_published = finalise(
             self._store,
             self._objects,
@@ -177,4 +198,4 @@ class BatchWorker:
         )
         if is_published:
             _log.info("batch_published batch=%s lines=%d", batch.id, batch.total)
-        return is_published
+        return _Step(has_worked=is_published, ended="published" if is_published else "")

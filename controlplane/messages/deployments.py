@@ -4,10 +4,10 @@ Owns the defaults the contract names. Invariant: a specification that parses can
 planned; one that does not is refused with every violation at once.
 """
 
-import math
 import re
 
 import grpc
+from google.protobuf.duration_pb2 import Duration
 from slacktide.v1 import deployment_pb2, slo_pb2
 from slacktide.wire.errors import Refusal
 from slacktide.wire.names import resource_name
@@ -19,6 +19,28 @@ from storage.records import DeploymentRecord, DeploymentSpec, EngineSpec
 MAX_ID_CHARACTERS = 56
 """Leaves room for the suffix of a replica's id within the 63 of a resource id."""
 
+MAX_REPLICAS = 1000
+MAX_PATH_CHARACTERS = 4096
+MAX_TARGET_MS = 3_600_000.0
+"""An hour: above it a latency target is a mistake."""
+
+_MOST_COUNTS = {
+    "min_replicas": MAX_REPLICAS,
+    "max_replicas": MAX_REPLICAS,
+    "tensor_parallel_size": 64,
+    "weights_bytes": 1 << 53,  # 8 PiB, and exact in a double
+    "kv_cache_tokens": 1 << 31,
+    "kv_bytes_per_token": 1 << 31,
+    "max_context_tokens": 1 << 31,
+    "max_running_requests": 1 << 20,
+    "chunked_prefill_size": 1 << 24,
+}
+_MOST_NUMBERS = {
+    "expected_online_work": 1e9,  # a million replicas' worth, engine-ms per second
+    "latency_budget_ms": 60_000.0,
+    "offline_weight": 1e6,
+}
+_NAME = re.compile(r"[A-Za-z0-9][ -~]{0,62}")
 _ID = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
 _STAGES = {
     deployment_pb2.STAGE_UNSPECIFIED: Stage.OBSERVE,
@@ -91,8 +113,7 @@ def parse_deployment(message: deployment_pb2.Deployment) -> tuple[str, Deploymen
 def _parse_slo(message: slo_pb2.Slo, found: _Violations) -> Slo | None:
     path = "deployment.spec.slo"
     before = len(found)
-    if to_ms(message.ttft) <= 0:
-        found.append((f"{path}.ttft", f"{to_ms(message.ttft):g} ms: must be more than 0"))
+    _check_target(f"{path}.ttft", message.ttft, found)
     chosen = [name for name in ("itl", "tpot") if message.HasField(name)]
     if len(chosen) != 1:
         found.append(
@@ -103,11 +124,9 @@ def _parse_slo(message: slo_pb2.Slo, found: _Violations) -> Slo | None:
             )
         )
     for name in chosen:
-        if to_ms(getattr(message, name)) <= 0:
-            found.append(
-                (f"{path}.{name}", f"{to_ms(getattr(message, name)):g} ms: must be more than 0")
-            )
+        _check_target(f"{path}.{name}", getattr(message, name), found)
     if message.HasField("max_gap"):
+        _check_target(f"{path}.max_gap", message.max_gap, found)
         if not message.HasField("tpot"):
             found.append((f"{path}.max_gap", "is only for a tpot target: itl already bounds gaps"))
         elif to_ms(message.max_gap) < to_ms(message.tpot):
@@ -119,8 +138,10 @@ def _parse_slo(message: slo_pb2.Slo, found: _Violations) -> Slo | None:
                 )
             )
     ratio = message.attainment_ratio
-    if not (0 <= ratio <= 1):  # also refuses NaN
-        found.append((f"{path}.attainment_ratio", f"{ratio:g}: must be within (0, 1]"))
+    if not 0 <= ratio <= 1:  # also refuses NaN
+        found.append(
+            (f"{path}.attainment_ratio", f"{ratio:g}: must be within (0, 1]; 0 means 0.99")
+        )
     if len(found) > before:
         return None
     return Slo(
@@ -132,28 +153,43 @@ def _parse_slo(message: slo_pb2.Slo, found: _Violations) -> Slo | None:
     )
 
 
+def _check_target(field: str, target: Duration, found: _Violations) -> None:
+    ms = to_ms(target)
+    if not 0 < ms <= MAX_TARGET_MS:
+        found.append((field, f"{ms:g} ms: must be more than 0 and at most {MAX_TARGET_MS:g}"))
+
+
 def _check_counts(spec: deployment_pb2.DeploymentSpec, found: _Violations) -> None:
     path = "deployment.spec"
     if not spec.model.strip():
         found.append((f"{path}.model", "is empty: name a model folder"))
-    for name in (
-        "min_replicas",
-        "tensor_parallel_size",
-        "weights_bytes",
-        "kv_cache_tokens",
-        "kv_bytes_per_token",
-        "max_context_tokens",
-        "max_running_requests",
-        "chunked_prefill_size",
-    ):
-        if getattr(spec, name) < 0:
-            found.append((f"{path}.{name}", f"{getattr(spec, name)}: must not be negative"))
-    for name in ("expected_online_work", "latency_budget_ms", "offline_weight"):
+    if len(spec.model) > MAX_PATH_CHARACTERS or not spec.model.isprintable():
+        found.append(
+            (
+                f"{path}.model",
+                f"has {len(spec.model)} characters: expected at most {MAX_PATH_CHARACTERS},"
+                " all printable",
+            )
+        )
+    for name, most in _MOST_COUNTS.items():
+        count = getattr(spec, name)
+        if not 0 <= count <= most:
+            found.append((f"{path}.{name}", f"{count}: must be 0 to {most}"))
+    for name, most in _MOST_NUMBERS.items():
         value = getattr(spec, name)
-        if not math.isfinite(value) or value < 0:
-            found.append((f"{path}.{name}", f"{value:g}: must be finite and not negative"))
+        if not 0 <= value <= most:  # also refuses NaN
+            found.append((f"{path}.{name}", f"{value:g}: must be 0 to {most:g}"))
+    for one in (*spec.device_types, *([spec.dtype] if spec.dtype else [])):
+        if not _NAME.fullmatch(one):
+            field = "dtype" if one == spec.dtype else "device_types"
+            found.append(
+                (
+                    f"{path}.{field}",
+                    f"{one[:64]!r}: expected 1 to 63 printable ASCII characters from a letter or digit on",
+                )
+            )
     least = max(1, spec.min_replicas)
-    if spec.max_replicas < least:
+    if spec.max_replicas < least and spec.max_replicas <= MAX_REPLICAS:
         found.append(
             (
                 f"{path}.max_replicas",

@@ -1,5 +1,7 @@
 """Node messages."""
 
+import re
+
 import grpc
 from slacktide.v1 import node_pb2
 from slacktide.wire.errors import Refusal
@@ -8,6 +10,13 @@ from slacktide.wire.names import resource_id, resource_name
 from controlplane.messages.scalars import to_timestamp
 from planner.model import Device
 from storage.records import NodeRecord
+
+MAX_DEVICES = 64
+MAX_BYTES = 1 << 50
+"""1 PiB: more memory than any device has; above it a number is a mistake."""
+
+_NAME = re.compile(r"[A-Za-z0-9][ -~]{0,62}")
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+):(\d{1,5})")
 
 
 def parse_node(message: node_pb2.Node, *, protocol_version: int, incarnation: str) -> NodeRecord:
@@ -22,25 +31,53 @@ def parse_node(message: node_pb2.Node, *, protocol_version: int, incarnation: st
         id_ = resource_id("nodes", message.name)
     except ValueError as error:
         found.append(("hello.node.name", str(error)))
-    if not message.address:
-        found.append(("hello.node.address", "is empty: the agent must say where it serves"))
+    if not _is_address(message.address):
+        found.append(
+            (
+                "hello.node.address",
+                f"{message.address[:200]!r}: expected the host:port where the agent serves, with a"
+                " port of 1 to 65535; see --listen",
+            )
+        )
     indices = [device.index for device in message.devices]
-    if sorted(indices) != list(range(len(indices))):
-        found.append(("hello.node.devices", f"have indices {indices}: expected 0, 1, 2, …"))
-    for device in message.devices:
-        if device.memory_bytes <= 0 or not device.device_type:
+    if not indices or sorted(indices) != list(range(len(indices))):
+        found.append(
+            (
+                "hello.node.devices",
+                f"have indices {indices[:16]}: expected at least one device and indices 0, 1, 2, …,"
+                " each once; see --devices",
+            )
+        )
+    for device in message.devices[:MAX_DEVICES]:
+        if not _NAME.fullmatch(device.device_type):
             found.append(
                 (
-                    "hello.node.devices",
-                    f"device {device.index}: has type {device.device_type!r} and"
-                    f" {device.memory_bytes} bytes; both must be given",
+                    f"hello.node.devices[{device.index}].device_type",
+                    f"{device.device_type[:64]!r}: expected 1 to 63 printable ASCII characters from a letter or digit on",
                 )
             )
+        if not 0 < device.memory_bytes <= MAX_BYTES:
+            found.append(
+                (
+                    f"hello.node.devices[{device.index}].memory_bytes",
+                    f"{device.memory_bytes}: expected 1 to {MAX_BYTES}; see --device-memory",
+                )
+            )
+    if len(indices) > MAX_DEVICES:
+        found.append(("hello.node.devices", f"{len(indices)} of them: at most {MAX_DEVICES}"))
+    if message.failure_domain and not _NAME.fullmatch(message.failure_domain):
+        found.append(
+            (
+                "hello.node.failure_domain",
+                f"{message.failure_domain[:64]!r}: expected 1 to 63 printable ASCII characters from a letter or digit on;"
+                " see --failure-domain",
+            )
+        )
     if found:
         raise Refusal(
             code=grpc.StatusCode.INVALID_ARGUMENT,
             reason="INVALID_NODE",
-            message=f"node {message.name or '(unnamed)'}: "
+            message=f"node {message.name[:80] or '(unnamed)'}: "
             + "; ".join(f"{field} {text}" for field, text in found),
             violations=found,
         )
@@ -104,3 +141,8 @@ def to_node(record: NodeRecord, *, holds_replicas: bool, report_s: float | None)
         message=record.message,
         labels=dict(record.labels),
     )
+
+
+def _is_address(text: str) -> bool:
+    found = _ADDRESS.fullmatch(text)
+    return found is not None and 1 <= int(found[2]) <= 65_535

@@ -2,8 +2,9 @@
 
 Owns the conversation: hello, reports, assignments, grants. Refuses to place (rounds) and
 to declare a node LOST (keeper). Invariants: what an agent is told is committed first;
-what it says of its replicas is committed under the leader's epoch; a store that fails
-costs no lease, since every report says all anew.
+what it says of its replicas is committed under the leader's epoch; a store that fails or
+hangs costs no lease: a report renews it before it is stored, and since every report says
+all anew, only the newest one waits for the store.
 """
 
 import asyncio
@@ -90,8 +91,10 @@ class AgentServicer(agent_service_pb2_grpc.AgentServiceServicer):
             node.id, incarnation=hello.incarnation, now_s=time.monotonic()
         )
         outbox: asyncio.Queue[_Response | None] = asyncio.Queue(maxsize=OUTBOX_MESSAGES)
+        reports: asyncio.Queue[agent_service_pb2.NodeReport] = asyncio.Queue(maxsize=1)
         parts = [
-            asyncio.create_task(self._read(session, request_iterator, outbox)),
+            asyncio.create_task(self._read(session, request_iterator, outbox, reports)),
+            asyncio.create_task(self._store_reports(session, reports)),
             asyncio.create_task(self._push(session, outbox)),
             asyncio.create_task(_await_end(session)),
         ]
@@ -121,6 +124,7 @@ class AgentServicer(agent_service_pb2_grpc.AgentServiceServicer):
 
         def work(state: FleetTransaction) -> Settlement:
             before = state.node(node.id)
+            self._refuse_impostor(node, state.view().nodes)
             state.put_node(_kept_marks(node, before))
             settlement = settle(state.allocations_on(node.id), said, is_hello=True)
             self._commit(state, settlement, node=before)
@@ -142,11 +146,38 @@ class AgentServicer(agent_service_pb2_grpc.AgentServiceServicer):
         )
         self._request_round(f"node {node.id} joined")
 
+    def _refuse_impostor(self, node: NodeRecord, known: Iterable[NodeRecord]) -> None:
+        """Refuses two agents that want to be one node, or to be reached at one address."""
+        for other in known:
+            if other.id == node.id:
+                is_other_agent = other.address != node.address and (
+                    other.incarnation != node.incarnation
+                )
+                if is_other_agent and self._sessions.is_connected(node.id):
+                    raise Refusal(
+                        code=grpc.StatusCode.ALREADY_EXISTS,
+                        reason="NODE_NAME_IN_USE",
+                        message=f"node {node.id}: its agent at {other.address} is connected, and"
+                        f" this one serves at {node.address}; give each agent a --node of its"
+                        " own, or stop the other first",
+                        metadata={"node": node.id, "address": other.address},
+                    )
+            elif other.is_ready and other.address == node.address:
+                raise Refusal(
+                    code=grpc.StatusCode.ALREADY_EXISTS,
+                    reason="NODE_ADDRESS_IN_USE",
+                    message=f"node {node.id}: serves at {node.address}, which is the address of"
+                    f" node {other.id}; give each agent an address of its own, or wait"
+                    f" {self._sessions.lease_s:g} s if node {other.id} was replaced",
+                    metadata={"node": other.id, "address": node.address},
+                )
+
     async def _read(
         self,
         session: AgentSession,
         requests: AsyncIterator[_Request],
         outbox: "asyncio.Queue[_Response | None]",
+        reports: "asyncio.Queue[agent_service_pb2.NodeReport]",
     ) -> None:
         async for request in requests:
             if request.WhichOneof("message") != "report":
@@ -157,8 +188,27 @@ class AgentServicer(agent_service_pb2_grpc.AgentServiceServicer):
                 )
             self._sessions.renew(session, now_s=time.monotonic())
             await outbox.put(_Response(grant=agent_service_pb2.LeaseGrant(epoch=self._epoch)))
+            self._observe(session, request.report)
+            if reports.full():
+                reports.get_nowait()
+            reports.put_nowait(request.report)
+
+    def _observe(self, session: AgentSession, report: agent_service_pb2.NodeReport) -> None:
+        """Takes in telemetry of the node's own replicas."""
+        own = {one.allocation.replica for one in self._feed.view.on_node(session.node)}
+        said = {_bare(one.replica): one for one in report.replicas}
+        self._telemetry.record(
+            {replica: one for replica, one in said.items() if replica in own},
+            now_s=time.monotonic(),
+        )
+
+    async def _store_reports(
+        self, session: AgentSession, reports: "asyncio.Queue[agent_service_pb2.NodeReport]"
+    ) -> None:
+        while True:
+            report = await reports.get()
             try:
-                await self._report(session, request.report)
+                await self._report(session, report)
             except Refusal as refusal:
                 if refusal.reason == "STALE_EPOCH":
                     raise
@@ -167,9 +217,6 @@ class AgentServicer(agent_service_pb2_grpc.AgentServiceServicer):
     async def _report(self, session: AgentSession, report: agent_service_pb2.NodeReport) -> None:
         said = _observations(report.replicas)
         view = self._feed.view
-        self._telemetry.record(
-            {_bare(one.replica): one for one in report.replicas}, now_s=time.monotonic()
-        )
         stops = session.told_stopped if report.revision >= session.told_revision else frozenset()
         if settle(view.on_node(session.node), said, is_hello=False, accepted_stops=stops):
 
@@ -224,8 +271,12 @@ class AgentServicer(agent_service_pb2_grpc.AgentServiceServicer):
                 fact = facts.get(record.spec.engine.model)
                 if fact is None or record.is_deleted or record.needs is not None:
                     continue
-                if fact.error:
-                    known = replace(record, needs_error=fact.error)
+                if fact.error or fact.weights_bytes <= 0 or fact.kv_bytes_per_token <= 0:
+                    why = fact.error or (
+                        f"the agent read {fact.weights_bytes} bytes of weights and"
+                        f" {fact.kv_bytes_per_token} bytes of KV per token"
+                    )
+                    known = replace(record, needs_error=why)
                 else:
                     needs = ModelNeeds(
                         weights_bytes=fact.weights_bytes,

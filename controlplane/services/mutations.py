@@ -23,7 +23,7 @@ class Mutation(Protocol):
 
     @property
     def request_id(self) -> str:
-        """A UUID, or empty where a repeat may act again."""
+        """A UUID, made anew for every request."""
         ...
 
     def SerializeToString(self, *, deterministic: bool = ...) -> bytes:  # noqa: N802
@@ -54,11 +54,9 @@ async def mutate(
     Raises:
         Refusal: from `work`, or because the store could not.
     """
-    request_id = _checked(request.request_id)
+    request_id = checked_request_id(request.request_id)
 
     def once(state: FleetTransaction) -> R:
-        if not request_id:
-            return work(state)
         known = _known(state, request_id, request, answer)
         if known is not None:
             return known
@@ -82,9 +80,7 @@ async def repeated(store: FleetStore, request: Mutation, *, answer: type[R]) -> 
     Raises:
         Refusal: the request_id is no UUID, or belongs to another request.
     """
-    request_id = _checked(request.request_id)
-    if not request_id:
-        return None
+    request_id = checked_request_id(request.request_id)
     return await stored(store.run, lambda state: _known(state, request_id, request, answer))
 
 
@@ -105,15 +101,19 @@ def _fingerprint(request: Mutation) -> bytes:
     return hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
 
 
-def _checked(request_id: str) -> str:
-    if not request_id:
-        return ""
+def checked_request_id(request_id: str) -> str:
+    """The request_id in its one spelling.
+
+    Raises:
+        Refusal: INVALID_ARGUMENT, it is missing or no UUID.
+    """
     try:
         return str(uuid.UUID(request_id))
     except ValueError as error:
+        why = "is no UUID" if request_id else "is missing"
         raise Refusal(
             code=grpc.StatusCode.INVALID_ARGUMENT,
             reason="INVALID_REQUEST_ID",
-            message=f"request_id {request_id[:64]!r}: is no UUID; make a new one for every request",
-            violations=[("request_id", "is no UUID")],
+            message=f"request_id {request_id[:64]!r}: {why}; make a new UUID for every request",
+            violations=[("request_id", why)],
         ) from error

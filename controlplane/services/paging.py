@@ -22,11 +22,11 @@ def page(
     Args:
         items: sorted by `key`, keys unique and not empty.
         key: what the token names.
-        page_size: at most `MAX_SIZE` are returned; 0 means `DEFAULT_SIZE`.
+        page_size: 0 to `MAX_SIZE`; 0 means `DEFAULT_SIZE`.
         page_token: empty for the first page.
 
     Raises:
-        Refusal: INVALID_ARGUMENT for a negative size or a malformed token.
+        Refusal: INVALID_ARGUMENT for a size out of range or a malformed token.
     """
     size = checked_size(page_size)
     after = read_token(page_token)
@@ -39,16 +39,16 @@ def checked_size(page_size: int) -> int:
     """The size to use.
 
     Raises:
-        Refusal: it is negative.
+        Refusal: it is out of range.
     """
-    if page_size < 0:
+    if not 0 <= page_size <= MAX_SIZE:
         raise Refusal(
             code=grpc.StatusCode.INVALID_ARGUMENT,
             reason="INVALID_PAGE_SIZE",
             message=f"page_size {page_size}: must be 0 to {MAX_SIZE}",
             violations=[("page_size", f"{page_size}: must be 0 to {MAX_SIZE}")],
         )
-    return min(page_size or DEFAULT_SIZE, MAX_SIZE)
+    return page_size or DEFAULT_SIZE
 
 
 def make_token(key: str) -> str:
@@ -63,11 +63,19 @@ def read_token(token: str) -> str:
         Refusal: INVALID_ARGUMENT, it was not made by `make_token`.
     """
     try:
-        return base64.b64decode(token.encode(), altchars=b"-_", validate=True).decode()
+        key = base64.b64decode(token.encode(), altchars=b"-_", validate=True).decode()
     except (binascii.Error, UnicodeDecodeError) as error:
-        raise Refusal(
-            code=grpc.StatusCode.INVALID_ARGUMENT,
-            reason="INVALID_PAGE_TOKEN",
-            message=f"page_token {token[:64]!r}: is not one this service gave; start without one",
-            violations=[("page_token", "is not one this service gave")],
-        ) from error
+        raise bad_token(token) from error
+    if token and not (key.isascii() and key.isprintable() and key):
+        raise bad_token(token)
+    return key
+
+
+def bad_token(token: str) -> Refusal:
+    """The refusal of a token that no page of this list ended with."""
+    return Refusal(
+        code=grpc.StatusCode.INVALID_ARGUMENT,
+        reason="INVALID_PAGE_TOKEN",
+        message=f"page_token {token[:64]!r}: is not one this service gave; start without one",
+        violations=[("page_token", "is not one this service gave")],
+    )

@@ -12,7 +12,7 @@ from controlplane.messages.deployments import parse_deployment
 from controlplane.messages.plans import to_plan, to_plan_entry
 from controlplane.rounds.dryrun import DryRun, with_deployments
 from controlplane.services.deployments import applied
-from controlplane.services.paging import checked_size, make_token, read_token
+from controlplane.services.paging import bad_token, checked_size, make_token, read_token
 from controlplane.stored import stored
 from storage.store import FleetStore
 
@@ -65,8 +65,10 @@ class PlacementServicer(placement_service_pb2_grpc.PlacementServiceServicer):
         """Lists stored plans, newest first."""
         size = checked_size(request.page_size)
         before = read_token(request.page_token)
+        if before and not (before.isdigit() and len(before) < 19):
+            raise bad_token(request.page_token)
         listed = await stored(
-            self._store.list_plans, before=int(before) if before.isdigit() else None, limit=size + 1
+            self._store.list_plans, before=int(before) if before else None, limit=size + 1
         )
         shown = listed[:size]
         return placement_service_pb2.ListPlansResponse(

@@ -1,5 +1,10 @@
-"""RoutingService: the route table, streamed to gateways."""
+"""RoutingService: the route table, streamed to gateways.
 
+Invariant: routes wait for no store: what gateways watch is in memory, and that they watch
+is written down beside the stream.
+"""
+
+import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -22,19 +27,47 @@ REPEAT_S = 5.0
 """Half of what the contract allows, so that one late table is no silence."""
 
 
+class GatewayNotes:
+    """Writes down which gateways watch, off their streams."""
+
+    def __init__(self, store: FleetStore) -> None:
+        self._store = store
+        self._noted: dict[str, GatewayRecord] = {}
+        self._wake = asyncio.Event()
+
+    def note(self, gateway: GatewayRecord) -> None:
+        """Takes in that a gateway was seen; the newest note of each is kept."""
+        self._noted[gateway.id] = gateway
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Writes until cancelled; what cannot be written now is said again in a while."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            noted, self._noted = self._noted, {}
+            for one in noted.values():
+                try:
+                    await stored(self._store.note_gateway, one)
+                except Refusal as refusal:
+                    _log.error("gateway_note_failed gateway=%s message=%s", one.id, refusal)
+                except Exception:  # noqa: BLE001 - nothing waits for it
+                    _log.exception("gateway_note_alert gateway=%s", one.id)
+
+
 class RoutingServicer(routing_service_pb2_grpc.RoutingServiceServicer):
     """Gateways: where requests can go.
 
     Args:
-        store: remembers which gateways watch.
         feed: the newest view.
         telemetry: fresh loads.
+        gateways: told who watches.
     """
 
-    def __init__(self, *, store: FleetStore, feed: StateFeed, telemetry: Telemetry) -> None:
-        self._store = store
+    def __init__(self, *, feed: StateFeed, telemetry: Telemetry, gateways: GatewayNotes) -> None:
         self._feed = feed
         self._telemetry = telemetry
+        self._gateways = gateways
 
     async def WatchRoutes(  # noqa: N802
         self, request: routing_service_pb2.WatchRoutesRequest, context: Any
@@ -56,23 +89,16 @@ class RoutingServicer(routing_service_pb2_grpc.RoutingServiceServicer):
             content = content_of(table)
             if content != sent or now_s - sent_at_s >= REPEAT_S:
                 if now_s - sent_at_s >= REPEAT_S:
-                    await self._note(request)
+                    self._gateways.note(
+                        GatewayRecord(
+                            id=request.gateway,
+                            version=request.version,
+                            address=request.address,
+                            seen_s=time.time(),
+                        )
+                    )
                 sent, sent_at_s = content, now_s
                 yield table
             await self._feed.after(
                 view.state.revision, timeout_s=max(0.05, sent_at_s + REPEAT_S - time.monotonic())
             )
-
-    async def _note(self, request: routing_service_pb2.WatchRoutesRequest) -> None:
-        try:
-            await stored(
-                self._store.note_gateway,
-                GatewayRecord(
-                    id=request.gateway,
-                    version=request.version,
-                    address=request.address,
-                    seen_s=time.time(),
-                ),
-            )
-        except Refusal as refusal:  # routes go on where the disk is full
-            _log.error("gateway_note_failed gateway=%s message=%s", request.gateway, refusal)

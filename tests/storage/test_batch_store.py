@@ -202,7 +202,7 @@ def test_bodies_bound_a_pull_when_they_are_large(batches: BatchStore) -> None:
 def test_cancel_waits_for_intake_when_lines_are_still_read(batches: BatchStore) -> None:
     """A cancelled batch is read to its end, so that every line gets its error line."""
     batches.create(NEW, FLEET)
-    cancelled = batches.request_cancel("b1")
+    cancelled = batches.request_cancel("b1", request_id="r2", now_s=101.0)
     assert cancelled is not None and cancelled.state is BatchState.CANCELLING
     batches.add_chunk("b1", chunk(5), now_s=101.0)
     assert batches.cancel_some("b1", limit=3) == 3

@@ -80,8 +80,8 @@ def test_nothing_is_kept_when_the_work_fails(store: FleetStore) -> None:
 
 def test_write_is_refused_when_another_leader_took_over(store: FleetStore) -> None:
     """The fence: nothing of a superseded leader reaches the state."""
-    first = store.acquire_epoch("cp-a")
-    second = store.acquire_epoch("cp-b")
+    first = store.acquire_epoch("cp-a", now_s=1000.5)
+    second = store.acquire_epoch("cp-b", now_s=1000.5)
     assert second == first + 1
     with pytest.raises(StaleEpochError, match="cp-b"), store.write(epoch=first) as state:
         state.put_node(NODE)
@@ -89,6 +89,18 @@ def test_write_is_refused_when_another_leader_took_over(store: FleetStore) -> No
     with store.write(epoch=second) as state:
         state.put_node(NODE)
     assert store.view().nodes == (NODE,)
+
+
+def test_epoch_is_higher_when_the_database_is_new_or_restored(store: FleetStore) -> None:
+    """Agents and gateways keep the highest epoch they saw, also of a database that is gone.
+
+    It grows with every leader whatever the clock says, and is never behind the clock.
+    """
+    old = store.acquire_epoch("cp", now_s=1000.9)  # made at 1000
+    assert old == 1000
+    assert store.acquire_epoch("cp", now_s=1000.9) == 1001
+    assert store.acquire_epoch("cp", now_s=10.0) == 1002, "the clock went back"
+    assert store.acquire_epoch("cp", now_s=5000.0) == 5000, "a backup of long ago was restored"
 
 
 def test_request_is_answered_the_same_when_it_is_repeated(store: FleetStore) -> None:

@@ -341,7 +341,11 @@ async def test_repeats_answer_the_same_when_their_request_id_is_known(house: Hou
     async with served(house) as stubs:
         upload_id, create_id = str(uuid4()), str(uuid4())
         uri = await stubs.upload(good_line("c0"), request_id=upload_id)
-        assert await stubs.upload(good_line("other"), request_id=upload_id) == uri
+        assert await stubs.upload(good_line("c0"), request_id=upload_id) == uri
+        for other in (good_line("other"), good_line("c0") + b"\n", b""):
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await stubs.upload(other, request_id=upload_id)
+            assert reason_of(refused.value) == "REQUEST_ID_REUSED"
         first = await stubs.create(uri, request_id=create_id, deadline=Duration(seconds=60))
         again = await stubs.create(uri, request_id=create_id, deadline=Duration(seconds=60))
         assert first.name == again.name
@@ -383,9 +387,9 @@ async def test_requests_are_refused_clearly_when_they_are_wrong(
             (stubs.create(gone), missing, "INPUT_NOT_FOUND"),
             (stubs.create(uri, deployment="deployments/none"), missing, "DEPLOYMENT_NOT_FOUND"),
             (stubs.create(uri, deployment="chat"), invalid, "INVALID_FIELD"),
-            (stubs.create(uri, request_id="1"), invalid, "INVALID_FIELD"),
+            (stubs.create(uri, request_id="1"), invalid, "INVALID_REQUEST_ID"),
             (stubs.create(uri, deadline=Duration(seconds=-1)), invalid, "INVALID_FIELD"),
-            (stubs.upload(b"x", request_id="x"), invalid, "INVALID_FIELD"),
+            (stubs.upload(b"x", request_id="x"), invalid, "INVALID_REQUEST_ID"),
             (stubs.get("batches/none"), missing, "BATCH_NOT_FOUND"),
             (stubs.get("none"), invalid, "INVALID_FIELD"),
             (stubs.pull(max_items=257), invalid, "INVALID_FIELD"),

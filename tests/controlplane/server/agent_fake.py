@@ -30,6 +30,10 @@ class FakeAgent:
     memory_bytes: int = 4 * GIB
     starts_as: "replica_pb2.ReplicaState" = RUNNING
     protocol_version: int = 1
+    agent_version: str = "0.1.0"
+    sglang_version: str = "0.5.23"
+    address: str = ""
+    given_devices: "list[node_pb2.Device] | None" = None
     period_s: float = 0.05
     facts: dict[str, agent_service_pb2.ModelFacts] = field(default_factory=dict)
     loads: dict[str, replica_pb2.ReplicaLoad] = field(default_factory=dict)
@@ -98,14 +102,17 @@ class FakeAgent:
             hello=agent_service_pb2.Hello(
                 node=node_pb2.Node(
                     name=f"nodes/{self.node}",
-                    address=f"127.0.0.1:{7400 + len(self.node)}",
-                    devices=[
+                    address=self.address or f"{self.node}.test:7411",
+                    devices=self.given_devices
+                    if self.given_devices is not None
+                    else [
                         node_pb2.Device(
                             index=index, device_type="cpu", memory_bytes=self.memory_bytes
                         )
                         for index in range(self.devices)
                     ],
-                    agent_version="0.1.0",
+                    agent_version=self.agent_version,
+                    sglang_version=self.sglang_version,
                 ),
                 protocol_version=self.protocol_version,
                 incarnation=self.incarnation,

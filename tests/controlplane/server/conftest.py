@@ -115,6 +115,11 @@ async def until(look: Callable[[], Awaitable[Any]], *, timeout_s: float = 30.0) 
             await asyncio.sleep(0.05)
 
 
+def new_id() -> str:
+    """A request_id."""
+    return str(uuid.uuid4())
+
+
 def deployment(id_: str = "chat", **fields: Any) -> deployment_pb2.Deployment:
     """A deployment of a tiny model, one replica unless said otherwise."""
     spec: dict[str, Any] = {

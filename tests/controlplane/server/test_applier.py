@@ -106,9 +106,9 @@ def test_only_fitting_groups_are_committed_when_the_state_moved_on(store: FleetS
 
 def test_plan_of_an_old_leader_is_refused_when_a_new_one_leads(store: FleetStore) -> None:
     """Stale epoch: nothing is written."""
-    epoch = store.acquire_epoch("cp-a")
+    epoch = store.acquire_epoch("cp-a", now_s=1.0)
     plan = planned(store)
-    store.acquire_epoch("cp-b")
+    store.acquire_epoch("cp-b", now_s=1.0)
     with pytest.raises(StaleEpochError):
         commit(store, plan, epoch=epoch)
     assert store.view().allocations == ()

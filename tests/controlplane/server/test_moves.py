@@ -9,7 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 from slacktide.v1 import node_pb2, node_service_pb2, placement_service_pb2, replica_pb2
 
 from tests.controlplane.server.agent_fake import STARTING, FakeAgent
-from tests.controlplane.server.conftest import Running, Start, deployment, until, watching
+from tests.controlplane.server.conftest import Running, Start, deployment, new_id, until, watching
 
 
 async def test_deployment_is_spread_when_asked(start: Start) -> None:
@@ -25,7 +25,7 @@ async def test_deployment_is_spread_when_asked(start: Start) -> None:
         assert sum(one.online_share for one in placed) == pytest.approx(1.0, abs=0.05)
         response = await running.placement.GetPlacement(placement_service_pb2.GetPlacementRequest())
         assert response.plan.bound <= response.plan.objective
-        assert response.plan.epoch == 1
+        assert response.plan.epoch == running.plane.epoch
         assert "deployment chat applied" in response.plan.trigger
         assert {one.replica for one in response.plan.placements} == {one.name for one in placed}
 
@@ -67,11 +67,15 @@ async def test_drain_adds_before_it_drops_when_there_is_room(start: Start) -> No
         FakeAgent(node="n2", port=running.port, starts_as=STARTING) as second,
         watching(running) as routes,
     ):
-        await running.nodes.CordonNode(node_service_pb2.CordonNodeRequest(name="nodes/n2"))
+        await running.nodes.CordonNode(
+            node_service_pb2.CordonNodeRequest(name="nodes/n2", request_id=new_id())
+        )
         await running.apply(deployment())
         (old,) = await running.running("chat", 1)
         assert old.node == "nodes/n1"
-        await running.nodes.UncordonNode(node_service_pb2.UncordonNodeRequest(name="nodes/n2"))
+        await running.nodes.UncordonNode(
+            node_service_pb2.UncordonNodeRequest(name="nodes/n2", request_id=new_id())
+        )
         drained = await _drain(running, "n1")
         assert drained.state == node_pb2.NODE_STATE_DRAINING
         assert drained.cordoned
@@ -105,7 +109,9 @@ async def test_drain_is_refused_when_a_replica_fits_nowhere_else(start: Start) -
         await until(lambda: _state_is(running, "n1", node_pb2.NODE_STATE_DRAINED))
         assert await running.replicas("chat") == []
         assert (await running.deployment("chat")).status.misfits
-        await running.nodes.UncordonNode(node_service_pb2.UncordonNodeRequest(name="nodes/n1"))
+        await running.nodes.UncordonNode(
+            node_service_pb2.UncordonNodeRequest(name="nodes/n1", request_id=new_id())
+        )
         (back,) = await running.running("chat", 1)
         assert back.name != old.name
 
@@ -117,15 +123,19 @@ async def test_move_is_finished_when_the_leader_is_killed_in_between(start: Star
         FakeAgent(node="n1", port=running.port) as first,
         FakeAgent(node="n2", port=running.port, starts_as=STARTING) as second,
     ):
-        await running.nodes.CordonNode(node_service_pb2.CordonNodeRequest(name="nodes/n2"))
+        await running.nodes.CordonNode(
+            node_service_pb2.CordonNodeRequest(name="nodes/n2", request_id=new_id())
+        )
         await running.apply(deployment())
         await running.running("chat", 1)
-        await running.nodes.UncordonNode(node_service_pb2.UncordonNodeRequest(name="nodes/n2"))
+        await running.nodes.UncordonNode(
+            node_service_pb2.UncordonNodeRequest(name="nodes/n2", request_id=new_id())
+        )
         await _drain(running, "n1")
         await until(lambda: _is(STARTING in second.replicas.values()))
         await running.crash()
         again = await start()
-        assert again.plane.epoch == 2
+        assert again.plane.epoch > running.plane.epoch
         assert (await again.node("n1")).state == node_pb2.NODE_STATE_DRAINING  # grace, not LOST
         for agent in (first, second):
             await agent.disconnect()
@@ -172,10 +182,12 @@ async def test_old_leader_stops_when_a_new_one_takes_over(start: Start) -> None:
         new = await start(control_plane="cp-b")
         with pytest.raises(ExceptionGroup) as caught:
             await asyncio.wait_for(old.task, 20)
-        assert "superseded by epoch 2 of cp-b" in str(caught.value.exceptions[0])
+        assert f"superseded by epoch {new.plane.epoch} of cp-b" in str(caught.value.exceptions[0])
         await until(lambda: _is(agent.error is not None))
         agent.connect(new.port)
-        await until(lambda: _is(agent.welcome is not None and agent.welcome.epoch == 2))
+        await until(
+            lambda: _is(agent.welcome is not None and agent.welcome.epoch == new.plane.epoch)
+        )
 
 
 async def _drain(running: Running, node: str, **fields: object) -> node_pb2.Node:

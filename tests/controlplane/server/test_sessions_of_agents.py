@@ -7,7 +7,7 @@ from slacktide.v1 import agent_service_pb2, fleet_service_pb2, node_pb2, replica
 from slacktide.wire.version import PROTOCOL_VERSION, build_version
 
 from tests.controlplane.server.agent_fake import FakeAgent
-from tests.controlplane.server.conftest import Start, deployment, until, watching
+from tests.controlplane.server.conftest import Start, deployment, new_id, until, watching
 
 
 async def test_session_grants_a_lease_when_the_agent_reports(start: Start) -> None:
@@ -17,7 +17,7 @@ async def test_session_grants_a_lease_when_the_agent_reports(start: Start) -> No
         await until(lambda: _is(agent.grants >= 2))
         assert agent.welcome is not None
         assert agent.welcome.lease.seconds == 5
-        assert agent.welcome.epoch == running.plane.epoch == 1
+        assert agent.welcome.epoch == running.plane.epoch
         assert agent.welcome.control_plane_version == build_version()
         assert agent.assignment is not None
         assert len(agent.assignments) == 1
@@ -147,7 +147,9 @@ async def test_agents_hear_of_the_kill_switch_when_it_is_set(start: Start) -> No
     async with FakeAgent(node="n1", port=running.port) as agent:
         await until(lambda: _some(agent.assignment))
         response = await running.rollout.SetKillSwitch(
-            rollout_service_pb2.SetKillSwitchRequest(engaged=True, reason="drill")
+            rollout_service_pb2.SetKillSwitchRequest(
+                engaged=True, reason="drill", request_id=new_id()
+            )
         )
         assert response.engaged
         await until(lambda: _is(agent.assignment.kill_switch), timeout_s=2.0)
@@ -155,7 +157,7 @@ async def test_agents_hear_of_the_kill_switch_when_it_is_set(start: Start) -> No
         again = await start()
         fleet = await again.fleet.GetFleet(fleet_service_pb2.GetFleetRequest())
         assert fleet.kill_switch
-        assert fleet.epoch == 2
+        assert fleet.epoch == again.plane.epoch > running.plane.epoch
 
 
 async def _table_where(routes, holds):  # type: ignore[no-untyped-def]
