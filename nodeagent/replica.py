@@ -25,8 +25,9 @@ from nodeagent.status import ReplicaLoad, ReplicaStatus
 from nodeagent.telemetry import Telemetry
 from nodeagent.work import WorkMeter
 from planner.batching.state import Budgets, WorkClass
-from planner.model import ReplicaState
+from planner.model import ReplicaState, Stage
 from planner.rollout.budgets import engine_budgets
+from planner.rollout.canary import WorkCap
 from planner.rollout.gate import OfflineFacts, OfflineRefusal, Yielding, offline_refusal
 from planner.rollout.guard import GuardReading, GuardSettings, GuardState, judge
 
@@ -87,18 +88,21 @@ class Replica:
         self._supervisor = supervisor
         self._telemetry = telemetry
         self._node_facts = node_facts
+        self._offline_window = offline_window
         self._on_change = on_change
         self._drain_by_s: float | None = None
         self._drain_requested = asyncio.Event()
         self._guard = GuardState()
         self._guard_settings = GuardSettings()
         self._aborts: asyncio.Queue[str] = asyncio.Queue(maxsize=_MOST_ABORTS)
+        self._cap = WorkCap()
         self._work = WorkMeter(model=lambda: telemetry.model, clock=time.monotonic)
         self._puller = Puller(
             replica=desired.id,
             window=offline_window,
             control=control,
             refuse=self.refuse_offline,
+            limit=self._offline_limit,
             client=lambda: self._supervisor.client,
             count=self._count_offline,
             abort_soon=self.abort_soon,
@@ -346,9 +350,19 @@ class Replica:
             may_run_offline=not is_cut,
         )
 
+    def _offline_limit(self, in_engine: int) -> int:
+        """Items that may start: at stage canary the offline share is a ceiling."""
+        if self._desired.stage is not Stage.CANARY:
+            self._cap = WorkCap()
+            return self._offline_window
+        share = self._desired.offline_share
+        self._cap = self._cap.filled(share=share, now_s=time.monotonic())
+        return self._cap.room(in_engine=in_engine)
+
     def _count_offline(self, result: Result) -> None:
-        self._work.add(
+        work_ms = self._work.add(
             WorkClass.OFFLINE,
             prompt_tokens=result.prompt_tokens,
             output_tokens=result.output_tokens,
         )
+        self._cap = self._cap.charged(work_ms)

@@ -33,6 +33,7 @@ from planner.latency.window import SampleWindow
 _log = logging.getLogger(__name__)
 
 _REFIT_INTERVAL_S = 20.0
+_FIRST_FIT_INTERVAL_S = 5.0  # while a default is in force, which offline work hardly trusts
 _MOST_UNREPORTED = 4_000
 
 
@@ -126,7 +127,9 @@ class Telemetry:
         """Fits the latency model anew if it is time; the next poll sends what is accepted."""
         if self._fitted_s is None:
             self._fitted_s = now_s
-        if now_s - self._fitted_s < _REFIT_INTERVAL_S or not len(self._samples):
+        is_first = self._models.fitted(self._identity) is None
+        interval_s = _FIRST_FIT_INTERVAL_S if is_first else _REFIT_INTERVAL_S
+        if now_s - self._fitted_s < interval_s or not len(self._samples):
             return
         self._fitted_s = now_s
         samples = self._samples.samples()

@@ -36,8 +36,8 @@ class WorkMeter:
         prompt_tokens: int,
         output_tokens: int,
         cached_tokens: int = 0,
-    ) -> None:
-        """Counts a request that ended now."""
+    ) -> float:
+        """Counts a request that ended now; returns its work, engine-milliseconds."""
         work_ms = request_work_ms(
             self._model(),
             prompt_tokens=prompt_tokens,
@@ -46,6 +46,7 @@ class WorkMeter:
         )
         self._tokens[work_class] += prompt_tokens + output_tokens
         self._samples.append((self._clock(), work_class, work_ms))
+        return work_ms
 
     def tokens(self, work_class: WorkClass) -> int:
         """Prompt and output tokens finished since the replica started."""

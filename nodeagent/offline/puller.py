@@ -39,6 +39,7 @@ class Puller:
         window: items in the engine at the most.
         control: the control plane's ItemService.
         refuse: the gate, asked again and again.
+        limit: how many items may start beside so many in the engine; asked before a pull.
         client: the engine while it runs.
         count: told prompt and output tokens of each result.
         abort_soon: has the engine abort a request id.
@@ -51,6 +52,7 @@ class Puller:
         window: int,
         control: ItemControl,
         refuse: Callable[[], OfflineRefusal | None],
+        limit: Callable[[int], int],
         client: Callable[[], EngineClient | None],
         count: Callable[[Result], None],
         abort_soon: Callable[[str], None],
@@ -58,6 +60,7 @@ class Puller:
         self._replica = replica
         self._control = control
         self._refuse = refuse
+        self._limit = limit
         self._client = client
         self._count = count
         self._abort_soon = abort_soon
@@ -167,7 +170,8 @@ class Puller:
 
     async def _pull(self, tasks: asyncio.TaskGroup) -> None:
         is_open = self._refuse() is None
-        room = self._ledger.room if is_open else 0
+        ledger = self._ledger
+        room = min(ledger.room, self._limit(ledger.running)) if is_open else 0
         now_s = time.monotonic()
         if not self._has_lost_answer and (room == 0 or now_s < self._next_pull_s):
             return

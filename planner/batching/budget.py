@@ -8,6 +8,7 @@ is negative and offline work yields entirely.
 from math import inf
 
 from planner.batching.state import Budgets, DecodeRow, PrefillWork
+from planner.latency.coefficients import Coefficients
 
 _DEFAULT_GAP_TPOTS = 10.0  # longest single gap in TPOTs where none is set, as planner.model.Slo
 
@@ -54,3 +55,14 @@ def offline_limit_ms(budgets: Budgets, *, has_online: bool, slack_ms: float) -> 
     if not has_online:
         return max(0.0, budgets.idle_budget_ms)
     return max(0.0, min(budgets.latency_budget_ms, slack_ms))
+
+
+def trusted_ms(limit_ms: float, *, coefficients: Coefficients, budgets: Budgets) -> float:
+    """What of a limit may be planned for with these coefficients' bound, in milliseconds.
+
+    All of it where measurements calibrated the bound; else a share, so that an engine
+    starts with small chunks and few rows until its own iterations have been fitted.
+    """
+    if coefficients.coverage_ratio > 0.0:
+        return limit_ms
+    return limit_ms * min(1.0, budgets.uncalibrated_ratio)

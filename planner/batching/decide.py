@@ -9,7 +9,7 @@ offline decodes; size offline chunks; book what they spent.
 """
 
 from planner.batching import dutycycle
-from planner.batching.budget import offline_limit_ms
+from planner.batching.budget import offline_limit_ms, trusted_ms
 from planner.batching.chunks import ChunkChoice, ChunkRoom, force_chunk, size_chunks
 from planner.batching.decodes import DecodeChoice, choose_decodes, keep_decodes
 from planner.batching.online import OnlinePrefill
@@ -92,7 +92,8 @@ def _decodes(
         return keep_decodes(scene.running, scene.parked, online=online)
     prefill = scene.prefill if mixes else OnlinePrefill()
     coefficients = model.prefill if prefill.rows else model.decode
-    mean_limit_ms = (limit_ms - coefficients.margin_ms) / (1.0 + coefficients.margin_ratio)
+    trusted_limit_ms = trusted_ms(limit_ms, coefficients=coefficients, budgets=budgets)
+    mean_limit_ms = (trusted_limit_ms - coefficients.margin_ms) / (1.0 + coefficients.margin_ratio)
     mean_ms = model.mean_ms
     rows_p, tokens_p = prefill.rows, prefill.tokens
     attention, padded_sq = prefill.attention, prefill.padded_sq
@@ -129,7 +130,7 @@ def _chunk_room_ms(
     if not budgets.runs_offline or decodes.parked_rows:
         return 0.0
     if state.mixes_prefill_and_decode or not scene.decodes.rows:
-        return limit_ms
+        return trusted_ms(limit_ms, coefficients=model.prefill, budgets=budgets)
     if budgets.latency_budget_ms <= 0.0:
         return 0.0
     decode_bound_ms = model.bound_ms(
@@ -145,7 +146,8 @@ def _chunk_room_ms(
         decode_bound_ms=decode_bound_ms,
         slack_ms=scene.decodes.slack_ms,
     )
-    return max(0.0, min(room_ms, scene.prefill.slack_ms))
+    room_ms = max(0.0, min(room_ms, scene.prefill.slack_ms))
+    return trusted_ms(room_ms, coefficients=model.prefill, budgets=budgets)
 
 
 def _pass_shape(scene: Scene, decodes: DecodeChoice, *, state: EngineState) -> BatchShape:

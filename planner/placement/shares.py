@@ -15,10 +15,7 @@ from planner.model import Allocation, Deployment, Frontier, Placement
 from planner.placement.fleet import Fleet
 from planner.placement.flow import carry
 from planner.placement.objective import offline_wanted
-
-# An iteration has to end before the gap target does: a fifth is left to sampling,
-# detokenising and the hops to the client. Claimed until a budget search has measured it.
-BUDGET_RATIO = 0.8
+from planner.rollout.budgets import derived_budget_ms
 
 ONLINE_TOLERANCE = 0.02  # of the deployment's online work
 OFFLINE_TOLERANCE_RATIO = 0.1
@@ -28,17 +25,11 @@ OFFLINE_TOLERANCE = 10.0  # engine-ms per second
 def latency_budget_ms(deployment: Deployment) -> float:
     """Milliseconds an iteration may last while online work exists.
 
-    The deployment's own budget; else `BUDGET_RATIO` of its per-gap ITL target, or of its
-    mean TPOT target.
+    The deployment's own budget; else the one derived from its SLO.
     """
     if deployment.latency_budget_ms is not None:
         return deployment.latency_budget_ms
-    target = deployment.slo.itl_ms
-    if target is None:
-        target = deployment.slo.tpot_ms
-    if target is None:
-        raise ValueError(f"deployment {deployment.id}: its SLO sets neither itl_ms nor tpot_ms")
-    return BUDGET_RATIO * target
+    return derived_budget_ms(deployment.slo)
 
 
 def with_shares(fleet: Fleet, placements: Sequence[Placement]) -> tuple[Placement, ...]:

