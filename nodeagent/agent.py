@@ -175,6 +175,7 @@ class Agent:
             context_tokens=min(
                 desired.max_context_tokens or facts.max_context_tokens, desired.kv_cache_tokens
             ),
+            vocab_size=facts.vocab_size,
             supervisor=supervisor,
             telemetry=telemetry,
             control=self._items,

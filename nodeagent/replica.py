@@ -59,6 +59,7 @@ class Replica:
         desired: what the assignment wants of it.
         fingerprint: names the part of `desired` an engine cannot change while it runs.
         context_tokens: longest prompt plus output it serves; 0: unknown.
+        vocab_size: token ids its model has; 0: unknown.
         supervisor: of its engine.
         telemetry: of its engine.
         control: ItemService.
@@ -73,6 +74,7 @@ class Replica:
         *,
         fingerprint: str,
         context_tokens: int,
+        vocab_size: int,
         supervisor: Supervisor,
         telemetry: Telemetry,
         control: ItemControl,
@@ -83,6 +85,7 @@ class Replica:
         self.id = desired.id
         self.fingerprint = fingerprint
         self.context_tokens = context_tokens
+        self.vocab_size = vocab_size
         self.latencies = Latencies(desired.slo)
         self._desired = desired
         self._supervisor = supervisor

@@ -18,6 +18,7 @@ DEFAULT_CHAT_TOKENS = 256
 _ROLES = ("system", "user", "assistant")
 _LONGEST_REQUEST_ID = 128
 _MOST_STOPS = 16
+_LONGEST_STOP = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +107,28 @@ def check_context(generation: Generation, *, context_tokens: int) -> None:
         )
 
 
+def check_vocabulary(generation: Generation, *, vocab_size: int) -> None:
+    """Refuses token ids the model does not have: they would index past its embeddings.
+
+    Args:
+        generation: the request; ids below 0 are refused already.
+        vocab_size: of the model; 0: unknown.
+
+    Raises:
+        Refusal: INVALID_ARGUMENT with observed and allowed.
+    """
+    largest = max(generation.token_ids or (), default=-1)
+    if vocab_size and largest >= vocab_size:
+        problem = f"got {largest}, allowed are ids of 0 to {vocab_size - 1}"
+        raise Refusal(
+            code=grpc.StatusCode.INVALID_ARGUMENT,
+            reason="TOKEN_UNKNOWN",
+            message=f"deployment {generation.deployment}: token_ids: {problem}; use the"
+            " tokenizer of its model, or send text",
+            violations=[("token_ids", problem)],
+        )
+
+
 def _violations(
     request: inference_service_pb2.GenerateRequest,
 ) -> Iterator[tuple[str, str]]:
@@ -131,6 +154,12 @@ def _violations(
         yield "sampling.top_k", f"got {sampling.top_k}, allowed are integers >= 1; unset is all"
     if len(sampling.stop) > _MOST_STOPS:
         yield "sampling.stop", f"{len(sampling.stop)} strings, allowed {_MOST_STOPS}"
+    for index, stop in enumerate(sampling.stop[:_MOST_STOPS]):
+        if not 1 <= len(stop) <= _LONGEST_STOP:
+            yield (
+                f"sampling.stop[{index}]",
+                f"{len(stop)} characters, allowed are 1 to {_LONGEST_STOP}",
+            )
 
 
 def _prompt_violations(

@@ -23,7 +23,12 @@ from nodeagent.codec import load_to_proto
 from nodeagent.engine.client import EngineClient, EngineFinish
 from nodeagent.engine.errors import EngineRefusedError, EngineUnavailableError
 from nodeagent.inference.bodies import chat_body, generate_body, new_rid
-from nodeagent.inference.generation import Generation, check_context, parse_generation
+from nodeagent.inference.generation import (
+    Generation,
+    check_context,
+    check_vocabulary,
+    parse_generation,
+)
 from nodeagent.latencies import Latencies
 from nodeagent.status import ReplicaLoad
 from planner.slo import Outcome
@@ -54,6 +59,10 @@ class OnlineReplica(Protocol):
     @property
     def context_tokens(self) -> int:
         """Longest prompt plus output; 0: unknown."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Token ids the model has; 0: unknown."""
 
     def load(self) -> ReplicaLoad:
         """Load now."""
@@ -92,6 +101,7 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
         generation = parse_generation(request)
         replica, client = self._choose(generation)
         check_context(generation, context_tokens=replica.context_tokens)
+        check_vocabulary(generation, vocab_size=replica.vocab_size)
         if replica.latencies.running >= replica.online_limit:
             raise Refusal(
                 code=grpc.StatusCode.RESOURCE_EXHAUSTED,

@@ -3,7 +3,8 @@
 `make_app` serves in-process. As a program it accepts SGLang's command line and listens at
 its --port, so that a supervisor can start it in SGLang's place. Prompts steer it: "refuse"
 is answered like a prompt that is too long, "die" ends the process amid a stream, "fail"
-is an internal error, "wait" never ends. `GET /fake` tells what it saw.
+is an internal error, "wait" never ends, "slow" takes 50 ms a token, "fault" makes its
+plugin report one from then on. `GET /fake` tells what it saw.
 """
 
 import asyncio
@@ -55,6 +56,7 @@ class FakeEngine:
         self._budgets = Budgets()
         self._fingerprint = 0
         self._sequence = 0
+        self._fault = ""
 
     def make_app(self) -> web.Application:
         app = web.Application(client_max_size=64 * 1024 * 1024)
@@ -95,6 +97,7 @@ class FakeEngine:
         state = PluginState(
             budgets=self._budgets,
             fingerprint=self._fingerprint,
+            fault=self._fault,
             kv_free_tokens=750,
             kv_total_tokens=1000,
             samples=(
@@ -141,7 +144,9 @@ class FakeEngine:
         rid = body["rid"]
         self.seen.running.add(rid)
         for number in range(1, count + 1):
-            await asyncio.sleep(self.token_s)
+            await asyncio.sleep(0.05 if prompt == "slow" else self.token_s)
+            if prompt == "fault":
+                self._fault = "ValueError: forced"
             if prompt == "wait":
                 await asyncio.sleep(3600)
             if prompt == "die" and number == 2:

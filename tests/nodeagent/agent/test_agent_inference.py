@@ -47,8 +47,8 @@ async def test_chat_streams_text_when_a_conversation_is_given(serving: AgentUnde
 async def test_generate_refuses_each_bad_input_with_its_own_error(
     serving: AgentUnderTest,
 ) -> None:
-    """Unknown deployment, too long a prompt, negative tokens, bad temperature, no prompt:
-    one clear status each, with field, observed and allowed.
+    """Unknown deployment, too long a prompt, tokens the model lacks, bad sampling, no prompt:
+    one clear status each, with field, observed and allowed; none reaches the engine.
     """
 
     async def ask(**fields: object) -> grpc.aio.AioRpcError:
@@ -58,7 +58,7 @@ async def test_generate_refuses_each_bad_input_with_its_own_error(
             [r async for r in serving.stub.Generate(request, timeout=20)]
         return caught.value
 
-    sampling = inference_service_pb2.Sampling
+    sampling, ids = inference_service_pb2.Sampling, inference_service_pb2.TokenIds
     invalid = grpc.StatusCode.INVALID_ARGUMENT
     unknown = await ask(deployment="deployments/other")
     assert unknown.code() is grpc.StatusCode.NOT_FOUND
@@ -73,6 +73,16 @@ async def test_generate_refuses_each_bad_input_with_its_own_error(
         (await ask(sampling=sampling(top_p=0.0)), ["top_p", "0"]),
         (await ask(text=""), ["text", "empty"]),
         (await ask(deployment="Chat"), ["deployment", "Chat"]),
+        (await ask(text=None, token_ids=ids()), ["token_ids", "empty"]),
+        (await ask(text=None, token_ids=ids(ids=[3, -1])), ["token_ids", "-1", ">= 0"]),
+        (await ask(text=None, token_ids=ids(ids=[3, 32])), ["token_ids", "32", "0 to 31"]),
+        (await ask(text=None), ["prompt", "missing"]),
+        (await ask(sampling=sampling(temperature=float("inf"))), ["temperature", "inf"]),
+        (await ask(sampling=sampling(top_p=float("nan"))), ["top_p", "nan"]),
+        (await ask(sampling=sampling(top_k=0)), ["top_k", "0", ">= 1"]),
+        (await ask(sampling=sampling(stop=["s"] * 17)), ["stop", "17", "16"]),
+        (await ask(sampling=sampling(stop=["s" * 257])), ["stop[0]", "257", "256"]),
+        (await ask(sampling=sampling(stop=[""])), ["stop[0]", "0 characters"]),
     ):
         assert error.code() is invalid, words
         assert all(word in (error.details() or "") for word in words), error.details()

@@ -1,0 +1,98 @@
+"""Offline work cut, restored, capped and stopped on a real agent, by what its engine shows."""
+
+import asyncio
+import json
+import time
+
+from agent_kit import AgentUnderTest, make_assignment, until
+from controlplane_fake import FakeControlPlane
+from slacktide.v1 import agent_service_pb2, deployment_pb2, item_service_pb2, replica_pb2
+
+ENABLED = "slacktide_budget_enabled"
+BUDGET = "slacktide_budget_latency_budget_ms"
+
+
+def items(count: int, prompt: str = "p") -> list[item_service_pb2.Item]:
+    body = json.dumps({"model": "chat", "prompt": prompt, "max_tokens": 2}).encode()
+    return [
+        item_service_pb2.Item(
+            lease=item_service_pb2.ItemLease(item=f"batches/b1/items/{line}"),
+            custom_id=f"c{line}",
+            url="/v1/completions",
+            body=body,
+        )
+        for line in range(count)
+    ]
+
+
+def canary(offline_share: float) -> agent_service_pb2.NodeAssignment:
+    assignment = make_assignment(stage=deployment_pb2.STAGE_CANARY)
+    assignment.replicas[0].replica.offline_share = offline_share
+    return assignment
+
+
+async def test_guard_cuts_within_two_seconds_and_restores_when_online_recovers(
+    agent: AgentUnderTest, control_plane: FakeControlPlane
+) -> None:
+    """Gaps of 50 ms against a target of 20 ms: the engine's budget is 0 within 2 s, nothing
+    is pulled, and offline work comes back by itself once the gaps are gone.
+    """
+    assignment = make_assignment()
+    assignment.replicas[0].spec.slo.itl.FromMilliseconds(20)
+    control_plane.send(assignment)
+    await until(lambda: control_plane.is_in(replica_pb2.REPLICA_STATE_RUNNING))
+    await agent.seen_until(lambda seen: seen["updates"] and seen["updates"][-1].get(ENABLED) == 1)
+
+    await asyncio.gather(*(agent.generate("slow", max_tokens=40) for _ in range(4)))
+    missed_s = time.monotonic()
+    cut = await agent.seen_until(lambda seen: seen["updates"][-1].get(ENABLED) == 0)
+    assert time.monotonic() - missed_s < 2.0
+    assert cut["updates"][-1][BUDGET] == 0.0
+    await until(lambda: (r := control_plane.replica()) and "guard: " in r.offline_refusal)
+    pulls = control_plane.pulls
+    control_plane.pending.extend(items(3))
+
+    await agent.seen_until(lambda seen: seen["updates"][-1].get(ENABLED) == 1)
+    assert control_plane.pulls == pulls
+    await until(lambda: len(control_plane.results) == 3)
+
+
+async def test_items_are_returned_when_the_plugin_reports_a_fault(
+    serving: AgentUnderTest, control_plane: FakeControlPlane
+) -> None:
+    """A plugin that stepped back gets no offline work; the report says why; online goes on."""
+    control_plane.pending.extend(items(4, "wait"))
+    await serving.seen_until(lambda seen: len(seen["running"]) == 4)
+    await serving.generate("fault")
+    await until(lambda: (r := control_plane.replica()) and "forced" in r.offline_refusal)
+    await until(lambda: len(control_plane.returned) == 4)
+    pulls = control_plane.pulls
+    assert len(await serving.generate()) == 4
+    await serving.seen_until(lambda seen: seen["updates"][-1].get(ENABLED) == 0)
+    assert control_plane.pulls == pulls
+
+
+async def test_canary_runs_no_more_than_its_offline_share(
+    agent: AgentUnderTest, control_plane: FakeControlPlane
+) -> None:
+    """At stage canary the share is a ceiling: 30 engine-ms a second of items of 14 ms each."""
+    control_plane.send(canary(30.0))
+    control_plane.pending.extend(items(200))
+    await until(lambda: len(control_plane.results) >= 1)
+    started_s = time.monotonic()
+    await until(lambda: len(control_plane.results) >= 8)
+    elapsed_s = time.monotonic() - started_s
+    assert len(control_plane.results) <= 30.0 * (elapsed_s + 2.0) / 14.0 + 5.0
+    assert control_plane.pending
+
+
+async def test_canary_pulls_nothing_when_its_offline_share_is_zero(
+    agent: AgentUnderTest, control_plane: FakeControlPlane
+) -> None:
+    """A canary the plan gives nothing asks for nothing, though its gate is open."""
+    control_plane.send(canary(0.0))
+    control_plane.pending.extend(items(3))
+    await until(lambda: (r := control_plane.replica()) and r.offline_admitted)
+    reports = len(control_plane.reports)
+    await until(lambda: len(control_plane.reports) >= reports + 2)
+    assert control_plane.pulls == 0
