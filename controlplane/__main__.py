@@ -10,6 +10,7 @@ import logging
 import re
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import uvloop
@@ -21,6 +22,8 @@ from controlplane.batches.objects import canonical
 from controlplane.server import ControlPlane, ServerSettings
 from storage.errors import StorageError
 
+BLOCKING_THREADS = 48
+"""Most of them wait for a locked or slow store while the others still read."""
 _UNITS_BYTES = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 _MAX_INPUT_BYTES = 1 << 50
 _UNITS_S = {"ms": 1e-3, "s": 1.0, "m": 60.0}
@@ -53,6 +56,9 @@ def main() -> int:
 async def _serve(settings: ServerSettings) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_default_executor(
+        ThreadPoolExecutor(max_workers=BLOCKING_THREADS, thread_name_prefix="blocking")
+    )
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     control_plane = ControlPlane(settings)

@@ -109,13 +109,22 @@ class BatchStore:
         Raises:
             RequestReusedError: the request_id belongs to another request.
         """
-        mark = {"request_id": request_id, "method": "CancelBatch", "fingerprint": batch.encode()}
+        method, fingerprint = "CancelBatch", batch.encode()
         with self.database.transaction() as connection:
-            is_repeat = fleet_rows.answered(connection, **mark) is not None
+            known = fleet_rows.answered(
+                connection, request_id=request_id, method=method, fingerprint=fingerprint
+            )
             batch_rows.request_cancel(connection, batch)
             found = batch_rows.get(connection, batch)
-            if found is not None and not is_repeat:
-                fleet_rows.remember(connection, **mark, response=b"", create_s=now_s)
+            if found is not None and known is None:
+                fleet_rows.remember(
+                    connection,
+                    request_id=request_id,
+                    method=method,
+                    fingerprint=fingerprint,
+                    response=b"",
+                    create_s=now_s,
+                )
             return found
 
     def note(self, batch: str, message: str) -> None:

@@ -40,6 +40,7 @@ _MOST_NUMBERS = {
     "latency_budget_ms": 60_000.0,
     "offline_weight": 1e6,
 }
+_NAME_RULE = "expected 1 to 63 ASCII characters, a letter or digit first"
 _NAME = re.compile(r"[A-Za-z0-9][ -~]{0,62}")
 _ID = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
 _STAGES = {
@@ -175,19 +176,17 @@ def _check_counts(spec: deployment_pb2.DeploymentSpec, found: _Violations) -> No
         count = getattr(spec, name)
         if not 0 <= count <= most:
             found.append((f"{path}.{name}", f"{count}: must be 0 to {most}"))
-    for name, most in _MOST_NUMBERS.items():
+    for name, limit in _MOST_NUMBERS.items():
         value = getattr(spec, name)
-        if not 0 <= value <= most:  # also refuses NaN
-            found.append((f"{path}.{name}", f"{value:g}: must be 0 to {most:g}"))
-    for one in (*spec.device_types, *([spec.dtype] if spec.dtype else [])):
-        if not _NAME.fullmatch(one):
-            field = "dtype" if one == spec.dtype else "device_types"
-            found.append(
-                (
-                    f"{path}.{field}",
-                    f"{one[:64]!r}: expected 1 to 63 printable ASCII characters from a letter or digit on",
-                )
-            )
+        if not 0 <= value <= limit:  # also refuses NaN
+            found.append((f"{path}.{name}", f"{value:g}: must be 0 to {limit:g}"))
+    names = [("device_types", one) for one in spec.device_types]
+    names += [("dtype", spec.dtype)] if spec.dtype else []
+    found += [
+        (f"{path}.{name}", f"{text[:64]!r}: {_NAME_RULE}")
+        for name, text in names
+        if not _NAME.fullmatch(text)
+    ]
     least = max(1, spec.min_replicas)
     if spec.max_replicas < least and spec.max_replicas <= MAX_REPLICAS:
         found.append(

@@ -15,6 +15,7 @@ MAX_DEVICES = 64
 MAX_BYTES = 1 << 50
 """1 PiB: more memory than any device has; above it a number is a mistake."""
 
+_NAME_RULE = "expected 1 to 63 ASCII characters, a letter or digit first"
 _NAME = re.compile(r"[A-Za-z0-9][ -~]{0,62}")
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+):(\d{1,5})")
 
@@ -53,7 +54,7 @@ def parse_node(message: node_pb2.Node, *, protocol_version: int, incarnation: st
             found.append(
                 (
                     f"hello.node.devices[{device.index}].device_type",
-                    f"{device.device_type[:64]!r}: expected 1 to 63 printable ASCII characters from a letter or digit on",
+                    f"{device.device_type[:64]!r}: {_NAME_RULE}",
                 )
             )
         if not 0 < device.memory_bytes <= MAX_BYTES:
@@ -69,8 +70,7 @@ def parse_node(message: node_pb2.Node, *, protocol_version: int, incarnation: st
         found.append(
             (
                 "hello.node.failure_domain",
-                f"{message.failure_domain[:64]!r}: expected 1 to 63 printable ASCII characters from a letter or digit on;"
-                " see --failure-domain",
+                f"{message.failure_domain[:64]!r}: {_NAME_RULE}; see --failure-domain",
             )
         )
     if found:

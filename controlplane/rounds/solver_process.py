@@ -4,30 +4,41 @@
     out   {"plan": {...}} for every incumbent, then {"end": true}, or {"error": "..."}
 
 Refuses to decide what becomes of a plan. Invariants: it never outlives its parent (the
-end of its input ends it at once, also in the middle of a solve), and what it writes is
-a whole line or nothing. Started by `controlplane.rounds.solver`.
+end of its input ends it at once; on Linux the kernel does, also inside a native call that
+never returns), and what it writes is a whole line or nothing. Started by
+`controlplane.rounds.solver`.
 """
 
+import ctypes
 import json
 import os
 import queue
+import signal
 import sys
 import threading
 import time
 from typing import Any
 
-from planner.placement.solve import solve
-
 from planner.model import Snapshot
+from planner.placement.solve import solve
 from storage.codecs import from_json, to_json
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def main() -> int:
     """Answers snapshots until the input ends."""
+    _die_with_parent()
     waiting: queue.Queue[str] = queue.Queue(maxsize=1)
     threading.Thread(target=_read, args=(waiting,), daemon=True).start()
     while True:
         _answer(json.loads(waiting.get()))
+
+
+def _die_with_parent() -> None:
+    """Asks for SIGKILL at the parent's end; a parent gone before is seen at the input."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _read(waiting: "queue.Queue[str]") -> None:

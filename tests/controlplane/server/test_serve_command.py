@@ -112,6 +112,29 @@ def test_start_is_refused_when_the_state_folder_cannot_be_written(tmp_path: Path
     assert "--state-dir" in line
 
 
+@pytest.mark.parametrize(
+    ("flag", "text"),
+    [
+        ("--max-input", "0"),
+        ("--max-input", "1e9"),
+        ("--max-input", "5GB"),
+        ("--max-input", "2048TiB"),
+        ("--input-prefix", "/srv/batches"),
+        ("--input-prefix", "nosuchprotocol://bucket"),
+        ("--input-prefix", "memory://a/../b"),
+    ],
+)
+def test_flag_is_refused_when_it_names_no_size_or_no_prefix(
+    tmp_path: Path, flag: str, text: str
+) -> None:
+    """Argparse says which flag, what it saw and what it expects."""
+    done = serve("--state-dir", str(tmp_path), f"{flag}={text}")
+    _, said = done.communicate(timeout=60)
+    assert done.returncode == 2
+    assert flag in said and text in said and "expected" in said
+    assert "Traceback" not in said
+
+
 @pytest.mark.parametrize("text", ["0", "-1s", "soon", "nan"])
 def test_flag_is_refused_when_it_is_no_duration(tmp_path: Path, text: str) -> None:
     """Argparse says which flag and what it expects."""

@@ -1,5 +1,6 @@
 """What clients may ask: checks, request ids, pages, versions, reflection, health."""
 
+import base64
 import uuid
 from typing import Any
 
@@ -12,17 +13,25 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_status import rpc_status
 from slacktide.v1 import (
+    batch_service_pb2,
+    batch_service_pb2_grpc,
     deployment_pb2,
     deployment_service_pb2,
     fleet_service_pb2,
     node_service_pb2,
     placement_service_pb2,
+    rollout_service_pb2,
     slo_pb2,
 )
 from slacktide.wire.version import build_version
 
 from tests.controlplane.server.agent_fake import FakeAgent
 from tests.controlplane.server.conftest import Start, deployment, until, watching
+
+
+def slo(**fields: Any) -> slo_pb2.Slo:
+    """Targets that are fine but for the fields given."""
+    return slo_pb2.Slo(**{"ttft": Duration(seconds=1), "itl": Duration(seconds=1), **fields})
 
 
 @pytest.mark.parametrize(
@@ -46,6 +55,21 @@ from tests.controlplane.server.conftest import Start, deployment, until, watchin
         ),
         ({"slo": slo_pb2.Slo(ttft=Duration(seconds=1), itl=Duration())}, "deployment.spec.slo.itl"),
         ({"stage": 99}, "deployment.spec.stage"),
+        ({"tensor_parallel_size": -1}, "deployment.spec.tensor_parallel_size"),
+        ({"tensor_parallel_size": 1 << 20}, "deployment.spec.tensor_parallel_size"),
+        ({"weights_bytes": 1 << 62}, "deployment.spec.weights_bytes"),
+        ({"kv_bytes_per_token": 1 << 62}, "deployment.spec.kv_bytes_per_token"),
+        ({"max_replicas": 2**31 - 1}, "deployment.spec.max_replicas"),
+        ({"offline_weight": float("inf")}, "deployment.spec.offline_weight"),
+        ({"latency_budget_ms": -1.0}, "deployment.spec.latency_budget_ms"),
+        ({"model": "m" * 5000}, "deployment.spec.model"),
+        ({"model": "a\nb"}, "deployment.spec.model"),
+        ({"device_types": [""]}, "deployment.spec.device_types"),
+        ({"slo": slo(itl=Duration(seconds=-1))}, "deployment.spec.slo.itl"),
+        ({"slo": slo(ttft=Duration(seconds=10**11))}, "deployment.spec.slo.ttft"),
+        ({"slo": slo(attainment_ratio=1.5)}, "deployment.spec.slo.attainment_ratio"),
+        ({"slo": slo(attainment_ratio=-0.1)}, "deployment.spec.slo.attainment_ratio"),
+        ({"slo": slo(attainment_ratio=float("nan"))}, "deployment.spec.slo.attainment_ratio"),
     ],
 )
 async def test_deployment_is_refused_when_its_spec_is_wrong(
@@ -147,6 +171,102 @@ async def test_deployments_are_each_listed_once_when_paged(start: Start) -> None
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
+@pytest.mark.parametrize("page_size", [-1, 1001, 2**31 - 1])
+@pytest.mark.parametrize("page_token", [""])
+async def test_lists_are_refused_when_the_page_size_is_out_of_range(
+    start: Start, page_size: int, page_token: str
+) -> None:
+    """Every list, with one violation that names the field."""
+    await _refused_pages(start, "page_size", page_size=page_size, page_token=page_token)
+
+
+@pytest.mark.parametrize("page_token", ["%%", "é", "AAAA", "_w==", "bm9u\n", "x" * 5000])
+async def test_lists_are_refused_when_the_page_token_is_garbage(
+    start: Start, page_token: str
+) -> None:
+    """Every list, with one violation that names the field."""
+    await _refused_pages(start, "page_token", page_token=page_token)
+
+
+async def _refused_pages(start: Start, field: str, **fields: Any) -> None:
+    running = await start()
+    batches = batch_service_pb2_grpc.BatchServiceStub(running.channel)
+    for call in (
+        running.nodes.ListNodes(node_service_pb2.ListNodesRequest(**fields)),
+        running.deployments.ListDeployments(
+            deployment_service_pb2.ListDeploymentsRequest(**fields)
+        ),
+        running.deployments.ListReplicas(deployment_service_pb2.ListReplicasRequest(**fields)),
+        running.placement.ListPlans(placement_service_pb2.ListPlansRequest(**fields)),
+        batches.ListBatches(batch_service_pb2.ListBatchesRequest(**fields)),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert _violations(caught.value) == {field}
+
+
+async def test_plans_and_batches_are_refused_when_the_token_is_of_another_list(
+    start: Start,
+) -> None:
+    """A token that decodes is not yet one of this list."""
+    running = await start()
+    batches = batch_service_pb2_grpc.BatchServiceStub(running.channel)
+    for key in ("chat", "-1", "9" * 30, "nan b-1", "1.0", "1.0 B"):
+        token = base64.urlsafe_b64encode(key.encode()).decode()
+        for call in (
+            running.placement.ListPlans(placement_service_pb2.ListPlansRequest(page_token=token)),
+            batches.ListBatches(batch_service_pb2.ListBatchesRequest(page_token=token)),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call
+            assert _violations(caught.value) == {"page_token"}
+
+
+async def test_mutations_are_refused_when_their_request_id_is_missing_malformed_or_reused(
+    start: Start,
+) -> None:
+    """Every mutation alike: nothing is done without an id, or under that of another."""
+    running = await start()
+    batches = batch_service_pb2_grpc.BatchServiceStub(running.channel)
+    used = str(uuid.uuid4())
+    await running.apply(deployment(), request_id=used)
+    async with FakeAgent(node="n1", port=running.port):
+        for id_, reason in (
+            ("", "INVALID_REQUEST_ID"),
+            ("1", "INVALID_REQUEST_ID"),
+            (used, "REQUEST_ID_REUSED"),
+        ):
+            for call in (
+                running.apply(deployment(max_replicas=3), request_id=id_),
+                running.deployments.DeleteDeployment(
+                    deployment_service_pb2.DeleteDeploymentRequest(
+                        name="deployments/chat", request_id=id_
+                    )
+                ),
+                running.nodes.CordonNode(
+                    node_service_pb2.CordonNodeRequest(name="nodes/n1", request_id=id_)
+                ),
+                running.nodes.DrainNode(
+                    node_service_pb2.DrainNodeRequest(name="nodes/n1", request_id=id_)
+                ),
+                running.nodes.UncordonNode(
+                    node_service_pb2.UncordonNodeRequest(name="nodes/n1", request_id=id_)
+                ),
+                running.rollout.SetKillSwitch(
+                    rollout_service_pb2.SetKillSwitchRequest(engaged=True, request_id=id_)
+                ),
+                batches.CancelBatch(
+                    batch_service_pb2.CancelBatchRequest(name="batches/b-1", request_id=id_)
+                ),
+            ):
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await call
+                assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+                assert _reason(caught.value) == reason
+                assert _violations(caught.value) == {"request_id"}
+
+
 async def test_plan_is_shown_and_not_applied_when_it_is_a_dry_run(start: Start) -> None:
     """The moves are the diff; nothing is stored."""
     running = await start()
@@ -222,6 +342,16 @@ def _violations(error: grpc.aio.AioRpcError) -> set[str]:
         if detail.Unpack(request):
             return {one.field for one in request.field_violations}
     return set()
+
+
+def _reason(error: grpc.aio.AioRpcError) -> str:
+    status = rpc_status.from_call(error)  # type: ignore[arg-type]
+    assert status is not None
+    for detail in status.details:
+        info = error_details_pb2.ErrorInfo()
+        if detail.Unpack(info):
+            return info.reason
+    return ""
 
 
 async def _is(condition: bool) -> bool:
