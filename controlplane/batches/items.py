@@ -48,6 +48,7 @@ _log = logging.getLogger(__name__)
 Context = grpc.aio.ServicerContext[object, object]
 
 MAX_ITEMS = 256
+_MAX_LEASES = 16 * MAX_ITEMS
 _MAX_PULL_BYTES = 12 * 1024 * 1024
 """Bodies of one answer, so that with one more of any size it fits a message."""
 _REST_S = 30.0  # of a batch whose input could not be read
@@ -86,6 +87,7 @@ class ItemServicer(item_service_pb2_grpc.ItemServiceServicer):
     ) -> PullItemsResponse:
         """Takes back what the replica no longer holds and leases more."""
         lessee = _lessee(request.node, request.replica)
+        _check_count("held", len(request.held))
         held = [lease_key(lease, field="held") for lease in request.held]
         if not 0 <= request.max_items <= MAX_ITEMS:
             raise invalid("max_items", f"max_items {request.max_items}: expected 0 to {MAX_ITEMS}")
@@ -109,6 +111,7 @@ class ItemServicer(item_service_pb2_grpc.ItemServiceServicer):
     ) -> CommitResultsResponse:
         """Stores results; answered once they are durable."""
         lessee = _lessee(request.node, request.replica)
+        _check_count("results", len(request.results))
         results = {lease_key(one.lease, field="results.lease"): one for one in request.results}
         for one in results.values():
             _check_result(one)
@@ -130,6 +133,7 @@ class ItemServicer(item_service_pb2_grpc.ItemServiceServicer):
     ) -> ReturnItemsResponse:
         """Makes items pending again that the replica will not finish."""
         lessee = _lessee(request.node, request.replica)
+        _check_count("leases", len(request.leases))
         keys = [lease_key(lease, field="leases") for lease in request.leases]
         returned = await stored(self._store.return_items, lessee, keys)
         self._announce(returned.settled)
@@ -239,6 +243,11 @@ def _lessee(node: str, replica: str) -> Lessee:
         node=id_of("nodes", node, field="node"),
         replica=id_of("replicas", replica, field="replica"),
     )
+
+
+def _check_count(field: str, count: int) -> None:
+    if count > _MAX_LEASES:
+        raise invalid(field, f"{field}: {count} leases: at most {_MAX_LEASES} in one call")
 
 
 def _check_result(one: ItemResult) -> None:

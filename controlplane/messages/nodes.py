@@ -7,7 +7,7 @@ from slacktide.v1 import node_pb2
 from slacktide.wire.errors import Refusal
 from slacktide.wire.names import resource_id, resource_name
 
-from controlplane.messages.scalars import to_timestamp
+from controlplane.messages.scalars import spoken, to_timestamp
 from planner.model import Device
 from storage.records import NodeRecord
 
@@ -93,12 +93,12 @@ def parse_node(message: node_pb2.Node, *, protocol_version: int, incarnation: st
         ),
         failure_domain=message.failure_domain or id_,
         address=message.address,
-        agent_version=message.agent_version,
-        sglang_version=message.sglang_version,
+        agent_version=spoken(message.agent_version),
+        sglang_version=spoken(message.sglang_version),
         protocol_version=protocol_version,
-        incarnation=incarnation,
-        labels=tuple(sorted(message.labels.items())),
-        message=message.message,
+        incarnation=spoken(incarnation),
+        labels=tuple(sorted((spoken(k), spoken(v)) for k, v in message.labels.items())),
+        message=spoken(message.message),
     )
 
 

@@ -1,7 +1,9 @@
-"""Durations in milliseconds and times in Unix seconds, to protobuf and back."""
+"""Durations in milliseconds, times in Unix seconds and words, to protobuf and back."""
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
+
+MAX_SPOKEN_CHARACTERS = 2000
 
 
 def to_ms(duration: Duration) -> float:
@@ -23,3 +25,8 @@ def to_timestamp(unix_s: float | None) -> Timestamp | None:
     timestamp = Timestamp()
     timestamp.FromMicroseconds(round(unix_s * 1e6))
     return timestamp
+
+
+def spoken(text: str) -> str:
+    """What another process says, in a length to keep and in characters any database takes."""
+    return text[:MAX_SPOKEN_CHARACTERS].replace("\0", "")

@@ -25,7 +25,7 @@ from controlplane.feed import StateFeed
 from controlplane.messages.assignment import content_of, node_assignment, wanted_models
 from controlplane.messages.nodes import parse_node
 from controlplane.messages.replicas import parse_state
-from controlplane.messages.scalars import to_duration
+from controlplane.messages.scalars import spoken, to_duration
 from controlplane.observed import Observation, Settlement, lease_end, settle
 from controlplane.sessions import OUTBOX_MESSAGES, AgentSession, Sessions
 from controlplane.stored import stored
@@ -272,7 +272,7 @@ class AgentServicer(agent_service_pb2_grpc.AgentServiceServicer):
                 if fact is None or record.is_deleted or record.needs is not None:
                     continue
                 if fact.error or fact.weights_bytes <= 0 or fact.kv_bytes_per_token <= 0:
-                    why = fact.error or (
+                    why = spoken(fact.error) or (
                         f"the agent read {fact.weights_bytes} bytes of weights and"
                         f" {fact.kv_bytes_per_token} bytes of KV per token"
                     )
@@ -358,7 +358,7 @@ def _kept_marks(node: NodeRecord, before: NodeRecord | None) -> NodeRecord:
 
 def _observations(reports: Iterable[replica_pb2.ReplicaReport]) -> dict[str, Observation]:
     return {
-        _bare(one.replica): Observation(state=state, message=one.message)
+        _bare(one.replica): Observation(state=state, message=spoken(one.message))
         for one in reports
         if (state := parse_state(one.state)) is not None
     }

@@ -1,4 +1,4 @@
-"""Resource names to ids and records, with the refusals they may end in."""
+"""Resource names to ids and records, and words for people, with the refusals they may end in."""
 
 from typing import TypeVar
 
@@ -7,6 +7,25 @@ from slacktide.wire.errors import Refusal
 from slacktide.wire.names import resource_id
 
 T = TypeVar("T")
+
+MAX_REASON_CHARACTERS = 1000
+
+
+def checked_reason(reason: str) -> str:
+    """Why an operator did something, as everybody will read it.
+
+    Raises:
+        Refusal: INVALID_ARGUMENT, it is too long or cannot be printed.
+    """
+    if len(reason) <= MAX_REASON_CHARACTERS and (not reason or reason.isprintable()):
+        return reason
+    why = f"has {len(reason)} characters: expected at most {MAX_REASON_CHARACTERS}, all printable"
+    raise Refusal(
+        code=grpc.StatusCode.INVALID_ARGUMENT,
+        reason="INVALID_REASON",
+        message=f"reason: {why}",
+        violations=[("reason", why)],
+    )
 
 
 def id_of(collection: str, name: str, *, field: str = "name") -> str:

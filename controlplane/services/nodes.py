@@ -14,7 +14,7 @@ from controlplane.feed import StateFeed
 from controlplane.messages.nodes import to_node
 from controlplane.messages.scalars import to_ms
 from controlplane.rounds.dryrun import DryRun, displaced, with_drain
-from controlplane.services.lookups import found, id_of
+from controlplane.services.lookups import checked_reason, found, id_of
 from controlplane.services.mutations import mutate, repeated
 from controlplane.services.paging import page
 from controlplane.sessions import Sessions
@@ -22,6 +22,7 @@ from storage.records import FleetView, NodeRecord
 from storage.store import FleetStore, FleetTransaction
 
 DRAIN_DEADLINE_S = 300.0
+MAX_DEADLINE_S = 30 * 86_400.0
 
 
 class NodeServicer(node_service_pb2_grpc.NodeServiceServicer):
@@ -83,7 +84,7 @@ class NodeServicer(node_service_pb2_grpc.NodeServiceServicer):
 
         def work(state: FleetTransaction) -> node_service_pb2.CordonNodeResponse:
             node = found(state.node(id_), kind="node", id_=id_)
-            marked = replace(node, is_cordoned=True, reason=request.reason)
+            marked = replace(node, is_cordoned=True, reason=checked_reason(request.reason))
             state.put_node(marked)
             return node_service_pb2.CordonNodeResponse(node=self._shown(state.view(), marked))
 
@@ -108,13 +109,15 @@ class NodeServicer(node_service_pb2_grpc.NodeServiceServicer):
         after_s = (
             to_ms(request.deadline) / 1e3 if request.HasField("deadline") else DRAIN_DEADLINE_S
         )
-        if after_s < 0:
+        if not 0 <= after_s <= MAX_DEADLINE_S:
+            allowed = f"must be 0 to {MAX_DEADLINE_S:.0f} s from now"
             raise Refusal(
                 code=grpc.StatusCode.INVALID_ARGUMENT,
                 reason="INVALID_DEADLINE",
-                message=f"node {id_}: deadline {after_s:g} s: must not be negative",
-                violations=[("deadline", f"{after_s:g} s: must not be negative")],
+                message=f"node {id_}: deadline {after_s:g} s: {allowed}",
+                violations=[("deadline", f"{after_s:g} s: {allowed}")],
             )
+        checked_reason(request.reason)
         found(self._feed.view.node(id_), kind="node", id_=id_)
         if not request.force:
             await self._refuse_displacing(id_, deadline_s=time.time() + after_s)

@@ -7,6 +7,7 @@ from slacktide.v1 import rollout_service_pb2, rollout_service_pb2_grpc
 
 from controlplane.feed import StateFeed
 from controlplane.messages.scalars import to_timestamp
+from controlplane.services.lookups import checked_reason
 from controlplane.services.mutations import mutate
 from storage.store import FleetStore, FleetTransaction
 
@@ -31,7 +32,9 @@ class RolloutServicer(rollout_service_pb2_grpc.RolloutServiceServicer):
         """Stops or allows all offline work of the fleet; survives restarts."""
 
         def work(state: FleetTransaction) -> rollout_service_pb2.SetKillSwitchResponse:
-            after = state.set_kill_switch(engaged=request.engaged, reason=request.reason)
+            after = state.set_kill_switch(
+                engaged=request.engaged, reason=checked_reason(request.reason)
+            )
             return rollout_service_pb2.SetKillSwitchResponse(
                 engaged=after.kill_switch, change_time=to_timestamp(after.kill_switch_change_s)
             )

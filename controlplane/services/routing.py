@@ -6,6 +6,7 @@ is written down beside the stream.
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -16,6 +17,7 @@ from slacktide.wire.errors import Refusal
 
 from controlplane.feed import StateFeed
 from controlplane.messages.routes import content_of, route_table
+from controlplane.messages.scalars import spoken
 from controlplane.stored import stored
 from controlplane.telemetry import Telemetry
 from storage.records import GatewayRecord
@@ -23,6 +25,7 @@ from storage.store import FleetStore
 
 _log = logging.getLogger(__name__)
 
+_GATEWAY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 REPEAT_S = 5.0
 """Half of what the contract allows, so that one late table is no silence."""
 
@@ -73,12 +76,13 @@ class RoutingServicer(routing_service_pb2_grpc.RoutingServiceServicer):
         self, request: routing_service_pb2.WatchRoutesRequest, context: Any
     ) -> AsyncIterator[routing_service_pb2.WatchRoutesResponse]:
         """Streams the whole table: at once, after every change, and every `REPEAT_S`."""
-        if not request.gateway:
+        if not _GATEWAY.fullmatch(request.gateway):
+            why = f"{request.gateway[:80]!r}: expected 1 to 63 ASCII letters, digits and . _ -"
             raise Refusal(
                 code=grpc.StatusCode.INVALID_ARGUMENT,
                 reason="INVALID_GATEWAY",
-                message="gateway: is empty; a gateway names itself with --gateway-id",
-                violations=[("gateway", "is empty")],
+                message=f"gateway {why}; a gateway names itself with --gateway-id",
+                violations=[("gateway", why)],
             )
         sent = b""
         sent_at_s = float("-inf")
@@ -92,8 +96,8 @@ class RoutingServicer(routing_service_pb2_grpc.RoutingServiceServicer):
                     self._gateways.note(
                         GatewayRecord(
                             id=request.gateway,
-                            version=request.version,
-                            address=request.address,
+                            version=spoken(request.version),
+                            address=spoken(request.address),
                             seen_s=time.time(),
                         )
                     )

@@ -47,7 +47,7 @@ async def test_deployment_says_why_when_it_fits_nowhere(start: Start) -> None:
     """It is accepted, its status names needed and available, and the rest is placed."""
     running = await start()
     async with FakeAgent(node="n1", port=running.port):
-        await running.apply(deployment("huge", weights_bytes=1 << 50))
+        await running.apply(deployment("huge", weights_bytes=1 << 53, kv_cache_tokens=2**31 - 1))
         await running.apply(deployment("chat"))
         await running.running("chat", 1)
 
@@ -55,7 +55,10 @@ async def test_deployment_says_why_when_it_fits_nowhere(start: Start) -> None:
             misfits = (await running.deployment("huge")).status.misfits
             return misfits[0] if misfits else None
 
-        assert "huge" in await until(misfit)
+        said = await until(misfit)
+        assert "deployment huge" in said
+        assert "needs 8390656.0 GiB" in said and "has 4.0 GiB" in said, "needed and available"
+        assert "larger devices" in said, "the remedy"
         assert await running.replicas("huge") == []
 
 

@@ -267,6 +267,44 @@ async def test_mutations_are_refused_when_their_request_id_is_missing_malformed_
                 assert _violations(caught.value) == {"request_id"}
 
 
+async def test_node_stays_as_it_is_when_an_operator_says_too_much(start: Start) -> None:
+    """A deadline or a reason out of all measure is refused before anything is stored."""
+    running = await start()
+    async with FakeAgent(node="n1", port=running.port):
+        for deadline_s in (-1, 10**10):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await running.nodes.DrainNode(
+                    node_service_pb2.DrainNodeRequest(
+                        name="nodes/n1",
+                        request_id=str(uuid.uuid4()),
+                        deadline=Duration(seconds=deadline_s),
+                    )
+                )
+            assert _violations(caught.value) == {"deadline"}
+        for reason in ("x" * 1001, "a\x00b"):
+            for call in (
+                running.nodes.CordonNode(
+                    node_service_pb2.CordonNodeRequest(
+                        name="nodes/n1", request_id=str(uuid.uuid4()), reason=reason
+                    )
+                ),
+                running.nodes.DrainNode(
+                    node_service_pb2.DrainNodeRequest(
+                        name="nodes/n1", request_id=str(uuid.uuid4()), reason=reason
+                    )
+                ),
+                running.rollout.SetKillSwitch(
+                    rollout_service_pb2.SetKillSwitchRequest(
+                        engaged=True, request_id=str(uuid.uuid4()), reason=reason
+                    )
+                ),
+            ):
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await call
+                assert _violations(caught.value) == {"reason"}
+        assert not (await running.node("n1")).cordoned
+
+
 async def test_plan_is_shown_and_not_applied_when_it_is_a_dry_run(start: Start) -> None:
     """The moves are the diff; nothing is stored."""
     running = await start()
