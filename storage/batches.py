@@ -81,9 +81,11 @@ class BatchStore:
             repeated = batch_rows.repeated(connection, new)
             if repeated is not None:
                 return repeated
+            _refuse_reuse(connection, new.request_id, method="CreateBatch")
             if not fleet.has_deployment(connection, new.deployment):
                 return None
             batch_rows.insert(connection, new)
+            _remember(connection, new.request_id, method="CreateBatch", now_s=new.create_s)
             return batch_rows.get(connection, new.id)
 
     def get(self, batch: str) -> BatchRecord | None:
@@ -109,22 +111,13 @@ class BatchStore:
         Raises:
             RequestReusedError: the request_id belongs to another request.
         """
-        method, fingerprint = "CancelBatch", batch.encode()
+        method = f"CancelBatch {batch}"
         with self.database.transaction() as connection:
-            known = fleet_rows.answered(
-                connection, request_id=request_id, method=method, fingerprint=fingerprint
-            )
+            is_known = _refuse_reuse(connection, request_id, method=method)
             batch_rows.request_cancel(connection, batch)
             found = batch_rows.get(connection, batch)
-            if found is not None and known is None:
-                fleet_rows.remember(
-                    connection,
-                    request_id=request_id,
-                    method=method,
-                    fingerprint=fingerprint,
-                    response=b"",
-                    create_s=now_s,
-                )
+            if found is not None and not is_known:
+                _remember(connection, request_id, method=method, now_s=now_s)
             return found
 
     def note(self, batch: str, message: str) -> None:
@@ -271,3 +264,21 @@ class BatchStore:
             return
         with self.database.transaction() as own:
             yield own
+
+
+def _refuse_reuse(connection: Connection, request_id: str, *, method: str) -> bool:
+    """Whether the request_id was used for just this before; raises where for another."""
+    known = fleet_rows.answered(connection, request_id=request_id, method=method, fingerprint=b"")
+    return known is not None
+
+
+def _remember(connection: Connection, request_id: str, *, method: str, now_s: float) -> None:
+    """Keeps the request_id; the answer is the batch itself."""
+    fleet_rows.remember(
+        connection,
+        request_id=request_id,
+        method=method,
+        fingerprint=b"",
+        response=b"",
+        create_s=now_s,
+    )

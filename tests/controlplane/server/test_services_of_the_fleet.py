@@ -231,6 +231,9 @@ async def test_mutations_are_refused_when_their_request_id_is_missing_malformed_
     batches = batch_service_pb2_grpc.BatchServiceStub(running.channel)
     used = str(uuid.uuid4())
     await running.apply(deployment(), request_id=used)
+    uploaded = await batches.UploadInput(
+        iter([batch_service_pb2.UploadInputRequest(request_id=str(uuid.uuid4()), content=b"{}")])
+    )
     async with FakeAgent(node="n1", port=running.port):
         for id_, reason in (
             ("", "INVALID_REQUEST_ID"),
@@ -258,6 +261,11 @@ async def test_mutations_are_refused_when_their_request_id_is_missing_malformed_
                 ),
                 batches.CancelBatch(
                     batch_service_pb2.CancelBatchRequest(name="batches/b-1", request_id=id_)
+                ),
+                batches.CreateBatch(
+                    batch_service_pb2.CreateBatchRequest(
+                        deployment="deployments/chat", input_uri=uploaded.input_uri, request_id=id_
+                    )
                 ),
             ):
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
