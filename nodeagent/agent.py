@@ -188,7 +188,7 @@ class Agent:
         assignment = self._reconciler.assignment
         return NodeFacts(
             is_lease_held=self._session.is_lease_held,
-            kill_switch=assignment.kill_switch,
+            kill_switch=assignment.kill_switch or self._session.is_kill_switch_unstored,
             is_cordoned=assignment.cordoned,
         )
 

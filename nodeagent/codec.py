@@ -5,6 +5,7 @@ says of itself. Refuses UNSPECIFIED and values no engine can be started with: on
 replica becomes an `UnusableReplica`, the rest of the assignment goes on.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -161,6 +162,14 @@ def _replica_from_proto(
     ):
         if getattr(spec, field) < 0:
             raise ValueError(f"{field} {getattr(spec, field)}: allowed are integers >= 0")
+    latency_budget_ms = replica.latency_budget_ms or spec.latency_budget_ms
+    for field, number in (
+        ("latency_budget_ms", latency_budget_ms),
+        ("online_share", replica.online_share),
+        ("offline_share", replica.offline_share),
+    ):
+        if not 0.0 <= number < math.inf:
+            raise ValueError(f"{field} {number}: allowed are finite numbers >= 0")
     return DesiredReplica(
         id=resource_id("replicas", replica.name),
         deployment=resource_id("deployments", replica.deployment),
@@ -170,7 +179,7 @@ def _replica_from_proto(
         desired=desired,
         online_share=replica.online_share,
         offline_share=replica.offline_share,
-        latency_budget_ms=replica.latency_budget_ms or spec.latency_budget_ms,
+        latency_budget_ms=latency_budget_ms,
         stage=stage,
         tensor_parallel_size=tensor_parallel_size,
         kv_cache_tokens=spec.kv_cache_tokens or _KV_CACHE_TOKENS,

@@ -10,7 +10,7 @@ Invariants: `state` is derived, never set; requests are accepted only in RUNNING
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from nodeagent.assignment import DesiredReplica
@@ -37,6 +37,7 @@ _POLL_INTERVAL_S = 1.0
 _GUARD_INTERVAL_S = 0.5
 _GUARD_WINDOW_S = 5.0
 _DRAIN_INTERVAL_S = 0.1
+_AFTER_SURPRISE_S = 1.0
 _HAND_BACK_S = 5.0
 _MOST_ABORTS = 1_024
 _QUEUE_FACTOR = 8
@@ -245,12 +246,12 @@ class Replica:
             async with asyncio.TaskGroup() as tasks:
                 engine = tasks.create_task(self._supervisor.run())
                 others = [
-                    tasks.create_task(work)
-                    for work in (
-                        self._poll_forever(),
-                        self._guard_forever(),
-                        self._abort_forever(),
-                        self._puller.run(),
+                    tasks.create_task(self._keep(part))
+                    for part in (
+                        self._poll_forever,
+                        self._guard_forever,
+                        self._abort_forever,
+                        self._puller.run,
                     )
                 ]
                 await self._drain_requested.wait()
@@ -262,6 +263,19 @@ class Replica:
         finally:
             self._on_change()
         _log.info("replica_stopped replica=%s", self.id)
+
+    async def _keep(self, part: Callable[[], Awaitable[None]]) -> None:
+        """Runs a part again when it fails: none of them is worth the online streams.
+
+        What it was for is in doubt meanwhile: without polls telemetry grows stale and the
+        gate closes; without a guard or a puller nothing new starts for long.
+        """
+        while True:
+            try:
+                await part()
+            except Exception:  # noqa: BLE001 - as above
+                _log.exception("replica_part_failed replica=%s part=%s", self.id, part.__name__)
+            await asyncio.sleep(_AFTER_SURPRISE_S)
 
     async def _drain(self) -> None:
         _log.info("replica_draining replica=%s online=%d", self.id, self.latencies.running)

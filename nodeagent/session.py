@@ -74,6 +74,11 @@ class Session:
         """Whether the node holds its lease now."""
         return self.lease.is_held(now_s=time.monotonic())
 
+    @property
+    def is_kill_switch_unstored(self) -> bool:
+        """Whether an assignment the disk refuses, and is thus not acted on, engages it."""
+        return self._unstored is not None and self._unstored.kill_switch
+
     def report_soon(self) -> None:
         """Has a report sent before the second is over."""
         self._changed.set()
@@ -97,7 +102,7 @@ class Session:
             stub = agent_service_pb2_grpc.AgentServiceStub(channel)
             call: _Call = stub.Session()
             try:
-                await call.write(agent_service_pb2.SessionRequest(hello=self._hello()))
+                await self._greet(call)
                 await self._be_welcomed(call, address)
                 self.channel = channel
                 async with asyncio.TaskGroup() as tasks:
@@ -106,6 +111,13 @@ class Session:
             finally:
                 self.channel = None
                 call.cancel()
+
+    async def _greet(self, call: _Call) -> None:
+        try:
+            async with asyncio.timeout(_WELCOME_TIMEOUT_S):
+                await call.write(agent_service_pb2.SessionRequest(hello=self._hello()))
+        except TimeoutError as error:
+            raise _SessionEndedError(f"not reached in {_WELCOME_TIMEOUT_S:.0f} s") from error
 
     async def _be_welcomed(self, call: _Call, address: str) -> None:
         response = await self._read(call, within_s=_WELCOME_TIMEOUT_S)
@@ -157,7 +169,6 @@ class Session:
         """Stores and acts; keeps what the disk refuses for the next attempt."""
         if assignment is None:
             return
-        self._unstored = None
         try:
             await self._accept(assignment)
         except StaleAssignmentError as error:
@@ -168,6 +179,9 @@ class Session:
                 "assignment_not_stored epoch=%d revision=%d cause=%s",
                 *(assignment.epoch, assignment.revision, error),
             )
+            return
+        if self._unstored is assignment:
+            self._unstored = None
 
     @staticmethod
     async def _read(call: _Call, *, within_s: float) -> agent_service_pb2.SessionResponse:

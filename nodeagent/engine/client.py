@@ -198,7 +198,8 @@ class EngineClient:
                 if answer.status != 200:
                     raise _refused(answer.status, await answer.read())
                 yield answer
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            # ValueError: a body that is not the JSON it should be.
             raise EngineUnavailableError(f"{url}: {_sentence(error)}") from error
 
 

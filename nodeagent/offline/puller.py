@@ -84,7 +84,7 @@ class Puller:
                 tasks.create_task(self._watch_gate())
                 tasks.create_task(self._exchange_forever(tasks))
         finally:
-            self._cancel(tuple(self._runs))
+            self._yield(Yielding.RETURN, reason="its runner ended")
 
     async def hand_back(self, *, reason: str, within_s: float) -> None:
         """Aborts what runs, commits what is finished and returns the rest."""
@@ -195,7 +195,16 @@ class Puller:
         self._runs[lease] = (tasks.create_task(self._run_item(item, rid=rid)), rid)
 
     async def _run_item(self, item: Item, *, rid: str) -> None:
-        result = await self._execute(item, rid=rid)
+        try:
+            result = await self._execute(item, rid=rid)
+        except Exception as error:  # noqa: BLE001 - an item's input is anyone's
+            # It fails alone. Neither trace nor message: both may quote the item.
+            kind = type(error).__name__
+            _log.error("item_surprise replica=%s item=%s kind=%s", self._replica, item.name, kind)
+            self._abort_soon(rid)
+            result = error_result(
+                item, status=500, message=f"could not be run: {kind}", is_retryable=True
+            )
         self._runs.pop((item.name, item.attempt), None)
         if self._ledger.finish(result):
             self._count(result)
