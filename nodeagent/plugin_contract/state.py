@@ -6,6 +6,7 @@ Refuses a state of another version or shape: the reader never guesses. Invariant
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from operator import attrgetter
 from typing import Any
 
 from nodeagent.plugin_contract.names import PLUGIN_VERSION, REFUSAL_KEY, STATE_KEY
@@ -125,6 +126,7 @@ def parse_refusal(server_info: Mapping[str, Any]) -> str:
 
 
 _SHAPE_FIELDS = tuple(f.name for f in fields(BatchShape))
+_shape_values = attrgetter(*_SHAPE_FIELDS)
 
 
 def _sample_row(sample: MeasuredIteration) -> list[float]:
@@ -136,7 +138,7 @@ def _sample_row(sample: MeasuredIteration) -> list[float]:
         round(sample.budget_ms, 3),
         sample.offline_rows,
         int(sample.ran_online),
-        *(getattr(sample.shape, name) for name in _SHAPE_FIELDS),
+        *_shape_values(sample.shape),
     ]
 
 

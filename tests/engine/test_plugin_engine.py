@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
-from conftest import Paired
+from engine_prompts import Paired
 from harness import Engine, Prompt
 
 from nodeagent.plugin_contract import (
@@ -95,6 +95,7 @@ def test_outputs_equal_stock_when_offline_is_parked_and_chunked(paired: Paired) 
         min_chunk_tokens=16,
         min_parked_passes=2,
         min_resident_passes=2,
+        uncalibrated_ratio=1.0,  # the default model is taken at its word: rows come and go
     )
     assert engine.settings(encode_budgets(tight))
     offline = [p for p in paired.prompts if p.offline]
@@ -154,6 +155,25 @@ def test_parked_request_is_aborted_when_asked(paired: Paired) -> None:
         engine.call("/abort_request", {"rid": online.rid})
         held.result(timeout=10)
     settled(engine)
+
+
+def test_engine_lives_when_sampling_is_extreme(paired: Paired) -> None:
+    """What the agent's checks let through at the edge of a range does not end the scheduler."""
+    engine = paired.engine
+    extremes = (
+        {"temperature": 1e-30},
+        {"temperature": 1e30},
+        {"temperature": 1.0, "top_p": 1e-30},
+        {"temperature": 1.0, "top_k": 2**31 - 1},
+        {"temperature": 1.0, "sampling_seed": -(2**63)},
+        {"stop": [f"{i:03d}" * 85 for i in range(16)]},
+    )
+    for i, extra in enumerate(extremes):
+        for offline in (False, True):
+            rid = f"xtr-{i}{offline:d}"
+            prompt = Prompt(rid=rid, ids=(1,), new_tokens=3, offline=offline, extra=extra)
+            assert len(engine.generate(prompt)) == 3
+    assert settled(engine).fault == ""
 
 
 def test_iterations_are_sampled_when_batches_ran(paired: Paired) -> None:
