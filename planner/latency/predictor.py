@@ -131,7 +131,6 @@ class LatencyModel:
         attention, padded = shape.prefill_attention, shape.prefill_padded_sq
         decodes, context = shape.decode_rows, shape.decode_context_tokens
         longest = shape.decode_max_context_tokens
-        ratio, margin = 1.0 + self.prefill.margin_ratio, self.prefill.margin_ms
         while low < high:
             middle = (low + high + 1) // 2
             chunk = middle * page_size
@@ -144,7 +143,7 @@ class LatencyModel:
                 context,
                 longest,
             )
-            if mean * ratio + margin <= budget_ms:
+            if self.bound_of(mean, has_prefill=True) <= budget_ms:
                 low = middle
             else:
                 high = middle - 1
