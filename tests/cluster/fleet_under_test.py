@@ -183,9 +183,10 @@ def under_load(fleet: FleetUnderTest, *, requests_per_s: float = 2.0) -> Iterato
 
 def _window(seed: int, requests_per_s: float) -> Sequence[WorkloadRequest]:
     """Ten seconds of the Azure trace where it is at hand, else of a workload like it."""
-    folder = os.environ.get(TRACES)
-    if folder:
-        with (Path(folder) / "azure_llm_2023_conv.csv").open() as lines:
+    beside = Path(__file__).parents[3] / "shared" / "traces"
+    path = Path(os.environ.get(TRACES, beside)) / "azure_llm_2023_conv.csv"
+    if path.exists():
+        with path.open() as lines:
             trace = read_trace(lines)
         return shape(
             trace, start_s=60.0 * seed, duration_s=_WINDOW_S, length_scale=1 / 8,
