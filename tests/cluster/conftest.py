@@ -1,5 +1,6 @@
 """One fleet of real processes with real engines for all cluster tests."""
 
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,14 @@ from controlplane.localfleet import lifecycle, processes
 from controlplane.localfleet.lifecycle import Ports
 from controlplane.localfleet.record import FleetOptions
 from controlplane.localfleet.release import current_release
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _stop_at_sigterm() -> Iterator[None]:
+    """SIGTERM, e.g. of `timeout`, ends the run as Ctrl-C does: fleets are taken down."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture(scope="session")
