@@ -13,7 +13,6 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import uvloop
 from fsspec.core import url_to_fs
 from slacktide.wire.errors import Refusal
 from slacktide.wire.version import build_version
@@ -50,7 +49,9 @@ def main() -> int:
         lease_s=flags.lease,
         grace_s=flags.grace,
     )
-    return uvloop.run(_serve(settings))
+    # Not uvloop: it now and then closes a new child's stdin at once when two children start
+    # together (seen with 0.23 beside gRPC, 3 of 12 starts), and solvers live on theirs.
+    return asyncio.run(_serve(settings))
 
 
 async def _serve(settings: ServerSettings) -> int:

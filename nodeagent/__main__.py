@@ -10,8 +10,6 @@ import os
 import signal
 import sys
 
-import uvloop
-
 from nodeagent.devices import find_devices
 from nodeagent.settings import Settings, SettingsError, parse_settings
 from planner.model import Device
@@ -37,7 +35,9 @@ def main() -> None:
     from slacktide.wire.errors import Refusal
 
     try:
-        uvloop.run(_run(settings, devices))
+        # Not uvloop: it may close a new child's stdin at once (see controlplane.__main__),
+        # and an engine ends when the pipe to its reaper does.
+        asyncio.run(_run(settings, devices))
     except Refusal as refusal:
         print(f"nodeagent: {refusal}", file=sys.stderr)
         sys.exit(1)

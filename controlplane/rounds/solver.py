@@ -82,7 +82,7 @@ class Solver:
             except TimeoutError:
                 failure = f"no end within {budget_s:g} s; the process was killed"
                 await self.close()
-            except (_BrokenSolverError, OSError, ValueError, AttributeError, TypeError) as error:
+            except _FAILURES as error:
                 failure = f"{type(error).__name__}: {error}"[:300]
                 await self.close()
             except asyncio.CancelledError:
@@ -115,3 +115,7 @@ class Solver:
 
 class _BrokenSolverError(Exception):
     """The child does not speak as it should."""
+
+
+_FAILURES = (_BrokenSolverError, OSError, RuntimeError, ValueError, AttributeError, TypeError)
+"""What a child, its pipes (RuntimeError: a closed transport) or its lines may raise."""
