@@ -26,7 +26,7 @@ from slacktide.v1 import (
 
 from nodeagent.assignment_store import AssignmentStore
 
-pytestmark = [pytest.mark.cluster, pytest.mark.engine]
+pytestmark = pytest.mark.cluster
 
 _START_S = 240.0
 _TOKENS = 12
