@@ -35,7 +35,9 @@ _LONGEST_REQUEST_S = 900.0
 """Deadline of callers that set none."""
 
 _MARGIN_S = 0.02
-"""Kept of the caller's deadline, so that the agent's own answer arrives within it."""
+_MARGIN_SHARE = 0.02
+"""Kept of the caller's deadline, the larger of the two, so that the agent's own answer
+arrives within it. A share, because gRPC rounds a deadline up, by at most 1 %, to send it."""
 
 _HOLD_S = 3.0
 """How long a request waits where replicas ran and none takes it: one drains and its
@@ -123,7 +125,7 @@ class GenerateProxy:
                 # Fields of a message appended to another overwrite: the replica is set
                 # without writing the prompt again.
                 request + _addressed_to(route.replica),
-                timeout_s=max(0.0, deadline_s - monotonic() - _MARGIN_S),
+                timeout_s=_deadline_within(deadline_s - monotonic()),
             )
             peers = [r.replica for r in self._book.table.routes_of(deployment) or ()]
             self._traffic.start(route.replica, peers=peers)
@@ -270,6 +272,11 @@ def _invalid(field: str, description: str) -> Refusal:
 def _addressed_to(replica: str) -> bytes:
     name = resource_name("replicas", replica)
     return inference_service_pb2.GenerateRequest(replica=name).SerializeToString()
+
+
+def _deadline_within(remaining_s: float) -> float:
+    """The agent's deadline, in seconds from now, so that it ends before the caller's."""
+    return max(0.0, remaining_s - max(_MARGIN_S, _MARGIN_SHARE * remaining_s))
 
 
 def _is_cancelling() -> bool:

@@ -147,10 +147,8 @@ def test_parked_request_is_aborted_when_asked(paired: Paired) -> None:
         wait_for(engine, lambda s: s.online.running == 1)
         assert engine.settings(encode_budgets(Budgets(latency_budget_ms=0.0)))
         wait_for(engine, lambda s: s.offline.parked == 1)
-        started_s = time.monotonic()
         engine.call("/abort_request", {"rid": long.rid})
         assert len(parked.result(timeout=10)) < long.new_tokens
-        assert time.monotonic() - started_s < 5.0
         assert not held.done()
         engine.call("/abort_request", {"rid": online.rid})
         held.result(timeout=10)
