@@ -2,6 +2,7 @@
 
 Map:
     state      input and output of a decision: rows, waiting requests, budgets, the plan
+    policy     the interface of a decision, `Policy`
     decide     the decision itself, `plan_iteration(state, model=, budgets=)`
     survey     what online takes of the engine first
     online     sums over online decodes and prompts, and their tightest slack
