@@ -1,0 +1,193 @@
+"""A request inside a simulated engine, and how a policy sees it.
+
+Owns a request's progress and the KV it holds. Progress has two faces: what passes that
+were *launched* will have done (KV, tokens on their way) and what *settled* (tokens their
+clients have), which differ by one pass under the overlap loop. Policies see what settled,
+as the plugin reads an engine.
+"""
+
+from collections.abc import Hashable
+from math import gcd
+
+from planner.batching.state import DecodeRow, PrefillWork, WorkClass
+from planner.simulation.memory import KvMemory
+from planner.simulation.request import SimulatedRequest
+
+_MATCH_PERIOD = 16  # passes a waiting request's prefix match is believed, as the plugin does
+
+
+class LiveRequest:
+    """One request between arrival and end."""
+
+    __slots__ = (
+        "arrival_s", "credited_tokens", "emitted_s", "generated", "held_tokens", "in_flight",
+        "is_offline", "keys", "kv_tokens", "launched", "matched_pass", "pinned", "prefix_tokens",
+        "queued_pass", "request", "rid", "row", "state_pass", "unit_tokens", "work",
+    )  # fmt: skip
+
+    def __init__(self, request: SimulatedRequest, *, page_size: int, prompt_key: bytes) -> None:
+        self.request = request
+        self.rid = request.rid
+        self.is_offline = request.work_class is WorkClass.OFFLINE
+        self.arrival_s = request.at_s
+        self.generated = 0  # settled
+        self.launched = 0  # tokens whose pass was launched
+        self.in_flight = 0  # passes it is in that have not settled
+        self.kv_tokens = 0  # computed by launched passes, shared prefix included
+        self.held_tokens = 0  # of pages it alone owns
+        self.pinned = 0  # leading units of its prefix it reads from the cache
+        self.prefix_tokens = 0  # of a waiting request: what the cache held when last matched
+        self.credited_tokens = 0  # prompt tokens counted as done
+        self.emitted_s: list[float] = []
+        self.state_pass = 0
+        self.queued_pass: int | None = None
+        self.matched_pass: int | None = None
+        self.keys, self.unit_tokens = _prefix_units(request, page_size=page_size)
+        deadline_s = (
+            None if request.deadline_in_s is None else self.arrival_s + request.deadline_in_s
+        )
+        self.row = DecodeRow(
+            rid=request.rid,
+            work_class=request.work_class,
+            context_tokens=request.prompt_tokens,
+            generated_tokens=0,
+            arrival_s=self.arrival_s,
+            itl_target_ms=request.itl_target_ms,
+            tpot_target_ms=request.tpot_target_ms,
+            max_gap_ms=request.max_gap_ms,
+            deadline_s=deadline_s,
+        )
+        self.work = PrefillWork(
+            rid=request.rid,
+            work_class=request.work_class,
+            remaining_tokens=request.prompt_tokens,
+            cached_tokens=0,
+            arrival_s=self.arrival_s,
+            ttft_target_ms=request.ttft_target_ms,
+            deadline_s=deadline_s,
+            prompt_key=prompt_key,
+        )
+
+    @property
+    def target_tokens(self) -> int:
+        """KV its prefill must reach: the prompt, and after an eviction its output too."""
+        return self.request.prompt_tokens + self.launched
+
+    @property
+    def left_tokens(self) -> int:
+        """Output the engine must still expect."""
+        return max(0, self.request.longest_output_tokens - self.launched)
+
+    @property
+    def is_launched_out(self) -> bool:
+        """Whether its last token is in a launched pass."""
+        return self.launched >= self.request.output_tokens
+
+    @property
+    def kept_key(self) -> Hashable:
+        """Under which an eviction leaves its own KV in the cache."""
+        return ("kept", self.rid)
+
+    # ------------------------------------------------------------ as a policy sees it
+
+    def as_row(self, *, number: int, is_parked: bool) -> DecodeRow:
+        """Itself past its prefill."""
+        row = self.row
+        row.generated_tokens = self.generated
+        row.context_tokens = self.request.prompt_tokens + self.generated
+        row.is_parked = is_parked
+        row.can_resume = self.in_flight == 0
+        row.passes_in_state = number - self.state_pass
+        row.recompute_tokens = self.kv_tokens
+        if self.emitted_s:
+            row.first_token_s, row.last_token_s = self.emitted_s[0], self.emitted_s[-1]
+        else:
+            row.last_token_s = self.arrival_s
+        return row
+
+    def as_work(self, memory: KvMemory, *, number: int, is_started: bool) -> PrefillWork:
+        """Itself before or in its prefill."""
+        work = self.work
+        if not is_started and (
+            self.matched_pass is None or number - self.matched_pass >= _MATCH_PERIOD
+        ):
+            self.match(memory, number=number)
+        cached = self.kv_tokens if is_started else self.prefix_tokens
+        work.is_started = is_started
+        work.cached_tokens = min(cached, self.target_tokens - 1)
+        work.remaining_tokens = self.target_tokens - work.cached_tokens
+        if self.queued_pass is None:
+            self.queued_pass = number
+        work.queued_pass = self.queued_pass
+        return work
+
+    # ------------------------------------------------------------ KV
+
+    def match(self, memory: KvMemory, *, number: int) -> int:
+        """Looks up its prefix; tokens that need not be computed."""
+        self.matched_pass = number
+        units = memory.matched(self.keys)
+        tokens = units * self.unit_tokens
+        kept = memory.kept_tokens(self.kept_key)
+        if kept and units == len(self.keys):
+            tokens += kept
+        self.prefix_tokens = min(tokens, self.target_tokens - 1)
+        return self.prefix_tokens
+
+    def begin(self, memory: KvMemory, *, number: int) -> None:
+        """Pins what the cache holds of it, when it is admitted."""
+        tokens = self.match(memory, number=number)
+        units = min(memory.matched(self.keys), tokens // self.unit_tokens if self.keys else 0)
+        memory.read(self.keys[:units])
+        self.pinned = units
+        self.kv_tokens = units * self.unit_tokens
+        memory.drop(self.kept_key)
+        if tokens > self.kv_tokens:
+            self.grow(memory, tokens - self.kv_tokens)
+
+    def grow(self, memory: KvMemory, tokens: int) -> bool:
+        """Takes KV for `tokens` more; False where there is none."""
+        alone = self.kv_tokens + tokens - self.pinned * self.unit_tokens
+        if not memory.hold(memory.paged(alone) - self.held_tokens):
+            return False
+        self.kv_tokens += tokens
+        self.held_tokens = memory.paged(alone)
+        return True
+
+    def growth_tokens(self, memory: KvMemory) -> int:
+        """KV its next decode takes: 0, or a page."""
+        alone = self.kv_tokens + 1 - self.pinned * self.unit_tokens
+        return memory.paged(alone) - self.held_tokens
+
+    def share(self, memory: KvMemory) -> None:
+        """Puts the computed units of its prefix into the cache, and reads them there."""
+        unit = self.unit_tokens
+        while self.pinned < len(self.keys) and (self.pinned + 1) * unit <= self.kv_tokens:
+            key = self.keys[self.pinned]
+            if memory.cache(key, tokens=unit, readers=1):
+                pass
+            elif memory.matched((key,)):
+                memory.read((key,))  # computed twice at once: one copy stays
+                memory.release(unit)
+            else:
+                return
+            self.held_tokens -= unit
+            self.pinned += 1
+
+    def leave(self, memory: KvMemory, *, keeps: bool) -> None:
+        """Gives up its KV; `keeps` leaves its own part in the cache until that is evicted."""
+        tokens = self.held_tokens
+        if tokens and not (keeps and memory.cache(self.kept_key, tokens=tokens, readers=0)):
+            memory.release(tokens)
+        memory.unread(self.keys[: self.pinned])
+        self.held_tokens = self.kv_tokens = self.pinned = 0
+        self.matched_pass = None
+
+
+def _prefix_units(request: SimulatedRequest, *, page_size: int) -> tuple[tuple[Hashable, ...], int]:
+    """Keys of the whole blocks of a prompt, in units that fill pages."""
+    if not request.blocks:
+        return (), 1
+    per_unit = page_size // gcd(page_size, request.block_tokens)
+    whole = request.prompt_tokens // request.block_tokens // per_unit * per_unit
+    return tuple(request.blocks[per_unit - 1 : whole : per_unit]), per_unit * request.block_tokens
