@@ -58,7 +58,7 @@ fmt: $(STAMP) ## format and sort imports
 	$(VENV)/bin/ruff check --fix --select I $(CODE) proto/slacktide/wire
 
 ##@ Checks
-.PHONY: check lint types arch proto-check buf test-unit test-engine test-cluster
+.PHONY: check lint types arch proto-check buf test-unit test-engine test-cluster soak
 check: lint types arch proto-check buf test-unit ## all that needs no engine
 
 lint: $(STAMP) ## ruff: rules and format
@@ -96,6 +96,9 @@ test-engine: $(STAMP) ## tests on a real SGLang engine (CPU)
 
 test-cluster: $(STAMP) ## tests on a real fleet of processes with real engines
 	$(PYTEST) -m cluster $(ARGS)
+
+soak: $(STAMP) ## thousands of random requests: co-location never changes a token (docs/soak.md)
+	PYTHONPATH=.:tests/engine $(PY) -m soak $(ARGS)
 
 ##@ Measure
 .PHONY: bench

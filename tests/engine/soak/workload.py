@@ -1,0 +1,173 @@
+"""Random requests by seed: classes, shared prefixes, lengths, bursts, aborts.
+
+Load is stated as requests in the engine at once, not as arrivals a second, so that the
+same seed presses a fast machine and a slow one alike.
+"""
+
+import random
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from nodeagent.plugin_contract import offline_labels, online_labels
+from soak.settings import LONGEST_REQUEST_TOKENS
+
+_TOKENS = 250  # ids below the tokenizer's special ones
+_SHARE_ABORTED = 0.12
+_SHARE_WITH_PREFIX = 0.5
+_PREFIXES = 8
+_SHARE_WITH_LOGPROBS = 0.02
+_SHARE_PENALISED = 0.04
+_PENALTIES = (
+    {"frequency_penalty": 0.5},
+    {"presence_penalty": 0.7},
+    {"repetition_penalty": 1.3},
+    {"frequency_penalty": -0.4, "min_new_tokens": 3},
+)
+
+
+class Abort(Enum):
+    """How a request is given up."""
+
+    NONE = "none"
+    ASKED = "asked"  # POST /abort_request
+    DISCONNECTED = "disconnected"  # the client goes away
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SoakRequest:
+    """One greedy request of full length."""
+
+    rid: str  # of fixed length: SGLang aborts by prefix
+    ids: tuple[int, ...]
+    new_tokens: int
+    is_offline: bool
+    labels: dict[str, Any] = field(default_factory=dict)
+    sampling: dict[str, Any] = field(default_factory=dict)
+    with_logprobs: bool = False
+    abort: Abort = Abort.NONE
+    abort_after_s: float = 0.0
+
+    def body(self, *, streams: bool) -> dict[str, Any]:
+        """The `/generate` body."""
+        body = {
+            "rid": self.rid,
+            "input_ids": list(self.ids),
+            "priority": self.labels["priority"],
+            "stream": streams,
+            "sampling_params": {
+                "temperature": 0.0,
+                "max_new_tokens": self.new_tokens,
+                "ignore_eos": True,
+                "custom_params": self.labels["custom_params"],
+                **self.sampling,
+            },
+        }
+        if self.with_logprobs:
+            body |= {"return_logprob": True, "top_logprobs_num": 2}
+        return body
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """A stretch of load: requests sent in order, so many in the engine at once."""
+
+    requests: tuple[SoakRequest, ...]
+    at_once: int
+    drains: bool  # waits until the engine is empty before the next phase
+
+
+def make_phases(*, seed: int, count: int, with_penalties: bool) -> tuple[Phase, ...]:
+    """Phases that hold `count` requests.
+
+    Args:
+        seed: Same seed, same phases.
+        count: Requests in all, > 0.
+        with_penalties: Some requests penalise tokens they have output. Not where SGLang
+            retracts: it forgets what they have output, so stock differs from itself.
+    """
+    draw = random.Random(seed)
+    prefixes = [_ids(draw, draw.randint(16, 400)) for _ in range(_PREFIXES)]
+    phases = []
+    made = 0
+    while made < count:
+        size = min(count - made, draw.randint(8, 48))
+        offline_ratio = draw.choice((0.3, 0.6, 0.9))
+        phases.append(
+            Phase(
+                requests=tuple(
+                    _request(
+                        draw,
+                        rid=f"rq{made + i:05d}",
+                        prefixes=prefixes,
+                        penalised_ratio=_SHARE_PENALISED if with_penalties else 0.0,
+                        is_offline=draw.random() < offline_ratio,
+                    )
+                    for i in range(size)
+                ),
+                at_once=draw.choice((4, 12, 24, 48)),
+                drains=draw.random() < 0.2,
+            )
+        )
+        made += size
+    return tuple(phases)
+
+
+def shuffled(phases: tuple[Phase, ...], *, seed: int) -> tuple[Phase, ...]:
+    """The same requests in other company: another order, another load, no aborts."""
+    draw = random.Random(seed)
+    requests = [r for phase in phases for r in phase.requests]
+    draw.shuffle(requests)
+    return (Phase(requests=tuple(requests), at_once=17, drains=True),)
+
+
+def _request(
+    draw: random.Random,
+    *,
+    rid: str,
+    prefixes: list[tuple[int, ...]],
+    penalised_ratio: float,
+    is_offline: bool,
+) -> SoakRequest:
+    start: tuple[int, ...] = ()
+    if draw.random() < _SHARE_WITH_PREFIX:
+        start = draw.choice(prefixes)
+        start = start[: draw.randint(1, len(start))]
+    low, high = draw.choices(((1, 16), (16, 128), (128, 300), (300, 420)), (20, 40, 25, 15))[0]
+    ids = start + _ids(draw, draw.randint(low, high))
+    low, high = draw.choices(((1, 8), (8, 64), (64, 140)), (20, 55, 25))[0]
+    new_tokens = min(draw.randint(low, high), LONGEST_REQUEST_TOKENS - len(ids))
+    is_aborted = draw.random() < _SHARE_ABORTED
+    return SoakRequest(
+        rid=rid,
+        ids=ids,
+        new_tokens=new_tokens,
+        is_offline=is_offline,
+        labels=_labels(draw, is_offline=is_offline),
+        sampling=draw.choice(_PENALTIES) if draw.random() < penalised_ratio else {},
+        with_logprobs=draw.random() < _SHARE_WITH_LOGPROBS,
+        abort=draw.choice((Abort.ASKED, Abort.ASKED, Abort.DISCONNECTED))
+        if is_aborted
+        else Abort.NONE,
+        abort_after_s=draw.expovariate(1 / 0.5),
+    )
+
+
+def _labels(draw: random.Random, *, is_offline: bool) -> dict[str, Any]:
+    if is_offline:
+        return offline_labels(
+            deadline_in_s=draw.uniform(-5.0, 60.0) if draw.random() < 0.3 else None
+        )
+    match draw.randrange(4):
+        case 0:
+            return online_labels(
+                ttft_ms=draw.uniform(50.0, 3000.0), itl_ms=draw.uniform(10.0, 500.0)
+            )
+        case 1:
+            return online_labels(tpot_ms=draw.uniform(10.0, 300.0))
+        case _:
+            return online_labels()
+
+
+def _ids(draw: random.Random, count: int) -> tuple[int, ...]:
+    return tuple(draw.randrange(_TOKENS) for _ in range(count))
