@@ -1,0 +1,274 @@
+"""The budgets that let through the most offline work within latency targets.
+
+Owns the search: which budgets to probe next, what passes, when to stop. Refuses to
+measure: the caller's probe runs a workload slice at given budgets, on an engine or in the
+simulation, and should repeat its arrivals exactly, since the search compares probes.
+
+HyGen's profiler bisects one number, the latency budget (arXiv 2501.14808, SLO-aware
+profiler). Here three numbers decide how much offline work disturbs online requests, and
+each binds other statistics:
+
+    latency_budget_ms   passes with online decodes: ITL mean, median
+    idle_budget_ms      passes while no online exists: what an arrival waits, TTFT
+    max_stall_ms        chunks that stall decodes where passes take turns: ITL tail
+
+Every statistic grows with each of them, and so does offline work. Steps: bisect one
+factor over all of them; raise each alone as far as it goes; then trade, one down for
+another up, in steps that shrink.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from planner.batching.state import Budgets
+from planner.interference.targets import LatencyTargets
+from planner.slo import Quantiles
+
+DIMENSIONS = ("latency_budget_ms", "idle_budget_ms", "max_stall_ms")
+"""What is searched, in milliseconds."""
+
+_LEAST_MS, _MOST_MS = 0.5, 60_000.0
+_TRADE_STEPS = (1.5, 1.25, 1.12)
+_GAIN = 1.002  # less than this more offline work is noise
+
+
+class Verdict(Enum):
+    """What a probe says."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    TOO_SHORT = "too_short"
+
+
+class Reason(Enum):
+    """Why a search ended as it did."""
+
+    FOUND = "found"
+    NOTHING_PASSES = "nothing_passes"
+    TOO_SHORT = "too_short"  # no probe had the samples to tell
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeResult:
+    """What one run at given budgets measured.
+
+    `spread_ratio` is the half-width of the measurement's confidence interval, as a share
+    of each statistic; 0 where runs repeat exactly. A target is met if it is met at the
+    upper end.
+    """
+
+    ttft: Quantiles
+    itl: Quantiles
+    offline_tokens_per_s: float
+    spread_ratio: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeRecord:
+    """One probe of a search."""
+
+    budgets: Budgets
+    result: ProbeResult
+    worst_ratio: float  # at the upper end of its interval
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchOutcome:
+    """The best budgets that passed; None where none did, and why."""
+
+    reason: Reason
+    detail: str
+    best: ProbeRecord | None
+    probes: tuple[ProbeRecord, ...]
+
+    @property
+    def budgets(self) -> Budgets | None:
+        """The budgets to run at."""
+        return None if self.best is None else self.best.budgets
+
+
+Probe = Callable[[Budgets], ProbeResult]
+"""Runs a workload slice at given budgets."""
+
+
+def search_budgets(
+    probe: Probe, *, targets: LatencyTargets, start: Budgets, max_probes: int
+) -> SearchOutcome:
+    """Looks for the budgets with the most offline tokens per second within the targets.
+
+    Args:
+        probe: The instrument; called at most `max_probes` times, never twice alike.
+        targets: What online latencies must keep.
+        start: Where to begin; fields that are not searched stay as they are.
+        max_probes: >= 1; 15 to 25 are enough for three dimensions.
+
+    Returns:
+        The outcome; `best` passed at the upper end of its confidence interval.
+
+    Raises:
+        ValueError: `max_probes` < 1.
+    """
+    if max_probes < 1:
+        raise ValueError(f"max_probes is {max_probes}, must be >= 1")
+    search = _Search(probe, targets=targets, start=start, max_probes=max_probes)
+    try:
+        search.scale()
+        search.raise_each()
+        search.trade()
+    except _SpentError:
+        pass
+    return search.outcome()
+
+
+class _SpentError(Exception):
+    """No probe is left."""
+
+
+class _Search:
+    """One search: its probes so far, and the best that passed."""
+
+    def __init__(
+        self, probe: Probe, *, targets: LatencyTargets, start: Budgets, max_probes: int
+    ) -> None:
+        self._probe, self._targets = probe, targets
+        self._start, self._left = start, max_probes
+        self._records: dict[tuple[float, ...], ProbeRecord] = {}
+        self._best: ProbeRecord | None = None
+
+    def scale(self) -> None:
+        """Bisects one factor over all dimensions, from the start."""
+        passed, failed = 0.0, 0.0
+        factor = 1.0
+        while not (passed and failed) and 1 / 256 <= factor <= 256:
+            if self._passes(self._scaled(factor)):
+                passed, factor = factor, factor * 2.0
+            else:
+                failed, factor = factor, factor / 2.0
+        if not passed:
+            # Offline work only while no online exists, and little of it at a time.
+            self._passes(replace(self._start, latency_budget_ms=0.0, max_stall_ms=0.0))
+            self._passes(self._only_idle(self._start.idle_budget_ms / 16.0))
+            return
+        for _ in range(2):
+            if failed and failed / passed > 1.1:
+                middle = (passed * failed) ** 0.5
+                if self._passes(self._scaled(middle)):
+                    passed = middle
+                else:
+                    failed = middle
+
+    def raise_each(self) -> None:
+        """Raises each dimension alone, as far as it passes and gains."""
+        for name in ("idle_budget_ms", "max_stall_ms", "latency_budget_ms"):
+            for step in (2.0, 1.3):
+                while self._improves(name, step):
+                    pass
+
+    def trade(self) -> None:
+        """Lowers one dimension and raises another, in shrinking steps, while it gains."""
+        for step in _TRADE_STEPS:
+            gained = True
+            while gained:
+                gained = False
+                for moves in _trades(step):
+                    if self._best is None:
+                        return
+                    candidate = self._best.budgets
+                    for name, factor in moves:
+                        candidate = _moved(candidate, name, factor)
+                    gained = self._is_better(candidate) or gained
+
+    def outcome(self) -> SearchOutcome:
+        records = tuple(self._records.values())
+        if self._best is not None:
+            return SearchOutcome(
+                reason=Reason.FOUND,
+                detail=f"best of {len(records)} probes",
+                best=self._best,
+                probes=records,
+            )
+        short = [r for r in records if r.verdict is Verdict.TOO_SHORT]
+        if len(short) == len(records):
+            detail = self._targets.samples_short(
+                ttft=records[-1].result.ttft, itl=records[-1].result.itl
+            )
+            return SearchOutcome(
+                reason=Reason.TOO_SHORT,
+                detail=f"{detail}; probe for longer",
+                best=None,
+                probes=records,
+            )
+        least = min(r.worst_ratio for r in records)
+        return SearchOutcome(
+            reason=Reason.NOTHING_PASSES,
+            detail=f"the nearest of {len(records)} probes reached {least:.3f} of its target",
+            best=None,
+            probes=records,
+        )
+
+    # ------------------------------------------------------------ details
+
+    def _improves(self, name: str, step: float) -> bool:
+        return self._best is not None and self._is_better(_moved(self._best.budgets, name, step))
+
+    def _is_better(self, budgets: Budgets) -> bool:
+        before = self._best
+        return self._passes(budgets) and self._best is not before
+
+    def _passes(self, budgets: Budgets) -> bool:
+        return self._record(budgets).verdict is Verdict.PASSED
+
+    def _record(self, budgets: Budgets) -> ProbeRecord:
+        key = tuple(getattr(budgets, name) for name in DIMENSIONS)
+        known = self._records.get(key)
+        if known is not None:
+            return known
+        if self._left <= 0:
+            raise _SpentError
+        self._left -= 1
+        result = self._probe(budgets)
+        ratio = self._targets.worst_ratio(ttft=result.ttft, itl=result.itl) * (
+            1.0 + result.spread_ratio
+        )
+        if self._targets.samples_short(ttft=result.ttft, itl=result.itl):
+            verdict = Verdict.TOO_SHORT
+        else:
+            verdict = Verdict.PASSED if ratio <= 1.0 else Verdict.FAILED
+        record = ProbeRecord(budgets=budgets, result=result, worst_ratio=ratio, verdict=verdict)
+        self._records[key] = record
+        if verdict is Verdict.PASSED and (
+            self._best is None
+            or result.offline_tokens_per_s > self._best.result.offline_tokens_per_s * _GAIN
+        ):
+            self._best = record
+        return record
+
+    def _scaled(self, factor: float) -> Budgets:
+        budgets = self._start
+        for name in DIMENSIONS:
+            budgets = _moved(budgets, name, factor)
+        return budgets
+
+    def _only_idle(self, idle_budget_ms: float) -> Budgets:
+        return replace(
+            self._start, latency_budget_ms=0.0, max_stall_ms=0.0, idle_budget_ms=idle_budget_ms
+        )
+
+
+def _moved(budgets: Budgets, name: str, factor: float) -> Budgets:
+    value = getattr(budgets, name)
+    if value > 0.0:
+        value = min(_MOST_MS, max(_LEAST_MS, value * factor))
+    return replace(budgets, **{name: value})
+
+
+def _trades(step: float) -> Iterator[tuple[tuple[str, float], ...]]:
+    """Each dimension alone up, then each pair, one down and one up."""
+    for name in DIMENSIONS:
+        yield ((name, step),)
+    for down in DIMENSIONS:
+        for up in DIMENSIONS:
+            if up != down:
+                yield ((down, 1.0 / step), (up, step))
