@@ -80,6 +80,7 @@ class Engine:
         self._offline: list[LiveRequest] = []
         self._started: LiveRequest | None = None
         self._running: list[LiveRequest] = []
+        self._finishing: list[LiveRequest] = []  # last token launched, not settled
         self._parked: list[LiveRequest] = []
         self._released: list[LiveRequest] = []
         self._plan_memory = Memory()
@@ -163,6 +164,8 @@ class Engine:
             live.emitted_s.append(at_s)
             if live.generated == live.request.output_tokens:
                 ended.append(live)
+        if ended and self._finishing:
+            self._finishing = [r for r in self._finishing if r not in ended]
         for live in ended:
             live.leave(self.memory, keeps=False)
             self.live -= 1
@@ -181,7 +184,12 @@ class Engine:
         state = EngineState(
             now_s=now_s,
             pass_number=number,
-            running=tuple([r.as_row(number=number, is_parked=False) for r in self._running]),
+            running=tuple(
+                [
+                    r.as_row(number=number, is_parked=False)
+                    for r in (*self._running, *self._finishing)
+                ]
+            ),
             parked=tuple([r.as_row(number=number, is_parked=True) for r in self._parked]),
             started=None
             if started is None
@@ -316,9 +324,11 @@ class Engine:
         for live in finished:
             live.launched += 1
             live.state_pass = self._number + 1  # a row from the next pass on
-        if decodes:
-            self._running = [r for r in self._running if not r.is_launched_out]
-        self._running += [r for r in finished if not r.is_launched_out]
+        rows = [*self._running, *finished] if finished else self._running
+        if decodes or finished:
+            self._running = [r for r in rows if not r.is_launched_out]
+            if len(self._running) < len(rows):
+                self._finishing += [r for r in rows if r.is_launched_out]
         counters = self.counters
         counters.passes += 1
         if prompts:
