@@ -14,6 +14,7 @@ Map:
     rows                engine requests read as DecodeRow, PrefillWork, EngineState
     clock               the stamp of a pass that every rank decides from
     parking             rows set aside with their KV, brought back, or evicted
+    penalties           counts of output tokens, right through parking and eviction
     adder               offline prefill: capped, parked, requeued; KV made for online
     policy              the order of the waiting queue
     samples             iterations as planned and as measured

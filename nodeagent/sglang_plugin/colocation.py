@@ -19,6 +19,7 @@ from nodeagent.plugin_contract import ClassLoad, Counters, MeasuredIteration, Pl
 from nodeagent.sglang_plugin.clock import PassClock
 from nodeagent.sglang_plugin.controls import Settings, starting_model
 from nodeagent.sglang_plugin.parking import ParkingLot, release, remove
+from nodeagent.sglang_plugin.penalties import restore_penalties
 from nodeagent.sglang_plugin.rows import decode_row, is_offline, observe, read_state, record_of
 from nodeagent.sglang_plugin.samples import IterationLog, compose
 from planner.batching.decide import plan_iteration
@@ -186,9 +187,12 @@ class Colocation:
     # ------------------------------------------------------------ measurement
 
     def launched(self, batch: Any) -> None:
-        """Notes a batch that is about to run."""
+        """Puts a batch's penalties right, and notes it, before it runs."""
         started_ns = perf_counter_ns()
         try:
+            restore_penalties(
+                batch, in_flight=self._in_flight(), overlaps=self._scheduler.enable_overlap
+            )
             self._note(batch)
         except Exception as error:  # noqa: BLE001 - see `fail`
             self.fail(error)
@@ -296,7 +300,9 @@ class Colocation:
             self.fail(error)
             return running
         for req in back:
-            record_of(req).state_pass = self._pass_number
+            record = record_of(req)
+            record.state_pass = self._pass_number
+            record.lost_penalties = True
             self.count("resumed")
         return running
 

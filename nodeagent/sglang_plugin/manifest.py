@@ -71,6 +71,7 @@ SIGNATURES: dict[str, dict[str, str]] = {
         "filter_batch": "self reqs_to_exclude keep_indices",
         "merge_batch": "self other",
         "check_decode_mem": "self selected_indices",
+        "cumulate_penalty_output_tokens": "self",
         "is_empty": "self",
     },
     "managers.schedule_batch.Req": {
@@ -80,6 +81,21 @@ SIGNATURES: dict[str, dict[str, str]] = {
     },
     "sampling.sampling_batch_info.SamplingBatchInfo": {
         "from_schedule_batch": "batch vocab_size",
+    },
+    "sampling.penaltylib.orchestrator._BatchedPenalizer": {
+        "is_prepared": "self",
+    },
+    "sampling.penaltylib.frequency_penalty.BatchedFrequencyPenalizer": {
+        "_cumulate_output_tokens": "self output_ids",
+    },
+    "sampling.penaltylib.presence_penalty.BatchedPresencePenalizer": {
+        "_cumulate_output_tokens": "self output_ids",
+    },
+    "sampling.penaltylib.repetition_penalty.BatchedRepetitionPenalizer": {
+        "_cumulate_output_tokens": "self output_ids",
+    },
+    "sampling.penaltylib.min_new_tokens.BatchedMinNewTokensPenalizer": {
+        "_cumulate_output_tokens": "self output_ids",
     },
     "managers.overlap_utils.FutureMap": {
         "stash": "self future_indices payload",

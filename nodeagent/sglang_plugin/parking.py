@@ -76,6 +76,9 @@ class ParkingLot:
         batch.seq_lens_cpu = torch.tensor(lengths, dtype=torch.int64)
         batch.orig_seq_lens = torch.tensor(lengths, dtype=torch.int32, device=s.device)
         batch.multimodal_inputs = [r.multimodal_inputs for r in requests]
+        if batch.return_logprob:
+            batch.top_logprobs_nums = [r.logprob.top_logprobs_num for r in requests]
+            batch.token_ids_logprobs = [r.logprob.token_ids_logprob for r in requests]
         newest = torch.tensor(
             [r.output_ids[-1] for r in requests], dtype=torch.int64, device=s.device
         )

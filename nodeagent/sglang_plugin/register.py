@@ -29,14 +29,24 @@ def register() -> None:
         return
     from sglang.srt.plugins.hook_registry import HookRegistry, HookType
 
-    problems = mismatches()
+    scheduler, problems = _load()
     HookRegistry.register(_INTERNAL_STATE, _reporter("; ".join(problems)), HookType.AFTER)
-    if problems:
+    if scheduler is None:
         logger.error("slacktide_refused reasons=%r", problems)
         return
-    from nodeagent.sglang_plugin.scheduler import ColocationScheduler
+    HookRegistry.register(_SCHEDULER, scheduler, HookType.REPLACE)
 
-    HookRegistry.register(_SCHEDULER, ColocationScheduler, HookType.REPLACE)
+
+def _load() -> tuple[type | None, tuple[str, ...]]:
+    """The scheduler class to install, or None and why not."""
+    problems = mismatches()
+    if problems:
+        return None, problems
+    try:
+        from nodeagent.sglang_plugin.scheduler import ColocationScheduler
+    except Exception as error:  # noqa: BLE001 - the engine serves without us, and says why
+        return None, (f"plugin failed to load: {type(error).__name__}: {error}",)
+    return ColocationScheduler, ()
 
 
 def _reporter(refusal: str) -> Callable[..., Any]:

@@ -28,6 +28,7 @@ class RequestRecord:
     labels: RequestLabels
     can_park: bool
     is_offline: bool
+    is_penalised: bool
     arrival_s: float | None = None
     first_token_s: float = 0.0
     last_token_s: float = 0.0
@@ -36,6 +37,7 @@ class RequestRecord:
     queued_pass: int | None = None  # pass in which it was first seen waiting
     matched_pass: int | None = None
     prompt_key: bytes = b""
+    lost_penalties: bool = False  # its batch was rebuilt; see `penalties`
 
 
 def record_of(req: Any) -> RequestRecord:
@@ -47,6 +49,7 @@ def record_of(req: Any) -> RequestRecord:
             labels=labels,
             can_park=is_rebuildable(req),
             is_offline=labels.work_class is WorkClass.OFFLINE,
+            is_penalised=is_penalised(req),
         )
         req.slacktide = record
     return record
@@ -85,25 +88,30 @@ def observe(requests: Iterable[Any], *, clock: PassClock) -> bool:
     return has_offline
 
 
+def is_penalised(req: Any) -> bool:
+    """Whether SGLang counts a request's output tokens for its sampling."""
+    params = req.sampling_params
+    return bool(
+        params.frequency_penalty != 0.0
+        or params.presence_penalty != 0.0
+        or params.repetition_penalty != 1.0
+        or params.min_new_tokens > 0
+    )
+
+
 def is_rebuildable(req: Any) -> bool:
     """Whether a decode row can leave its batch and be put into a new one unchanged.
 
-    A rebuilt batch starts new sampling state from the requests, so whatever that state
-    accumulates (penalties, forced minimum lengths) or keeps aside (logprobs, grammars,
-    hidden states) would be lost. Such a request is never parked; it may be evicted.
+    Penalties are counted anew (`penalties`); output logprobs and the state of a grammar
+    are the request's own. What SGLang keeps in the batch or shares between requests is
+    lost, and what needs the very same state (an adapter's slot, a session) is not tried:
+    such a request is neither parked nor evicted, and the agent takes none for offline work.
     """
-    params = req.sampling_params
     return (
-        params.frequency_penalty == 0.0
-        and params.presence_penalty == 0.0
-        and params.repetition_penalty == 1.0
-        and params.min_new_tokens == 0
-        and not req.return_logprob
-        and not req.return_hidden_states
+        not req.return_hidden_states
         and not req.return_sampling_mask
         and not req.return_routed_experts
         and req.beam_group is None
-        and req.grammar is None
         and req.custom_logit_processor is None
         and req.lora_id is None
         and req.session is None

@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -27,6 +27,7 @@ from nodeagent.plugin_contract import (
 
 START_S = 150.0
 ANSWER_S = 120.0
+SETTLE_S = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +108,34 @@ class Engine:
     def tail(self, lines: int = 60) -> str:
         """The end of the engine's log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def state_of(engine: Engine) -> PluginState:
+    """What the plugin says; there must be one."""
+    state = engine.state()
+    assert state is not None, engine.tail()
+    return state
+
+
+def settled(engine: Engine) -> PluginState:
+    """The state once nothing is left in the engine."""
+    return wait_for(
+        engine,
+        lambda s: (
+            not any(load.running or load.parked or load.waiting for load in (s.online, s.offline))
+        ),
+    )
+
+
+def wait_for(engine: Engine, holds: Callable[[PluginState], bool]) -> PluginState:
+    """The first state of which something holds."""
+    deadline = time.monotonic() + SETTLE_S
+    while time.monotonic() < deadline:
+        state = state_of(engine)
+        if holds(state):
+            return state
+        time.sleep(0.02)
+    raise AssertionError(f"not reached: {state_of(engine)}\n{engine.tail()}")
 
 
 @contextmanager

@@ -1,17 +1,15 @@
 """A real SGLang with the plugin, against the same engine without it."""
 
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 from engine_prompts import Paired
-from harness import Engine, Prompt
+from harness import Prompt, settled, state_of, wait_for
 
 from nodeagent.plugin_contract import (
     PLUGIN_VERSION,
-    PluginState,
     encode_budgets,
     encode_model,
     model_fingerprint,
@@ -20,36 +18,6 @@ from planner.batching.state import Budgets
 from planner.latency.predictor import default_model
 
 pytestmark = pytest.mark.engine
-
-_SETTLE_S = 20.0
-
-
-def state_of(engine: Engine) -> PluginState:
-    state = engine.state()
-    assert state is not None, engine.tail()
-    return state
-
-
-def settled(engine: Engine) -> PluginState:
-    """The state once nothing is left in the engine."""
-    deadline = time.monotonic() + _SETTLE_S
-    while time.monotonic() < deadline:
-        state = state_of(engine)
-        loads = (state.online, state.offline)
-        if not any(load.running or load.parked or load.waiting for load in loads):
-            return state
-        time.sleep(0.1)
-    raise AssertionError(f"engine did not settle: {state_of(engine)}\n{engine.tail()}")
-
-
-def wait_for(engine: Engine, holds: Callable[[PluginState], bool]) -> PluginState:
-    deadline = time.monotonic() + _SETTLE_S
-    while time.monotonic() < deadline:
-        state = state_of(engine)
-        if holds(state):
-            return state
-        time.sleep(0.02)
-    raise AssertionError(f"not reached: {state_of(engine)}\n{engine.tail()}")
 
 
 def test_stock_engine_reports_no_state_when_plugin_is_off(paired: Paired) -> None:

@@ -13,10 +13,12 @@ from planner.batching.state import IterationPlan
 
 
 def adder_for(
-    scheduler: Any, *, chunk_tokens: int, page_size: int = 1
+    scheduler: Any, *, chunk_tokens: int, page_size: int = 1, reserve_tokens: int = 0
 ) -> tuple[ColocationAdder, Colocation]:
     colocation = Colocation(scheduler, device_name="cpu")
-    colocation.plan = IterationPlan(offline_chunk_tokens=chunk_tokens)
+    colocation.plan = IterationPlan(
+        offline_chunk_tokens=chunk_tokens, kv_reserve_tokens=reserve_tokens
+    )
     adder = ColocationAdder(
         page_size,
         scheduler.tree_cache,
@@ -127,8 +129,8 @@ def test_offline_prompt_waits_when_only_the_reserve_is_free(
     scheduler: Any, make_request: Any
 ) -> None:
     """KV kept for online bursts is not offline's to take, while anything runs."""
-    adder, _ = adder_for(scheduler, chunk_tokens=256)
-    scheduler.token_to_kv_pool_allocator.free_tokens = 500  # the reserve is 10 % of 5000
+    adder, _ = adder_for(scheduler, chunk_tokens=256, reserve_tokens=500)
+    scheduler.token_to_kv_pool_allocator.free_tokens = 500
     adder.running_batch.reqs = [make_request("run", 10)]
     assert add(adder, make_request("off", 40, offline=True)) is AddReqResult.OTHER
     assert add(adder, make_request("on", 40)) is AddReqResult.CONTINUE

@@ -68,7 +68,8 @@ def test_offline_yields_and_engine_lives_when_a_decision_raises(
     colocation = colocation_at(scheduler, 7.0)
     online = decoding(make_request("on", 20))
     offline = decoding(make_request("off", 20, offline=True))
-    stuck = decoding(make_request("pen", 20, offline=True, frequency_penalty=0.5))
+    stuck = decoding(make_request("hid", 20, offline=True))
+    stuck.return_hidden_states = True
     scheduler.waiting_queue = [make_request("next", 40, offline=True)]
     running = Rows(online, offline, stuck)
     monkeypatch.setattr(colocation_module, "plan_iteration", broken)

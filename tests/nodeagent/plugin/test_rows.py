@@ -112,17 +112,36 @@ def test_request_is_undated_when_its_pass_has_no_stamp(scheduler: Any, make_requ
         {"min_new_tokens": 2},
     ],
 )
-def test_request_is_never_parked_when_its_sampling_state_accumulates(
+def test_request_may_be_parked_when_its_tokens_are_counted(
     make_request: Any, params: dict[str, Any]
 ) -> None:
-    """A rebuilt batch would start its counts again."""
-    assert not is_rebuildable(make_request("off", 5, offline=True, **params))
+    """Its penalties are counted again from its own tokens, see `penalties`."""
+    request = make_request("off", 5, offline=True, **params)
+    assert is_rebuildable(request)
+    assert record_of(request).is_penalised
+    assert not record_of(make_request("off2", 5, offline=True)).is_penalised
 
 
-def test_request_is_never_parked_when_it_returns_logprobs(make_request: Any) -> None:
-    """Their offsets live in the batch it leaves."""
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("return_hidden_states", True),
+        ("return_sampling_mask", True),
+        ("return_routed_experts", True),
+        ("beam_group", object()),
+        ("custom_logit_processor", "{}"),
+        ("lora_id", "adapter"),
+        ("session", object()),
+        ("multimodal_inputs", object()),
+        ("input_embeds", [[0.0]]),
+    ],
+)
+def test_request_is_never_parked_when_its_batch_holds_what_it_needs(
+    make_request: Any, name: str, value: object
+) -> None:
+    """A rebuilt batch would not have it."""
     request = make_request("off", 5, offline=True)
     assert is_rebuildable(request)
     assert is_offline(request)
-    request.return_logprob = True
+    setattr(request, name, value)
     assert not is_rebuildable(request)
