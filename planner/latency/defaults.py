@@ -5,9 +5,9 @@ wide uncalibrated margin (coverage 0), so that offline work under a default yiel
 than it needs to; the first accepted fit replaces it.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
-from planner.latency.coefficients import TERMS, Coefficients
+from planner.latency.coefficients import CURVE_NUMBERS, TERMS, Coefficients
 
 DEFAULT_MARGIN_RATIO = 0.5  # nothing measured: half as much again as the source says
 
@@ -23,10 +23,10 @@ class DefaultCoefficients:
 
 def scaled(coefficients: Coefficients, *, ratio: float) -> Coefficients:
     """The same coefficients with every term multiplied by `ratio` (> 0)."""
-    values = {field.name: getattr(coefficients, field.name) for field in fields(Coefficients)}
-    for term in TERMS:
-        values[term] *= ratio
-    return Coefficients(**values)
+    numbers = dict(coefficients.numbers())
+    for name in (*TERMS, *CURVE_NUMBERS):
+        numbers[name] *= ratio
+    return Coefficients.from_numbers(numbers)
 
 
 # SGLang 0.5.23 on 2 cores of an AMD EPYC, 9.4 M-parameter Llama in fp32: decode of

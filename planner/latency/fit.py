@@ -4,12 +4,15 @@ Owns the refit: what is trained on, what calibrates the margin, what judges the 
 Refuses to replace an incumbent by anything not better on samples it was not fitted to.
 Deterministic: the same samples in the same order give the same outcome.
 
-Samples of each kind are dealt out in turn, half to training, a quarter to calibration, a
-quarter held out. The margin is split-conformal (Lei et al., Distribution-free predictive
-inference for regression, JASA 2018): with score s = (measured - mean)/(mean + offset),
-the ceil((n+1)*coverage)-th smallest score q of n calibration samples gives
-bound = mean*(1 + q) + q*offset, which the next exchangeable iteration exceeds with
-probability at most 1 - coverage.
+Samples of each kind are dealt out in turn: a quarter is held out and judges, the rest are
+three folds. The knee is the one that fits them best, and the token curve is used where it
+predicts each fold better from the other two. The margin is cross-conformal (Vovk,
+Cross-conformal predictors, AMAI 2015; Barber et al., Predictive inference with the
+jackknife+, Ann. Statist. 2021): with score s = (measured - mean)/(mean + offset), mean from
+a fit without the sample's fold, the ceil((n+1)*coverage)-th smallest score q of the n
+samples gives bound = mean*(1 + q) + q*offset. For exchangeable iterations and a fit that
+hardly depends on any one fold, as here, the next one exceeds it with probability about
+1 - coverage; the proven worst case for such schemes is twice that.
 """
 
 import math
@@ -17,15 +20,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from planner.latency.coefficients import TERMS, Coefficients
+from planner.latency.columns import TermMatrix, coefficients_of, columns_of_terms, values_of
 from planner.latency.predictor import LatencyModel
 from planner.latency.sample import IterationSample
 from planner.latency.solver import Matrix, fit_nonnegative
 
 __all__ = ["FitOutcome", "FitReport", "IterationSample", "fit"]
 
-MIN_SAMPLES = 80  # of a kind: a quarter calibrates, and 19 is the least that 95 % takes
+MIN_SAMPLES = 80  # of a kind: a quarter judges, and 20 are the least that says anything
+_FOLDS = 3
 _RIDGE = 1e-4
 _KNEES_TOKENS = (16.0, 32.0, 64.0, 128.0, 256.0, 512.0)  # Niyama: the knee lies in 64…512
 _MIN_GAIN = 0.02  # of the incumbent's error: less is noise
@@ -73,6 +79,7 @@ def fit(
     identity: str,
     incumbent: LatencyModel,
     coverage_ratio: float = 0.9,
+    terms: Sequence[str] = TERMS,
 ) -> FitOutcome:
     """Fits a model to measured iterations and holds it against the incumbent.
 
@@ -82,12 +89,14 @@ def fit(
         identity: What the samples were measured on (`predictor.identity_of`).
         incumbent: The model in force, the prior of what samples do not show.
         coverage_ratio: Share of iterations the bound is to hold, within 0.5 … 0.99.
+        terms: Those of TERMS that may be other than 0, for comparisons; without
+            `tokens_over_knee` there is no token curve either.
 
     Returns:
         The outcome; its model has `identity`.
 
     Raises:
-        ValueError: `coverage_ratio` is out of range.
+        ValueError: `coverage_ratio` is out of range, or a term is unknown.
     """
     if not 0.5 <= coverage_ratio <= 0.99:
         raise ValueError(f"fit {identity}: coverage_ratio {coverage_ratio!r}, allowed 0.5 to 0.99")
@@ -97,12 +106,14 @@ def fit(
         kind="decode",
         incumbent=incumbent.decode,
         coverage_ratio=coverage_ratio,
+        terms=terms,
     )
     prefill, prefill_report = _fit_kind(
         [sample for sample in usable if not sample.shape.is_decode_only],
         kind="prefill",
         incumbent=incumbent.prefill,
         coverage_ratio=coverage_ratio,
+        terms=terms,
     )
     model = None
     if decode is not None or prefill is not None:
@@ -129,46 +140,38 @@ def _fit_kind(
     kind: str,
     incumbent: Coefficients,
     coverage_ratio: float,
+    terms: Sequence[str],
 ) -> tuple[Coefficients | None, FitReport]:
     """Coefficients of one kind of iteration if they are better than the incumbent's."""
     count = len(samples)
-    needed = max(MIN_SAMPLES, 4 * _calibration_needed(coverage_ratio))
+    needed = max(MIN_SAMPLES, 2 * _calibration_needed(coverage_ratio))
     if count < needed:
         reason = f"too few samples: {count} of the {needed} needed"
         return None, FitReport(kind=kind, samples=count, is_accepted=False, reason=reason)
     measured = np.array([sample.measured_ms for sample in samples], dtype=np.float64)
-    turn = np.arange(count) % 4
-    train, calibrate, judge = turn % 2 == 1, turn == 2, turn == 0
-
-    # Each knee is a column set of its own; the training loss chooses.
-    candidates = []
-    for knee in _KNEES_TOKENS:
-        features = _features(samples, knee_tokens=knee)
-        start = _prior(incumbent, features=features[train], measured=measured[train])
-        terms = fit_nonnegative(features[train], measured[train], prior=start, ridge=_RIDGE)
-        loss = _error(features[train] @ terms, measured[train])
-        candidates.append((loss, knee, terms, features))
-    _, knee, terms, features = min(candidates, key=lambda entry: entry[:2])
-
-    means = features @ terms
-    offset = _OFFSET_RATIO * float(np.median(means[train]))
+    matrix = TermMatrix([sample.shape for sample in samples])
+    turn: NDArray[np.int64] = np.arange(count, dtype=np.int64) % (_FOLDS + 1)
+    judge, seen = turn == 0, turn > 0
+    chosen = _choose(
+        matrix, measured, turn=turn, prior=_prior(incumbent, matrix, measured, seen), terms=terms
+    )
+    offset = _OFFSET_RATIO * float(np.median(chosen.means[seen]))
     margin = _conformal(
-        (measured[calibrate] - means[calibrate]) / (means[calibrate] + offset),
+        (measured[seen] - chosen.unseen[seen]) / (chosen.unseen[seen] + offset),
         coverage_ratio=coverage_ratio,
     )
-    values = dict(zip(TERMS, (float(term) for term in terms), strict=True))
-    fitted = Coefficients(
-        **values,
-        knee_tokens=knee,
+    fitted = coefficients_of(
+        chosen.values,
+        knee_tokens=chosen.knee_tokens,
         margin_ratio=margin,
         margin_ms=margin * offset,
         coverage_ratio=coverage_ratio,
     )
 
     held = measured[judge]
-    error = _error(means[judge], held)
-    coverage = _coverage(means[judge], held, coefficients=fitted)
-    old_means = (_features(samples, knee_tokens=incumbent.knee_tokens) @ _terms(incumbent))[judge]
+    error = _error(chosen.means[judge], held)
+    coverage = _coverage(chosen.means[judge], held, coefficients=fitted)
+    old_means = (matrix.at_knee(incumbent.knee_tokens) @ values_of(incumbent))[judge]
     old_error = _error(old_means, held)
     old_coverage = _coverage(old_means, held, coefficients=incumbent)
     is_closer = error <= (1.0 - _MIN_GAIN) * old_error
@@ -193,40 +196,75 @@ def _fit_kind(
     return (fitted if is_accepted else None), report
 
 
-def _features(samples: Sequence[IterationSample], *, knee_tokens: float) -> Matrix:
-    """Samples x TERMS."""
-    return np.array(
-        [
-            (
-                1.0,
-                shape.prefill_rows,
-                shape.prefill_tokens,
-                float(shape.prefill_tokens) ** 2,
-                shape.prefill_attention,
-                shape.prefill_padded_sq,
-                shape.decode_rows,
-                shape.decode_context_tokens,
-                shape.decode_rows * shape.decode_max_context_tokens,
-                max(0.0, shape.prefill_tokens + shape.decode_rows - knee_tokens),
-            )
-            for shape in (sample.shape for sample in samples)
-        ],
-        dtype=np.float64,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Choice:
+    """Solved values, the means they give, and means from fits without the sample's fold."""
+
+    values: Matrix
+    knee_tokens: float
+    means: Matrix
+    unseen: Matrix
+    unseen_error: float
+
+
+def _choose(
+    matrix: TermMatrix,
+    measured: Matrix,
+    *,
+    turn: NDArray[np.int64],
+    prior: Matrix,
+    terms: Sequence[str],
+) -> _Choice:
+    """The fit with the token curve if it is better on samples it has not seen, else without."""
+    plain = _solve(
+        matrix, measured, turn=turn, prior=prior, allowed=columns_of_terms(terms, has_curve=False)
+    )
+    if "tokens_over_knee" not in terms:
+        return plain
+    curved = _solve(
+        matrix, measured, turn=turn, prior=prior, allowed=columns_of_terms(terms, has_curve=True)
+    )
+    is_better = curved.unseen_error <= (1.0 - _MIN_GAIN) * plain.unseen_error
+    return curved if is_better else plain
+
+
+def _solve(
+    matrix: TermMatrix, measured: Matrix, *, turn: NDArray[np.int64], prior: Matrix, allowed: Matrix
+) -> _Choice:
+    """Fits the allowed columns to all folds, and to all but each; turn 0 is in none."""
+    seen = turn > 0
+    start = prior * allowed
+    candidates = []
+    for knee in _KNEES_TOKENS:
+        features = matrix.at_knee(knee) * allowed
+        values = fit_nonnegative(features[seen], measured[seen], prior=start, ridge=_RIDGE)
+        candidates.append((_error(features[seen] @ values, measured[seen]), knee, values))
+    _, knee, values = min(candidates, key=lambda entry: entry[:2])
+    features = matrix.at_knee(knee) * allowed
+    unseen = np.zeros(len(measured))
+    for fold in range(1, _FOLDS + 1):
+        others, mine = seen & (turn != fold), turn == fold
+        without = fit_nonnegative(features[others], measured[others], prior=start, ridge=_RIDGE)
+        unseen[mine] = features[mine] @ without
+    return _Choice(
+        values=values,
+        knee_tokens=knee,
+        means=features @ values,
+        unseen=unseen,
+        unseen_error=_error(unseen[seen], measured[seen]),
     )
 
 
-def _terms(coefficients: Coefficients) -> Matrix:
-    return np.array([getattr(coefficients, term) for term in TERMS], dtype=np.float64)
-
-
-def _prior(incumbent: Coefficients, *, features: Matrix, measured: Matrix) -> Matrix:
-    """The incumbent's terms, scaled to the typical duration of this engine."""
-    terms = _terms(incumbent)
-    means = features @ terms
+def _prior(
+    incumbent: Coefficients, matrix: TermMatrix, measured: Matrix, seen: NDArray[np.bool_]
+) -> Matrix:
+    """The incumbent's values, scaled to the typical duration of this engine."""
+    values = values_of(incumbent)
+    means = (matrix.at_knee(incumbent.knee_tokens) @ values)[seen]
     known = means > 0.0
     if not known.any():
-        return terms
-    return terms * float(np.median(measured[known] / means[known]))
+        return values
+    return values * float(np.median(measured[seen][known] / means[known]))
 
 
 def _calibration_needed(coverage_ratio: float) -> int:

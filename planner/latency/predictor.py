@@ -8,15 +8,18 @@ Invariants: decode-only iterations and those with prefill have coefficients of t
 mean and bound never fall as a batch grows.
 """
 
+from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
-from planner.latency.coefficients import Coefficients
+from planner.latency.coefficients import CURVE_NUMBERS, NUMBERS, TOKEN_KNOTS, Coefficients
 from planner.latency.defaults import DEFAULT_COEFFICIENTS, scaled
 from planner.latency.features import BatchShape
 
-VALUES_VERSION = 1
+VALUES_VERSION = 2
 """Version of the flat form; `LatencyModel.from_values` refuses any other."""
+
+_FIRST_KNOT = TOKEN_KNOTS[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +43,7 @@ class LatencyModel:
         decode_rows: int,
         decode_context_tokens: int,
         decode_max_context_tokens: int,
+        prefill_context_tokens: int = 0,
     ) -> float:
         """Mean duration from running sums, in milliseconds; positional for the hot path.
 
@@ -51,6 +55,7 @@ class LatencyModel:
             decode_rows: N_d.
             decode_context_tokens: Sum of the KV lengths read.
             decode_max_context_tokens: Largest of them.
+            prefill_context_tokens: Sum of the cached prefixes c.
 
         Returns:
             Milliseconds, >= 0; 0 for an empty iteration.
@@ -62,6 +67,7 @@ class LatencyModel:
                 c.constant
                 + c.prefill_rows * prefill_rows
                 + (c.prefill_tokens + c.prefill_tokens_sq * prefill_tokens) * prefill_tokens
+                + c.prefill_context * prefill_context_tokens
                 + c.prefill_attention * prefill_attention
                 + c.prefill_padded_sq * prefill_padded_sq
             )
@@ -77,6 +83,8 @@ class LatencyModel:
             ) * decode_rows + c.decode_context * decode_context_tokens
         if tokens > c.knee_tokens:
             mean += c.tokens_over_knee * (tokens - c.knee_tokens)
+        if tokens > _FIRST_KNOT and c.token_curve_ms[-1] > 0.0:
+            mean += _curve_ms(c.token_curve_ms, tokens)
         return mean
 
     def predict_ms(self, shape: BatchShape) -> float:
@@ -89,6 +97,7 @@ class LatencyModel:
             shape.decode_rows,
             shape.decode_context_tokens,
             shape.decode_max_context_tokens,
+            shape.prefill_context_tokens,
         )
 
     def bound_ms(self, shape: BatchShape) -> float:
@@ -131,6 +140,7 @@ class LatencyModel:
         attention, padded = shape.prefill_attention, shape.prefill_padded_sq
         decodes, context = shape.decode_rows, shape.decode_context_tokens
         longest = shape.decode_max_context_tokens
+        prefix = shape.prefill_context_tokens + cached_tokens
         while low < high:
             middle = (low + high + 1) // 2
             chunk = middle * page_size
@@ -142,6 +152,7 @@ class LatencyModel:
                 decodes,
                 context,
                 longest,
+                prefix,
             )
             if self.bound_of(mean, has_prefill=True) <= budget_ms:
                 low = middle
@@ -153,8 +164,8 @@ class LatencyModel:
         """Flat numeric form, without the identity, which is text and travels beside it."""
         values = {"version": float(VALUES_VERSION)}
         for kind, coefficients in (("decode", self.decode), ("prefill", self.prefill)):
-            for field in fields(Coefficients):
-                values[f"{kind}_{field.name}"] = getattr(coefficients, field.name)
+            for name, value in coefficients.numbers():
+                values[f"{kind}_{name}"] = value
         return values
 
     @classmethod
@@ -179,9 +190,7 @@ class LatencyModel:
                 f"allowed {VALUES_VERSION}; run agent and plugin of one release"
             )
         expected = {
-            f"{kind}_{field.name}"
-            for kind in ("decode", "prefill")
-            for field in fields(Coefficients)
+            f"{kind}_{name}" for kind in ("decode", "prefill") for name in NUMBERS + CURVE_NUMBERS
         }
         missing = sorted(expected - set(values))
         unknown = sorted(set(values) - expected - {"version"})
@@ -197,17 +206,24 @@ class LatencyModel:
                 )
         try:
             decode, prefill = (
-                Coefficients(
-                    **{
-                        field.name: float(values[f"{kind}_{field.name}"])
-                        for field in fields(Coefficients)
-                    }
+                Coefficients.from_numbers(
+                    {name: values[f"{kind}_{name}"] for name in NUMBERS + CURVE_NUMBERS}
                 )
                 for kind in ("decode", "prefill")
             )
         except ValueError as error:
             raise ValueError(f"latency model {identity}: {error}") from error
         return cls(identity=identity, decode=decode, prefill=prefill)
+
+
+def _curve_ms(curve: tuple[float, ...], tokens: int) -> float:
+    """The token curve at `tokens`, more than the first knot's."""
+    after = bisect_right(TOKEN_KNOTS, tokens)
+    low = curve[after - 1]
+    if after == len(curve) or curve[after] == low:
+        return low
+    start = TOKEN_KNOTS[after - 1]
+    return low + (curve[after] - low) * (tokens - start) / (TOKEN_KNOTS[after] - start)
 
 
 def identity_of(
