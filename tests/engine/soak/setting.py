@@ -30,6 +30,7 @@ from soak.workload import Abort, Phase, make_phases, shuffled
 
 _ENVIRONMENT = {"SGLANG_IS_IN_CI": "1"}  # beside the strict idle check of the harness
 _STOCK = {"SGLANG_PLUGINS": "none"}
+_START_S = 400.0  # both start at once, on cores that may be busy
 _SETTLE_S = 30.0
 _IDLE_S = 1.5  # for the idle check, which runs in the engine's own loop
 _SHARE_PAUSED = 0.06  # of regime changes
@@ -136,6 +137,7 @@ def _pair(setting: Setting, *, model: Path, folder: Path) -> Any:
                 folder / f"{setting.name}.{name}.log",
                 flags=setting.flags,
                 environment=environment,
+                start_s=_START_S,
             )
             starts.append(pool.submit(started.enter_context, context))
             # Ports are free only until an engine binds them: let the first one choose.
