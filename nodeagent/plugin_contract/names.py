@@ -1,6 +1,6 @@
 """The names by which agent, engine and plugin find each other."""
 
-PLUGIN_VERSION = "2"
+PLUGIN_VERSION = "3"
 """Version of this contract. The agent admits offline work only where the plugin says it."""
 
 PLUGIN_NAME = "slacktide"

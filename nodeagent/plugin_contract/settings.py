@@ -96,10 +96,11 @@ def check_budgets(budgets: Budgets) -> None:
             continue
         if not math.isfinite(value) or value < 0:
             raise ContractError(f"budgets.{name}: got {value}, allowed are numbers >= 0")
-    if budgets.kv_reserve_ratio >= 1:
-        raise ContractError(
-            f"budgets.kv_reserve_ratio: got {budgets.kv_reserve_ratio}, allowed is [0, 1)"
-        )
+    for name in ("kv_reserve_ratio", "kv_reserve_ceiling_ratio"):
+        if (ratio := getattr(budgets, name)) >= 1:
+            raise ContractError(f"budgets.{name}: got {ratio}, allowed is [0, 1)")
+    if budgets.age_share > 1:
+        raise ContractError(f"budgets.age_share: got {budgets.age_share}, allowed is [0, 1]")
 
 
 def model_fingerprint(identity: str) -> int:

@@ -128,7 +128,7 @@ class ColocationAdder(PrefillAdder):  # type: ignore[misc]
         colocation = self._colocation
         if not (self.can_run_list or self.running_batch.reqs or colocation.lot.requests):
             return 0
-        return colocation.kv_reserve_tokens
+        return colocation.plan.kv_reserve_tokens
 
     def _yield_slot(self, req: Any) -> bool:
         """Frees the mid-prefill slot for an online prompt that needs it.

@@ -48,6 +48,7 @@ class Colocation:
             waits_for_previous=scheduler.enable_overlap and device_name != "cpu"
         )
         self.plan = _NOTHING
+        self.memory = _NOTHING.memory  # outlives passes without a plan
         self.fault = ""  # why offline work is over in this engine; empty while it is not
         self.sat_out_chunk: Any = None  # the mid-prefill request that sits this pass out
         self._counts = dict.fromkeys((f.name for f in fields(Counters)), 0)
@@ -73,7 +74,7 @@ class Colocation:
         if self.fault:
             return self._yielding_plan(running)
         try:
-            if not self._holds_offline(running) and self.plan.memory == _NOTHING.memory:
+            if not self._holds_offline(running) and self.memory.is_settled:
                 return _NOTHING
             state = read_state(
                 self._scheduler,
@@ -82,9 +83,11 @@ class Colocation:
                 in_flight=self._in_flight(),
                 clock=self.clock,
                 pass_number=self._pass_number,
-                memory=self.plan.memory,
+                memory=self.memory,
             )
-            return plan_iteration(state, model=self.settings.model, budgets=self.settings.budgets)
+            plan = plan_iteration(state, model=self.settings.model, budgets=self.settings.budgets)
+            self.memory = plan.memory
+            return plan
         except Exception as error:  # noqa: BLE001 - see `fail`
             self.fail(error)
             return self._yielding_plan(running)
@@ -168,12 +171,6 @@ class Colocation:
         chunk, self.sat_out_chunk = self.sat_out_chunk, None
         self._scheduler.chunked_req = None
         self.requeue_chunk(chunk)
-
-    @property
-    def kv_reserve_tokens(self) -> int:
-        """KV kept free of offline prompts for online bursts."""
-        ratio = self.settings.budgets.kv_reserve_ratio
-        return int(self._scheduler.max_total_num_tokens * ratio)
 
     def release_all_parked(self) -> None:
         """Every parked request gives up its KV, unshared, as a paused engine wants it."""

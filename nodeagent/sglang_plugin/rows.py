@@ -255,6 +255,6 @@ def _prefill_work(req: Any, *, clock: PassClock, number: int, is_started: bool) 
         arrival_s=arrival_s,
         ttft_target_ms=record.labels.ttft_target_ms,
         deadline_s=None if deadline_in_s is None else arrival_s + deadline_in_s,
-        passes_waited=number - queued,
+        queued_pass=queued,
         prompt_key=record.prompt_key,
     )

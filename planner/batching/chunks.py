@@ -9,9 +9,13 @@ itself (`budget`, `dutycycle`) and the order (`order`).
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from planner.batching.state import Budgets, PrefillWork
+from planner.batching.order import Claim, OfflineWalk
+from planner.batching.state import Budgets, DecodeRow, PrefillWork
 from planner.latency.features import BatchShape
 from planner.latency.predictor import LatencyModel
+
+_NAMED_BEHIND = 8  # requests named behind those taken, for prompts that turn out shorter
+_MAX_MISFITS = 8  # requests passed over for smaller ones before the search ends
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +24,10 @@ class ChunkChoice:
 
     shape: BatchShape
     tokens: int = 0
-    order: tuple[str, ...] = ()  # waiting requests, those passed over for KV last
+    order: tuple[str, ...] = ()  # waiting requests: those taken, then a few behind them
+    cursor: tuple[bytes, float, str] | None = None  # as `Memory.prompt_cursor`
+    owed_tokens: float = 0.0  # as `Memory.age_owed_tokens`
+    is_forced: bool = False  # beyond the limits, since nothing else would run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,12 +37,14 @@ class ChunkRoom:
     limit_ms: float  # of the bound of the whole pass
     tokens: int  # prompt tokens the engine still takes in it
     kv_tokens: int  # KV offline may take
+    held: tuple[Sequence[DecodeRow], ...]  # offline rows, which will give their KV back
     rows: int  # requests that may still start
 
 
 def size_chunks(
-    work: Sequence[PrefillWork],
+    walk: OfflineWalk,
     *,
+    started: PrefillWork | None,
     beside: BatchShape,
     room: ChunkRoom,
     model: LatencyModel,
@@ -45,10 +54,12 @@ def size_chunks(
     """Takes offline prompts in order while they fit.
 
     A request that has not started is taken only if KV holds its whole prompt; one that
-    has is continued with what there is.
+    has is continued with what there is. One that waited too long and lacks only the KV
+    that offline rows hold is not passed over: nothing starts before it, so KV comes free.
 
     Args:
-        work: Offline requests, the started one first.
+        walk: Waiting offline requests, in order.
+        started: The offline request that holds the mid-prefill slot, which goes first.
         beside: What the pass runs besides them.
         room: Bounds.
         model: Time model.
@@ -57,19 +68,26 @@ def size_chunks(
     """
     shape = beside
     tokens_left, kv_left, rows_left = room.tokens, room.kv_tokens, room.rows
-    total = 0
-    passed_over: set[str] = set()
-    for request in work:
-        if tokens_left <= 0 or kv_left <= 0:
-            break
+    floor = max(1, min(budgets.min_chunk_tokens, room.tokens))
+    total = misfits = 0
+    names: list[str] = []
+    request = started if started is not None else walk.next()
+    while request is not None and tokens_left > 0 and kv_left > 0:
         remaining = request.remaining_tokens
         if remaining <= 0:
+            request = walk.next()
             continue
         if not request.is_started:
             if rows_left <= 0:
                 break
             if remaining > kv_left:
-                passed_over.add(request.rid)
+                misfits += 1
+                if misfits == _MAX_MISFITS or (
+                    walk.claim is Claim.AGED and remaining <= kv_left + _held_tokens(room)
+                ):
+                    break
+                walk.pass_over()
+                request = walk.next()
                 continue
         chunk = _largest_chunk(
             request,
@@ -79,20 +97,34 @@ def size_chunks(
             model=model,
             page_size=page_size,
         )
-        if chunk < remaining and chunk < max(1, min(budgets.min_chunk_tokens, room.tokens)):
+        if chunk < remaining and chunk < floor:
             break
         shape = shape.with_prefill(new_tokens=chunk, cached_tokens=request.cached_tokens)
         total += chunk
-        if chunk < remaining:
-            break
+        if not request.is_started:
+            walk.admit(request)
+            names.append(request.rid)
+            rows_left -= 1
         tokens_left, kv_left = tokens_left - chunk, kv_left - chunk
-        rows_left -= not request.is_started
-    return ChunkChoice(shape=shape, tokens=total, order=_names(work, passed_over=passed_over))
+        if chunk < remaining:
+            request = None
+            break
+        request = walk.next()
+    if total:
+        _name_behind(names, first=request, walk=walk)
+    return ChunkChoice(
+        shape=shape,
+        tokens=total,
+        order=tuple(names),
+        cursor=walk.cursor,
+        owed_tokens=walk.owed_tokens,
+    )
 
 
 def force_chunk(
-    work: Sequence[PrefillWork],
+    walk: OfflineWalk,
     *,
+    started: PrefillWork | None,
     beside: BatchShape,
     limit_tokens: int,
     budgets: Budgets,
@@ -102,13 +134,42 @@ def force_chunk(
 
     Only `limit_tokens` holds it, the engine's own bound by tokens and KV.
     """
+    request = started if started is not None else walk.next()
+    if request is None:
+        return ChunkChoice(shape=beside)
     floor = -(-max(1, budgets.min_chunk_tokens) // page_size) * page_size
-    for request in work:
-        chunk = min(request.remaining_tokens, floor, limit_tokens)
-        if chunk > 0:
-            shape = beside.with_prefill(new_tokens=chunk, cached_tokens=request.cached_tokens)
-            return ChunkChoice(shape=shape, tokens=chunk, order=_names(work, passed_over=set()))
-    return ChunkChoice(shape=beside)
+    chunk = min(request.remaining_tokens, floor, limit_tokens)
+    if chunk <= 0:
+        return ChunkChoice(shape=beside)
+    names: list[str] = []
+    if not request.is_started:
+        walk.admit(request)
+        names.append(request.rid)
+    _name_behind(names, first=None, walk=walk)
+    shape = beside.with_prefill(new_tokens=chunk, cached_tokens=request.cached_tokens)
+    return ChunkChoice(
+        shape=shape,
+        tokens=chunk,
+        order=tuple(names),
+        cursor=walk.cursor,
+        owed_tokens=walk.owed_tokens,
+        is_forced=True,
+    )
+
+
+def _held_tokens(room: ChunkRoom) -> int:
+    return sum([row.context_tokens for rows in room.held for row in rows])
+
+
+def _name_behind(names: list[str], *, first: PrefillWork | None, walk: OfflineWalk) -> None:
+    """Adds the requests that come next, should the engine find more room than planned."""
+    if first is not None and not first.is_started:
+        names.append(first.rid)
+    for _ in range(_NAMED_BEHIND):
+        work = walk.next()
+        if work is None:
+            return
+        names.append(work.rid)
 
 
 def _largest_chunk(
@@ -133,11 +194,3 @@ def _largest_chunk(
         limit_tokens=min(limit_tokens, remaining - 1),
         page_size=page_size,
     )
-
-
-def _names(work: Sequence[PrefillWork], *, passed_over: set[str]) -> tuple[str, ...]:
-    """Request ids of what waits, those passed over behind the rest."""
-    names = [request.rid for request in work if not request.is_started]
-    if passed_over:
-        names.sort(key=passed_over.__contains__)
-    return tuple(names)

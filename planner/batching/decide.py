@@ -13,7 +13,9 @@ from planner.batching.budget import offline_limit_ms, trusted_ms
 from planner.batching.chunks import ChunkChoice, ChunkRoom, force_chunk, size_chunks
 from planner.batching.decodes import DecodeChoice, choose_decodes, keep_decodes
 from planner.batching.online import OnlinePrefill
-from planner.batching.order import order_offline
+from planner.batching.order import OfflineWalk
+from planner.batching.prefixes import queue_of
+from planner.batching.reserve import recent_peak_tokens, reserve_tokens
 from planner.batching.state import (
     Budgets,
     EngineState,
@@ -48,8 +50,24 @@ def plan_iteration(state: EngineState, *, model: LatencyModel, budgets: Budgets)
         scene, decodes, state=state, limit_ms=limit_ms, model=model, budgets=budgets
     )
     shape = _pass_shape(scene, decodes, state=state)
+    peak_tokens = recent_peak_tokens(
+        state.memory, online_tokens=scene.online_kv_tokens, now_s=state.now_s, budgets=budgets
+    )
+    reserve = reserve_tokens(
+        peak_tokens=peak_tokens,
+        online_tokens=scene.online_kv_tokens,
+        total_tokens=state.kv_total_tokens,
+        budgets=budgets,
+    )
     chunk = _chunks(
-        scene, decodes, state=state, room_ms=room_ms, model=model, budgets=budgets, shape=shape
+        scene,
+        decodes,
+        state=state,
+        room_ms=room_ms,
+        reserve=reserve,
+        model=model,
+        budgets=budgets,
+        shape=shape,
     )
     predicted_ms = model.predict_ms(chunk.shape)
     bound_ms = model.bound_of(predicted_ms, has_prefill=chunk.shape.prefill_rows > 0)
@@ -59,12 +77,20 @@ def plan_iteration(state: EngineState, *, model: LatencyModel, budgets: Budgets)
         evict=tuple([row.rid for row in scene.evicted]) + decodes.evict,
         offline_chunk_tokens=chunk.tokens,
         offline_order=chunk.order,
+        kv_reserve_tokens=0 if chunk.is_forced else reserve,
         requeue_started=scene.yields_slot,
         predicted_ms=predicted_ms,
         bound_ms=bound_ms,
         budget_ms=room_ms if chunk.tokens else limit_ms,
         memory=_book(
-            scene, chunk, state=state, model=model, budgets=budgets, shape=shape, bound_ms=bound_ms
+            scene,
+            chunk,
+            state=state,
+            model=model,
+            budgets=budgets,
+            shape=shape,
+            bound_ms=bound_ms,
+            peak_tokens=peak_tokens,
         ),
     )
 
@@ -97,9 +123,10 @@ def _decodes(
     mean_ms = model.mean_ms
     rows_p, tokens_p = prefill.rows, prefill.tokens
     attention, padded_sq = prefill.attention, prefill.padded_sq
+    prefix = prefill.context_tokens
 
     def fits(rows: int, context: int, longest: int) -> bool:
-        mean = mean_ms(rows_p, tokens_p, attention, padded_sq, rows, context, longest)
+        mean = mean_ms(rows_p, tokens_p, attention, padded_sq, rows, context, longest, prefix)
         return mean <= mean_limit_ms
 
     return choose_decodes(
@@ -157,6 +184,7 @@ def _pass_shape(scene: Scene, decodes: DecodeChoice, *, state: EngineState) -> B
     return BatchShape(
         prefill_tokens=prefill.tokens,
         prefill_rows=prefill.rows,
+        prefill_context_tokens=prefill.context_tokens,
         prefill_attention=prefill.attention,
         prefill_padded_sq=prefill.padded_sq,
         decode_rows=decodes.rows if runs_decodes else 0,
@@ -171,12 +199,14 @@ def _chunks(
     *,
     state: EngineState,
     room_ms: float,
+    reserve: int,
     model: LatencyModel,
     budgets: Budgets,
     shape: BatchShape,
 ) -> ChunkChoice:
     """Offline prefill of the pass; one chunk at least where nothing else would run."""
-    none = ChunkChoice(shape=shape)
+    memory = state.memory
+    none = ChunkChoice(shape=shape, cursor=memory.prompt_cursor, owed_tokens=memory.age_owed_tokens)
     needs_progress = not scene.has_online and not decodes.offline_rows
     started = scene.started_offline
     if not budgets.runs_offline or not (room_ms > 0.0 or needs_progress) or scene.yields_slot:
@@ -184,25 +214,25 @@ def _chunks(
     if started is None and not state.waiting_offline:
         return none
     mixes = state.mixes_prefill_and_decode
-    order = order_offline(
-        state.waiting_offline,
-        now_s=state.now_s,
-        budgets=budgets,
-        token_ms=model.predict_ms(_TYPICAL_PROMPT) / _TYPICAL_PROMPT.prefill_tokens,
-    )
-    work = order if started is None else [started, *order]
+    queue = state.offline_queue
+    if queue is None:
+        queue = queue_of(state.waiting_offline)
+    token_ms = 0.0
+    if queue.by_deadline:
+        token_ms = model.predict_ms(_TYPICAL_PROMPT) / _TYPICAL_PROMPT.prefill_tokens
     # Where passes take turns, a chunk without online prompts takes the pass for itself.
     beside = shape if mixes or scene.prefill.tokens else BatchShape()
     free_tokens = scene.chunk_tokens - scene.prefill.tokens - decodes.offline_rows * mixes
     held_rows = decodes.offline_rows + decodes.parked_rows
-    reserve_tokens = int(budgets.kv_reserve_ratio * state.kv_total_tokens)
     choice = size_chunks(
-        work,
+        OfflineWalk(queue, state=state, budgets=budgets, token_ms=token_ms),
+        started=started,
         beside=beside,
         room=ChunkRoom(
             limit_ms=room_ms,
             tokens=free_tokens,
-            kv_tokens=scene.kv_free_tokens - reserve_tokens,
+            kv_tokens=scene.kv_free_tokens - reserve,
+            held=(scene.running, scene.parked),
             rows=min(scene.free_rows, budgets.max_offline_rows - held_rows),
         ),
         model=model,
@@ -211,7 +241,8 @@ def _chunks(
     )
     if needs_progress and not choice.tokens:
         choice = force_chunk(
-            work,
+            OfflineWalk(queue, state=state, budgets=budgets, token_ms=token_ms),
+            started=started,
             beside=beside,
             limit_tokens=min(free_tokens, scene.kv_free_tokens),
             budgets=budgets,
@@ -229,17 +260,31 @@ def _book(
     budgets: Budgets,
     shape: BatchShape,
     bound_ms: float,
+    peak_tokens: float,
 ) -> Memory:
-    """Books what the pass takes of the online rows' gap, where passes take turns.
+    """What the next decision has to know of this one.
 
-    `shape` is the pass without its offline chunk: online prompts stall decodes on their
-    own account.
+    Where passes take turns, what the pass takes of the online rows' gap; `shape` is the
+    pass without its offline chunk: online prompts stall decodes on their own account.
     """
-    if state.mixes_prefill_and_decode or not scene.decodes.rows:
-        return Memory()
-    if chunk.tokens:
-        online_ms = model.bound_ms(shape) if scene.prefill.tokens else 0.0
-        return dutycycle.after_chunk(state.memory, stall_ms=max(0.0, bound_ms - online_ms))
-    if scene.prefill.tokens:
-        return state.memory
-    return dutycycle.after_decode(state.memory, budgets=budgets, decode_bound_ms=bound_ms)
+    memory = state.memory
+    stall_ms = debt_ms = 0.0
+    if not state.mixes_prefill_and_decode and scene.decodes.rows:
+        if chunk.tokens:
+            online_ms = model.bound_ms(shape) if scene.prefill.tokens else 0.0
+            stall_ms = memory.stall_ms + max(0.0, bound_ms - online_ms)
+            debt_ms = memory.debt_ms
+        elif scene.prefill.tokens:
+            stall_ms, debt_ms = memory.stall_ms, memory.debt_ms
+        else:
+            debt_ms = dutycycle.debt_after_decode_ms(
+                memory, budgets=budgets, decode_bound_ms=bound_ms
+            )
+    return Memory(
+        stall_ms=stall_ms,
+        debt_ms=debt_ms,
+        prompt_cursor=chunk.cursor,
+        age_owed_tokens=chunk.owed_tokens,
+        online_kv_peak_tokens=peak_tokens,
+        peak_s=max(state.now_s, memory.peak_s),
+    )

@@ -44,12 +44,10 @@ def decode_room_ms(memory: Memory, *, budgets: Budgets) -> float:
     return max(0.0, min(budgets.latency_budget_ms, gap_ms - memory.stall_ms))
 
 
-def after_chunk(memory: Memory, *, stall_ms: float) -> Memory:
-    """Books an offline chunk that lengthens a pass by `stall_ms`."""
-    return Memory(stall_ms=memory.stall_ms + stall_ms, debt_ms=memory.debt_ms)
+def debt_after_decode_ms(memory: Memory, *, budgets: Budgets, decode_bound_ms: float) -> float:
+    """What is still owed once a decode has closed the gap, in milliseconds.
 
-
-def after_decode(memory: Memory, *, budgets: Budgets, decode_bound_ms: float) -> Memory:
-    """Closes the gap with a decode, which earns what it leaves of the latency budget."""
+    The decode earns what it leaves of the latency budget.
+    """
     earned_ms = max(0.0, budgets.latency_budget_ms - decode_bound_ms)
-    return Memory(debt_ms=max(0.0, memory.debt_ms + memory.stall_ms - earned_ms))
+    return max(0.0, memory.debt_ms + memory.stall_ms - earned_ms)

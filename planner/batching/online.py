@@ -35,6 +35,7 @@ class OnlinePrefill:
 
     rows: int = 0
     tokens: int = 0
+    context_tokens: int = 0  # sum of the cached prefixes c
     attention: float = 0.0  # sum of p(c + p/2)
     padded_sq: float = 0.0  # sum of (c + p)^2
     kv_tokens: int = 0  # KV the engine must have to admit them
@@ -96,7 +97,7 @@ def online_prefill(
     queue = sorted(waiting, key=_BY_ARRIVAL) if len(waiting) > 1 else list(waiting)
     if started is not None and started.work_class is WorkClass.ONLINE:
         queue.insert(0, started)
-    taken = tokens = kv_needed = queued = 0
+    taken = tokens = context = kv_needed = queued = 0
     attention = padded_sq = 0.0
     slack = inf
     is_cut = is_full = False
@@ -127,6 +128,7 @@ def online_prefill(
         cached = work.cached_tokens
         taken += 1
         tokens += chunk
+        context += cached
         kv_needed += remaining
         attention += chunk * (cached + chunk / 2.0)
         padded_sq += float((cached + chunk) ** 2)
@@ -135,6 +137,7 @@ def online_prefill(
     return OnlinePrefill(
         rows=taken,
         tokens=tokens,
+        context_tokens=context,
         attention=attention,
         padded_sq=padded_sq,
         kv_tokens=kv_needed,

@@ -10,6 +10,7 @@ by the language because one is made for every request in every pass, and a froze
 
 from dataclasses import dataclass
 from enum import Enum
+from sys import maxsize
 
 
 class WorkClass(Enum):
@@ -54,7 +55,7 @@ class PrefillWork:
     arrival_s: float = 0.0
     ttft_target_ms: float | None = None
     deadline_s: float | None = None
-    passes_waited: int = 0
+    queued_pass: int = maxsize  # pass that first saw it wait; the default never counts as aged
     prompt_key: bytes = b""  # lexicographic order of keys is depth-first order of prompts
 
 
@@ -70,10 +71,17 @@ class Budgets:
     min_chunk_tokens: int = 32  # smaller offline chunks waste the pass
     min_parked_passes: int = 4  # hysteresis
     min_resident_passes: int = 4
-    kv_reserve_ratio: float = 0.1  # of KV kept free for online bursts
+    # KV kept free for online bursts, as shares of it: never less than the first, never more
+    # than the second; between them, what online held recently and gave back.
+    kv_reserve_ratio: float = 0.1
+    kv_reserve_ceiling_ratio: float = 0.5
+    kv_burst_half_life_s: float = 30.0  # in which a recent peak counts half; 0: never counts
     # Longest gap an offline chunk may cause where the engine cannot mix; what exceeds the
     # latency budget is earned back before the next chunk. Below that budget: no overdraft.
     max_stall_ms: float = 0.0
+    # Share of offline prompt tokens that goes to the eldest request instead of the next in
+    # prefix order. 0: prefix order alone; 1: order of arrival.
+    age_share: float = 0.1
     aged_passes: int = 1024  # a request that waited longer goes first, eldest first
     max_parked_passes: int = 256  # a row parked longer goes first, eldest first
     urgent_laxity_s: float = 60.0  # a deadline nearer than this goes before prefix order
@@ -89,7 +97,7 @@ class Budgets:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """What one decision leaves to the next, where prefill and decode take turns.
+    """What one decision leaves to the next.
 
     The driver hands `IterationPlan.memory` back as the next `EngineState.memory`; a
     fresh one is always safe for one gap.
@@ -97,6 +105,24 @@ class Memory:
 
     stall_ms: float = 0.0  # offline chunks since online last decoded, by their bounds
     debt_ms: float = 0.0  # stalls beyond the latency budget, not yet earned back
+    prompt_cursor: tuple[bytes, float, str] | None = None  # last prompt taken in prefix order
+    age_owed_tokens: float = 0.0  # prompt tokens the eldest are owed; < 0: they had more
+    online_kv_peak_tokens: float = 0.0  # decayed maximum, as of `peak_s`
+    peak_s: float = 0.0
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether a pass without offline work may be run unplanned: no gap is open."""
+        return self.stall_ms == 0.0 and self.debt_ms == 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfflineQueue:
+    """Waiting offline requests in their standing orders; `prefixes` makes and keeps it."""
+
+    by_prompt: tuple[PrefillWork, ...] = ()  # prompt key, arrival, rid
+    by_age: tuple[PrefillWork, ...] = ()  # queued pass, arrival, rid
+    by_deadline: tuple[PrefillWork, ...] = ()  # those that have one: deadline, arrival, rid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +144,8 @@ class EngineState:
     last_pass_ms: float = 0.0
     free_rows: int = 1 << 20  # requests the engine may hold beside those it holds
     memory: Memory = Memory()
+    # The requests of `waiting_offline`, in order already; None: the decision sorts them.
+    offline_queue: OfflineQueue | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,8 +159,10 @@ class IterationPlan:
     resume: tuple[str, ...] = ()  # parked rows to bring back
     evict: tuple[str, ...] = ()  # offline rows, running or parked, whose KV is given up
     offline_chunk_tokens: int = 0  # all offline prefill of the pass, in tokens
-    # Waiting offline requests, first first; empty when no offline prefill is planned.
+    # The waiting offline requests that go first, first first: those the plan takes and a few
+    # behind them. Empty when no offline prefill is planned.
     offline_order: tuple[str, ...] = ()
+    kv_reserve_tokens: int = 0  # KV that offline prompts leave free for online bursts
     requeue_started: bool = False  # an offline mid-prefill request yields its slot
     predicted_ms: float = 0.0  # mean prediction of the planned iteration
     bound_ms: float = 0.0  # its upper bound

@@ -24,6 +24,7 @@ class Scene:
     parked: tuple[DecodeRow, ...]
     kv_free_tokens: int  # after eviction, online prompts and one decode of every row
     is_kv_short: bool
+    online_kv_tokens: int  # that online holds, or takes in this pass
     free_rows: int  # after eviction and online prompts
     chunk_tokens: int  # prompt tokens a pass takes
     started_offline: PrefillWork | None
@@ -95,6 +96,9 @@ def survey(state: EngineState) -> Scene:
         parked=parked,
         kv_free_tokens=kv_free,
         is_kv_short=kv_free < 0,
+        online_kv_tokens=decodes.context_tokens
+        + prefill.kv_tokens
+        + (started.cached_tokens if started is not None and started_offline is None else 0),
         free_rows=len(evicted) - short_rows,
         chunk_tokens=chunk_tokens,
         started_offline=started_offline,

@@ -104,6 +104,8 @@ def test_model_round_trips_when_sent_as_numbers() -> None:
         {"slacktide_budget_latency_budget_ms": -1.0},
         {"slacktide_budget_latency_budget_ms": float("nan")},
         {"slacktide_budget_kv_reserve_ratio": 1.0},
+        {"slacktide_budget_kv_reserve_ceiling_ratio": 1.0},
+        {"slacktide_budget_age_share": 1.5},
         {"slacktide_budget_max_offline_rows": 4, "pp_max_micro_batch_size": 2},
         {"slacktide_coefficient_decode_constant": 1.0},
         {"slacktide_model_fingerprint": 1.0},

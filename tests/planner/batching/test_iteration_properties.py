@@ -69,7 +69,7 @@ def prompts(draw, make, prefix, *, max_size=5):
             remaining_tokens=draw(st.integers(1, 900)),
             cached_tokens=draw(st.integers(0, 900)),
             arrival_s=NOW_S - draw(st.floats(0.0, 0.3)),
-            passes_waited=draw(st.integers(0, 2_000)),
+            queued_pass=1 - draw(st.integers(0, 2_000)),
             ttft_target_ms=draw(st.sampled_from([None, 300.0])),
             deadline_s=draw(st.sampled_from([None, NOW_S - 1.0, NOW_S + 50.0, 1e12])),
             prompt_key=draw(st.binary(max_size=3)),

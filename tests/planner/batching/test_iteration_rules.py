@@ -303,7 +303,8 @@ def test_chunk_and_next_decode_are_one_gap_when_passes_take_turns():
     )
     result = plan(state, latency_budget_ms=40.0)
     assert result.offline_chunk_tokens == 310  # 5 + 31 ms, then a decode of 2 rows: 4 ms
-    assert result.memory == Memory(stall_ms=pytest.approx(36.0))
+    assert result.memory.stall_ms == pytest.approx(36.0)
+    assert result.memory.debt_ms == 0.0
 
 
 def test_chunk_is_not_followed_by_another_before_online_decodes():
@@ -313,7 +314,7 @@ def test_chunk_is_not_followed_by_another_before_online_decodes():
     state = engine_state(running=(online_row(),), waiting_offline=waiting, memory=first.memory)
     second = plan(state)
     assert first.offline_chunk_tokens and not second.offline_chunk_tokens
-    assert second.memory == Memory()
+    assert not first.memory.is_settled and second.memory.is_settled
     again = engine_state(running=(online_row(),), waiting_offline=waiting, memory=second.memory)
     assert plan(again).offline_chunk_tokens
 
@@ -417,7 +418,8 @@ def test_chunk_leaves_the_reserve_to_online_bursts():
     )
     result = plan(state)
     assert result.offline_chunk_tokens == 50
-    assert result.offline_order == ("w1", "w0")
+    assert result.offline_order == ("w1",)
+    assert result.kv_reserve_tokens == 100
 
 
 # --- order --------------------------------------------------------------------------
@@ -431,10 +433,10 @@ def test_order_is_aged_then_urgent_then_by_prompt():
         offline_prompt("near", prompt_key=b"z", deadline_s=NOW_S + 30.0),
         offline_prompt("past", prompt_key=b"z", deadline_s=NOW_S - 30.0),
         offline_prompt("far", prompt_key=b"c", deadline_s=NOW_S + 1e6),
-        offline_prompt("old", prompt_key=b"z", passes_waited=2_000),
-        offline_prompt("older", prompt_key=b"z", passes_waited=3_000),
+        offline_prompt("old", prompt_key=b"z", queued_pass=-2_000),
+        offline_prompt("older", prompt_key=b"z", queued_pass=-3_000),
     )
-    result = plan(engine_state(waiting_offline=waiting))
+    result = plan(engine_state(waiting_offline=waiting), age_share=0.0)
     assert result.offline_order == ("older", "old", "past", "near", "a", "b", "far")
 
 

@@ -84,7 +84,7 @@ class SmallEngine:
             chunk = min(left, work.remaining_tokens)
             left -= chunk
             if chunk and not work.is_started:
-                self.longest_waited = max(self.longest_waited, work.passes_waited)
+                self.longest_waited = max(self.longest_waited, self.passes - work.queued_pass)
             done = work.cached_tokens + chunk
             if chunk == work.remaining_tokens:
                 joined.append(
@@ -100,7 +100,7 @@ class SmallEngine:
                     remaining_tokens=work.remaining_tokens - chunk,
                 )
             else:
-                rest.append(replace(work, passes_waited=work.passes_waited + 1))
+                rest.append(work)
         self.waiting = rest
         return joined
 
@@ -208,11 +208,13 @@ def test_no_request_waits_forever_when_preferred_prompts_keep_coming():
         budgets=Budgets(latency_budget_ms=30.0, aged_passes=50),
         mixes=False,
         online=_online(1),
-        waiting=[offline_prompt("last", prompt_key=b"zzz")],
+        waiting=[offline_prompt("last", prompt_key=b"zzz", queued_pass=0)],
         output_tokens=2,
     )
     for number in range(400):
-        engine.waiting.append(offline_prompt(f"n{number:04d}", prompt_key=b"aaa"))
+        engine.waiting.append(
+            offline_prompt(f"n{number:04d}", prompt_key=b"aaa", queued_pass=number)
+        )
         engine.step()
         if "last" in engine.finished:
             break
