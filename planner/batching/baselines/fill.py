@@ -126,6 +126,7 @@ def with_online_prompts(shape: BatchShape, room: Room) -> BatchShape:
     return BatchShape(
         prefill_tokens=prefill.tokens,
         prefill_rows=prefill.rows,
+        prefill_context_tokens=prefill.context_tokens,
         prefill_attention=prefill.attention,
         prefill_padded_sq=prefill.padded_sq,
         decode_rows=shape.decode_rows,
