@@ -14,7 +14,14 @@ from dataclasses import dataclass, replace
 
 from planner.batching.eviction import cheapest_first
 from planner.batching.policy import Policy
-from planner.batching.state import Budgets, EngineState, IterationPlan, Memory, WorkClass
+from planner.batching.state import (
+    Budgets,
+    EngineState,
+    IterationPlan,
+    Memory,
+    PrefillWork,
+    WorkClass,
+)
 from planner.latency.features import BatchShape
 from planner.latency.predictor import LatencyModel
 from planner.simulation.admission import Admission
@@ -194,12 +201,8 @@ class Engine:
             started=None
             if started is None
             else started.as_work(memory, number=number, is_started=True),
-            waiting_online=tuple(
-                [r.as_work(memory, number=number, is_started=False) for r in self._online]
-            ),
-            waiting_offline=tuple(
-                [r.as_work(memory, number=number, is_started=False) for r in self._offline]
-            ),
+            waiting_online=self._waiting(self._online),
+            waiting_offline=self._waiting(self._offline),
             kv_free_tokens=memory.free_tokens,
             kv_total_tokens=memory.total_tokens,
             page_size=memory.page_size,
@@ -210,6 +213,18 @@ class Engine:
             memory=self._plan_memory,
         )
         return self._policy(state, model=self._model, budgets=self.budgets)
+
+    def _waiting(self, requests: list[LiveRequest]) -> tuple[PrefillWork, ...]:
+        """As the policy sees them; a view stays as it is until its prefix is looked up again."""
+        number, memory = self._number, self.memory
+        return tuple(
+            [
+                r.work
+                if number < r.match_due and r.queued_pass is not None
+                else r.as_work(memory, number=number, is_started=False)
+                for r in requests
+            ]
+        )
 
     def _carry_out(self, plan: IterationPlan) -> None:
         if plan.evict:

@@ -21,7 +21,7 @@ class LiveRequest:
 
     __slots__ = (
         "arrival_s", "credited_tokens", "emitted_s", "generated", "held_tokens", "in_flight",
-        "is_offline", "keys", "kv_tokens", "launched", "matched_pass", "pinned", "prefix_tokens",
+        "is_offline", "keys", "kv_tokens", "launched", "match_due", "pinned", "prefix_tokens",
         "queued_pass", "request", "rid", "row", "state_pass", "unit_tokens", "work",
     )  # fmt: skip
 
@@ -41,7 +41,7 @@ class LiveRequest:
         self.emitted_s: list[float] = []
         self.state_pass = 0
         self.queued_pass: int | None = None
-        self.matched_pass: int | None = None
+        self.match_due = 0  # pass from which its prefix is looked up again
         self.keys, self.unit_tokens = _prefix_units(request, page_size=page_size)
         deadline_s = (
             None if request.deadline_in_s is None else self.arrival_s + request.deadline_in_s
@@ -108,14 +108,11 @@ class LiveRequest:
     def as_work(self, memory: KvMemory, *, number: int, is_started: bool) -> PrefillWork:
         """Itself before or in its prefill."""
         work = self.work
-        if not is_started and (
-            self.matched_pass is None or number - self.matched_pass >= _MATCH_PERIOD
-        ):
+        if not is_started and number >= self.match_due:
             self.match(memory, number=number)
-        cached = self.kv_tokens if is_started else self.prefix_tokens
         work.is_started = is_started
-        work.cached_tokens = min(cached, self.target_tokens - 1)
-        work.remaining_tokens = self.target_tokens - work.cached_tokens
+        if is_started:
+            self._show_cached(self.kv_tokens)
         if self.queued_pass is None:
             self.queued_pass = number
         work.queued_pass = self.queued_pass
@@ -125,14 +122,19 @@ class LiveRequest:
 
     def match(self, memory: KvMemory, *, number: int) -> int:
         """Looks up its prefix; tokens that need not be computed."""
-        self.matched_pass = number
+        self.match_due = number + _MATCH_PERIOD
         units = memory.matched(self.keys)
         tokens = units * self.unit_tokens
         kept = memory.kept_tokens(self.kept_key)
         if kept and units == len(self.keys):
             tokens += kept
         self.prefix_tokens = min(tokens, self.target_tokens - 1)
+        self._show_cached(self.prefix_tokens)
         return self.prefix_tokens
+
+    def _show_cached(self, tokens: int) -> None:
+        self.work.cached_tokens = tokens
+        self.work.remaining_tokens = self.target_tokens - tokens
 
     def begin(self, memory: KvMemory, *, number: int) -> None:
         """Pins what the cache holds of it, when it is admitted."""
@@ -181,7 +183,7 @@ class LiveRequest:
             memory.release(tokens)
         memory.unread(self.keys[: self.pinned])
         self.held_tokens = self.kv_tokens = self.pinned = 0
-        self.matched_pass = None
+        self.match_due = 0
 
 
 def _prefix_units(request: SimulatedRequest, *, page_size: int) -> tuple[tuple[Hashable, ...], int]:
