@@ -136,32 +136,19 @@ class _Iteration:
             (row for row in room.rows if row.rid not in forced),
             key=lambda row: (row.arrival_s, row.rid),
         )
-        shape = decode_shape(room, rows)
-        limit_ms = self.limit_ms
+        shape, limit_ms = decode_shape(room, rows), self.limit_ms
         if self._mixes:
             shape = with_online_prompts(shape, room)
         else:
             limit_ms -= self._state.memory.stall_ms
-        count, context = shape.decode_rows, shape.decode_context_tokens
-        longest = shape.decode_max_context_tokens
         places = self._budgets.max_offline_rows - len(rows)
         for row in candidates:
             if places <= 0:
                 break
-            reach = max(longest, row.context_tokens)
-            mean_ms = self._mean.mean_ms(
-                shape.prefill_rows,
-                shape.prefill_tokens,
-                shape.prefill_attention,
-                shape.prefill_padded_sq,
-                count + 1,
-                context + row.context_tokens,
-                reach,
-            )
-            if mean_ms <= limit_ms:
+            grown = shape.with_decode(context_tokens=row.context_tokens)
+            if self._mean.predict_ms(grown) <= limit_ms:
                 rows.append(row)
-                count, context, longest = count + 1, context + row.context_tokens, reach
-                places -= 1
+                shape, places = grown, places - 1
         if not rows and candidates and not room.has_online and self._budgets.runs_offline:
             rows.append(candidates[0])
         return rows

@@ -54,7 +54,7 @@ class OfflineOnly:
         fill = fill_tokens(
             room,
             order,
-            tokens=self.chunk_tokens,
+            tokens=self.chunk_tokens if budgets.runs_offline else 0,
             starts=starts_left(room, budgets=budgets, max_rows=self.max_rows),
             page_size=state.page_size,
         )

@@ -80,16 +80,16 @@ class QoServe:
     offline_tbt_s: float = 0.4
 
     def __post_init__(self) -> None:
-        if not self.batch_sizes or list(self.batch_sizes) != sorted(set(self.batch_sizes)):
-            raise ValueError(f"QoServe: batch_sizes {self.batch_sizes} must ascend, at least one")
+        sizes = self.batch_sizes
+        if not sizes or sizes[0] < 1 or list(sizes) != sorted(set(sizes)):
+            raise ValueError(
+                f"QoServe: batch_sizes are {sizes}, must be one or more ascending sizes >= 1"
+            )
         for name, least in (("safety_ratio", 1.0), ("token_weight_s", 0.0)):
             if not getattr(self, name) >= least:
                 raise ValueError(f"QoServe: {name} is {getattr(self, name)}, must be >= {least}")
-        if self.batch_sizes[0] < 1 or not self.online_tbt_ms > 0.0:
-            raise ValueError(
-                f"QoServe: smallest batch size {self.batch_sizes[0]} must be >= 1 and "
-                f"online_tbt_ms {self.online_tbt_ms} > 0"
-            )
+        if not self.online_tbt_ms > 0.0:
+            raise ValueError(f"QoServe: online_tbt_ms is {self.online_tbt_ms}, must be > 0")
 
     def __call__(
         self, state: EngineState, *, model: LatencyModel, budgets: Budgets
