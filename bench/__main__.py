@@ -5,6 +5,8 @@ import sys
 from collections.abc import Mapping, Sequence
 
 BENCHES: Mapping[str, str] = {
+    "colocate": "bench.colocate.compare",
+    "prefix": "bench.prefix.compare",
     "demo": "bench.demo.compare",
 }
 """Name to module; each module has `main(arguments) -> exit status`."""

@@ -6,6 +6,7 @@ Refuses a figure without a unit, and a target without saying whether it is met.
 """
 
 import json
+import math
 import os
 import platform
 import statistics
@@ -17,6 +18,7 @@ from typing import Any
 
 from slacktide.wire.version import build_version
 
+from bench.statistics import Interval, Verdict, verdict
 from controlplane.cli.output import show_table
 
 RESULTS = Path("build/bench")
@@ -29,7 +31,9 @@ class Figure:
     Args:
         spread: half the distance of the least and the greatest repeat, in `unit`; None
             for a single run.
-        target: "<= 250", ">= 0.95" or None; `met` follows from it.
+        target: "<= 250", ">= 0.95" or None; `verdict` and `met` follow from it.
+        interval: least and greatest the figure may be, 95 % sure; with one, a target is
+            met only by the whole interval.
     """
 
     name: str
@@ -37,24 +41,47 @@ class Figure:
     unit: str
     spread: float | None = None
     target: str | None = None
+    interval: tuple[float, float] | None = None
 
     @property
-    def met(self) -> bool | None:
-        """Whether the value meets the target; None without one.
+    def verdict(self) -> Verdict | None:
+        """What the value, or all of its interval, says of the target; None without one.
 
         Raises:
             ValueError: the target is not "<= NUMBER" or ">= NUMBER".
         """
         if self.target is None:
             return None
-        sign, _, bound = self.target.partition(" ")
-        match sign:
-            case "<=":
-                return self.value <= float(bound)
-            case ">=":
-                return self.value >= float(bound)
+        low, high = self.interval or (self.value, self.value)
+        return verdict(Interval(value=self.value, low=low, high=high), self.target)
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the target is met; None without one, and where none can tell.
+
+        Raises:
+            ValueError: as of `verdict`.
+        """
+        match self.verdict:
+            case Verdict.MET:
+                return True
+            case Verdict.NOT_MET:
+                return False
             case _:
-                raise ValueError(f"target {self.target!r}: expected '<= NUMBER' or '>= NUMBER'")
+                return None
+
+    def as_values(self) -> dict[str, Any]:
+        """JSON-like; a number that is none is null, an unbounded interval's end too."""
+        values = asdict(self)
+        values["value"] = _finite(self.value)
+        if self.interval is None:
+            del values["interval"]
+        else:
+            values["interval"] = [_finite(end) for end in self.interval]
+        values["met"] = self.met
+        if self.interval is not None and self.verdict is not None:
+            values["verdict"] = self.verdict.value
+        return values
 
 
 def figure_of(
@@ -92,7 +119,7 @@ class Report:
             "machine": machine(),
             "configuration": dict(self.configuration),
             "samples": dict(self.samples),
-            "figures": [{**asdict(figure), "met": figure.met} for figure in self.figures],
+            "figures": [figure.as_values() for figure in self.figures],
         }
 
 
@@ -103,9 +130,9 @@ def publish(report: Report) -> Path:
             figure.name,
             f"{figure.value:.4g}",
             figure.unit,
-            "" if figure.spread is None else f"± {figure.spread:.2g}",
+            _spread(figure),
             figure.target or "",
-            {None: "", True: "yes", False: "NO"}[figure.met],
+            _MET[figure.verdict],
         ]
         for figure in report.figures
     ]
@@ -114,6 +141,24 @@ def publish(report: Report) -> Path:
     path = RESULTS / f"{report.name}.json"
     write_json(path, report.as_values())
     return path
+
+
+_MET = {
+    None: "",
+    Verdict.MET: "yes",
+    Verdict.NOT_MET: "NO",
+    Verdict.CANNOT_TELL: "cannot tell",
+}
+
+
+def _spread(figure: Figure) -> str:
+    if figure.interval is not None:
+        return f"{figure.interval[0]:.3g} … {figure.interval[1]:.3g}"
+    return "" if figure.spread is None else f"± {figure.spread:.2g}"
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def write_json(path: Path, values: object) -> None:

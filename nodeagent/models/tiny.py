@@ -30,6 +30,7 @@ class TinyOptions:
     max_context_tokens: int = 8192
     vocab_size: int = 512
     seed: int = 0
+    intermediate: int = 0  # width of the MLP; 0: twice `hidden`
 
 
 def make_tiny(models_dir: Path, *, options: TinyOptions, name: str = "tiny") -> Path:
@@ -54,7 +55,7 @@ def make_tiny(models_dir: Path, *, options: TinyOptions, name: str = "tiny") -> 
         config = LlamaConfig(
             vocab_size=options.vocab_size,
             hidden_size=options.hidden,
-            intermediate_size=2 * options.hidden,
+            intermediate_size=options.intermediate or 2 * options.hidden,
             num_hidden_layers=options.layers,
             num_attention_heads=options.heads,
             num_key_value_heads=options.kv_heads,

@@ -1,0 +1,18 @@
+"""Co-location on one real engine: online latency and offline throughput, arm by arm.
+
+Map:
+    compare     `make bench-colocate`: the order of everything, and a machine left clean
+    options     what a run is asked to do
+    arms        which arms there are, and in which order a round runs them
+    slices      which requests every arm of a round is sent, and the batch's prompts
+    model       the model of the bench on a CPU
+    stage       one machine: engines, which of them may run, and one arm on it
+    engines     engines pinned, stopped, woken and flushed
+    client      one arm's load: open-loop online requests, a bounded window of offline ones
+    reading     what an arm came to: blocks of arrivals, quantiles, tokens
+    tuning      latency model, rate and budgets, before and between the judged arms
+    caps        static caps interpolated to an SLO
+    validity    what makes a run one that proves nothing
+    judgement   figures with intervals and verdicts
+    tables      the table of arms
+"""
