@@ -9,7 +9,7 @@ CHUNK_TOKENS = 128
 LONGEST_REQUEST_TOKENS = 900
 """Prompt and output of the longest request: it fits the small KV alone."""
 
-_SMALL_KV_TOKENS = 2048
+_SMALL_KV_TOKENS = 1536
 _LARGE_KV_TOKENS = 24576
 _SMALL_KV_ROWS = 32  # KV runs out first
 _LARGE_KV_ROWS = 12  # rows run out first

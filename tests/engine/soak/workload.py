@@ -46,7 +46,8 @@ class SoakRequest:
     sampling: dict[str, Any] = field(default_factory=dict)
     with_logprobs: bool = False
     abort: Abort = Abort.NONE
-    abort_after_s: float = 0.0
+    abort_after_s: float = 0.0  # where asked
+    abort_after_tokens: int = 0  # where disconnected
 
     def body(self, *, streams: bool) -> dict[str, Any]:
         """The `/generate` body."""
@@ -87,7 +88,7 @@ def make_phases(*, seed: int, count: int, with_penalties: bool) -> tuple[Phase, 
             retracts: it forgets what they have output, so stock differs from itself.
     """
     draw = random.Random(seed)
-    prefixes = [_ids(draw, draw.randint(16, 400)) for _ in range(_PREFIXES)]
+    prefixes = [_ids(draw, draw.randint(16, 300)) for _ in range(_PREFIXES)]
     phases = []
     made = 0
     while made < count:
@@ -105,7 +106,7 @@ def make_phases(*, seed: int, count: int, with_penalties: bool) -> tuple[Phase, 
                     )
                     for i in range(size)
                 ),
-                at_once=draw.choice((4, 12, 24, 48)),
+                at_once=draw.choice((6, 16, 32, 48)),
                 drains=draw.random() < 0.2,
             )
         )
@@ -133,9 +134,9 @@ def _request(
     if draw.random() < _SHARE_WITH_PREFIX:
         start = draw.choice(prefixes)
         start = start[: draw.randint(1, len(start))]
-    low, high = draw.choices(((1, 16), (16, 128), (128, 300), (300, 420)), (20, 40, 25, 15))[0]
+    low, high = draw.choices(((1, 16), (16, 128), (128, 300), (300, 400)), (15, 35, 30, 20))[0]
     ids = start + _ids(draw, draw.randint(low, high))
-    low, high = draw.choices(((1, 8), (8, 64), (64, 140)), (20, 55, 25))[0]
+    low, high = draw.choices(((1, 8), (8, 80), (80, 240)), (15, 50, 35))[0]
     new_tokens = min(draw.randint(low, high), LONGEST_REQUEST_TOKENS - len(ids))
     is_aborted = draw.random() < _SHARE_ABORTED
     return SoakRequest(
@@ -146,10 +147,9 @@ def _request(
         labels=_labels(draw, is_offline=is_offline),
         sampling=draw.choice(_PENALTIES) if draw.random() < penalised_ratio else {},
         with_logprobs=draw.random() < _SHARE_WITH_LOGPROBS,
-        abort=draw.choice((Abort.ASKED, Abort.ASKED, Abort.DISCONNECTED))
-        if is_aborted
-        else Abort.NONE,
-        abort_after_s=draw.expovariate(1 / 0.5),
+        abort=draw.choice((Abort.ASKED, Abort.DISCONNECTED)) if is_aborted else Abort.NONE,
+        abort_after_s=draw.choice((0.5, 4.0)) * draw.random(),
+        abort_after_tokens=draw.randint(0, new_tokens),
     )
 
 
