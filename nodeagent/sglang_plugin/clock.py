@@ -28,7 +28,7 @@ class PassClock:
         self._read = read
         self._polled_s = read()
         self._elapsed_ms = 0.0
-        self.now_s = self._polled_s
+        self.now_s = 0.0  # not this rank's reading: every rank holds it until the first stamp
         self.last_pass_ms = 0.0
         self.is_stamped = False
 
