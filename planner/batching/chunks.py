@@ -41,6 +41,37 @@ class ChunkRoom:
     rows: int  # requests that may still start
 
 
+@dataclass(slots=True)
+class _Prompts:
+    """Running sums over the prompts of the pass, as in `BatchShape`; changed in place."""
+
+    rows: int
+    tokens: int
+    context_tokens: int
+    attention: float
+    padded_sq: float
+
+    def add(self, new_tokens: int, *, cached_tokens: int) -> None:
+        self.rows += 1
+        self.tokens += new_tokens
+        self.context_tokens += cached_tokens
+        self.attention += new_tokens * (cached_tokens + new_tokens / 2.0)
+        self.padded_sq += float((cached_tokens + new_tokens) ** 2)
+
+    def beside(self, shape: BatchShape) -> BatchShape:
+        """These prompts with the decodes of `shape`."""
+        return BatchShape(
+            prefill_tokens=self.tokens,
+            prefill_rows=self.rows,
+            prefill_context_tokens=self.context_tokens,
+            prefill_attention=self.attention,
+            prefill_padded_sq=self.padded_sq,
+            decode_rows=shape.decode_rows,
+            decode_context_tokens=shape.decode_context_tokens,
+            decode_max_context_tokens=shape.decode_max_context_tokens,
+        )
+
+
 def size_chunks(
     walk: OfflineWalk,
     *,
@@ -66,7 +97,13 @@ def size_chunks(
         budgets: Live settings.
         page_size: Tokens a KV page holds; a chunk that cuts a prompt ends on a page.
     """
-    shape = beside
+    sums = _Prompts(
+        rows=beside.prefill_rows,
+        tokens=beside.prefill_tokens,
+        context_tokens=beside.prefill_context_tokens,
+        attention=beside.prefill_attention,
+        padded_sq=beside.prefill_padded_sq,
+    )
     tokens_left, kv_left, rows_left = room.tokens, room.kv_tokens, room.rows
     floor = max(1, min(budgets.min_chunk_tokens, room.tokens))
     total = misfits = 0
@@ -89,31 +126,36 @@ def size_chunks(
                 walk.pass_over()
                 request = walk.next()
                 continue
-        chunk = _largest_chunk(
-            request,
-            shape=shape,
-            limit_ms=room.limit_ms,
-            limit_tokens=min(tokens_left, kv_left),
-            model=model,
-            page_size=page_size,
-        )
-        if chunk < remaining and chunk < floor:
-            break
-        shape = shape.with_prefill(new_tokens=chunk, cached_tokens=request.cached_tokens)
+        limit_tokens = min(tokens_left, kv_left)
+        if remaining <= limit_tokens and (
+            _bound_ms(sums, request, beside=beside, model=model) <= room.limit_ms
+        ):
+            chunk = remaining
+        else:
+            chunk = model.max_prefill_tokens(
+                sums.beside(beside),
+                cached_tokens=request.cached_tokens,
+                budget_ms=room.limit_ms,
+                limit_tokens=min(limit_tokens, remaining - 1),
+                page_size=page_size,
+            )
+            if chunk < floor:
+                break
+        sums.add(chunk, cached_tokens=request.cached_tokens)
         total += chunk
         if not request.is_started:
             walk.admit(request)
             names.append(request.rid)
             rows_left -= 1
-        tokens_left, kv_left = tokens_left - chunk, kv_left - chunk
         if chunk < remaining:
             request = None
             break
+        tokens_left, kv_left = tokens_left - chunk, kv_left - chunk
         request = walk.next()
     if total:
         _name_behind(names, first=request, walk=walk)
     return ChunkChoice(
-        shape=shape,
+        shape=sums.beside(beside),
         tokens=total,
         order=tuple(names),
         cursor=walk.cursor,
@@ -157,6 +199,24 @@ def force_chunk(
     )
 
 
+def _bound_ms(
+    sums: _Prompts, request: PrefillWork, *, beside: BatchShape, model: LatencyModel
+) -> float:
+    """Bound of the pass with the whole rest of one more prompt, in milliseconds."""
+    remaining, cached = request.remaining_tokens, request.cached_tokens
+    mean_ms = model.mean_ms(
+        sums.rows + 1,
+        sums.tokens + remaining,
+        sums.attention + remaining * (cached + remaining / 2.0),
+        sums.padded_sq + float((cached + remaining) ** 2),
+        beside.decode_rows,
+        beside.decode_context_tokens,
+        beside.decode_max_context_tokens,
+        sums.context_tokens + cached,
+    )
+    return model.bound_of(mean_ms, has_prefill=True)
+
+
 def _held_tokens(room: ChunkRoom) -> int:
     return sum([row.context_tokens for rows in room.held for row in rows])
 
@@ -170,27 +230,3 @@ def _name_behind(names: list[str], *, first: PrefillWork | None, walk: OfflineWa
         if work is None:
             return
         names.append(work.rid)
-
-
-def _largest_chunk(
-    request: PrefillWork,
-    *,
-    shape: BatchShape,
-    limit_ms: float,
-    limit_tokens: int,
-    model: LatencyModel,
-    page_size: int,
-) -> int:
-    """The whole rest of the prompt if it fits, else the largest run of pages that does."""
-    remaining, cached = request.remaining_tokens, request.cached_tokens
-    if remaining <= limit_tokens:
-        whole = shape.with_prefill(new_tokens=remaining, cached_tokens=cached)
-        if model.bound_ms(whole) <= limit_ms:
-            return remaining
-    return model.max_prefill_tokens(
-        shape,
-        cached_tokens=cached,
-        budget_ms=limit_ms,
-        limit_tokens=min(limit_tokens, remaining - 1),
-        page_size=page_size,
-    )

@@ -1,21 +1,39 @@
 """Which offline decodes run in the next iteration, and which are parked.
 
-Owns selection with hysteresis. Refuses the time model: the caller says what fits. Order:
-rows that must run; rows parked too long, eldest first; rows just resumed; then the least
-served, in steps coarse enough that two rows do not take turns at every pass.
+Owns the selection, with hysteresis: a row just parked stays parked for a while. Refuses
+the time model, the caller says what fits, and the order (`service`).
+
+Source: HyGen (arXiv 2501.14808), phase 2 of two-phase scheduling: an offline decode is
+admitted if its marginal time is within what is left of the budget. HyGen preempts what
+is not; here it is parked with its KV held.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from planner.batching.eviction import cheapest_first
+from planner.batching.service import in_service_order
 from planner.batching.state import Budgets, DecodeRow
 
-_SERVICE_STEP_TOKENS = 32  # rows within a step of each other count as equally served
 _MAX_MISFITS = 8  # rows passed over for smaller ones before the search ends
 
 Fits = Callable[[int, int, int], bool]
 """Whether decodes of (rows, context tokens, longest context) fit the iteration."""
+
+
+@dataclass(slots=True)
+class _Sums:
+    """Running sums over the rows of the decode; changed in place, once a row."""
+
+    rows: int
+    context_tokens: int
+    longest_tokens: int
+
+    def add(self, context_tokens: int) -> None:
+        self.rows += 1
+        self.context_tokens += context_tokens
+        if context_tokens > self.longest_tokens:
+            self.longest_tokens = context_tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,107 +71,103 @@ def choose_decodes(
         is_allowed: False: nothing runs but what must.
         needs_progress: Nothing online exists, so one row runs even if it does not fit.
     """
-    rows, context, longest = online
+    sums = _Sums(*online)
     chosen: set[str] = set()
+    candidates: list[DecodeRow] = []
+    min_parked = budgets.min_parked_passes
     for row in running:
         if row.must_run or not row.can_park:
             chosen.add(row.rid)
-            rows, context = rows + 1, context + row.context_tokens
-            longest = max(longest, row.context_tokens)
-    for row in parked:
-        if row.must_run and row.can_resume:
-            chosen.add(row.rid)
-            rows, context = rows + 1, context + row.context_tokens
-            longest = max(longest, row.context_tokens)
-    if is_allowed:
-        candidates = [row for row in running if row.rid not in chosen]
-        candidates += [
-            row
-            for row in parked
-            if row.can_resume
-            and row.passes_in_state >= budgets.min_parked_passes
-            and row.rid not in chosen
-        ]
-        all_rows, all_context = rows + len(candidates), context
-        all_longest = longest
-        for row in candidates:
-            tokens = row.context_tokens
-            all_context += tokens
-            if tokens > all_longest:
-                all_longest = tokens
-        room = budgets.max_offline_rows - len(chosen)
-        if len(candidates) <= room and fits(all_rows, all_context, all_longest):
-            chosen.update([row.rid for row in candidates])
-            rows, context, longest = all_rows, all_context, all_longest
+            sums.add(row.context_tokens)
         else:
-            misfits = 0
-            for row in in_service_order(candidates, budgets=budgets):
-                if room <= 0:
-                    break
-                tokens = row.context_tokens
-                reach = tokens if tokens > longest else longest
-                if fits(rows + 1, context + tokens, reach):
-                    chosen.add(row.rid)
-                    rows, context, longest, room = rows + 1, context + tokens, reach, room - 1
-                    continue
-                misfits += 1
-                if misfits == _MAX_MISFITS:
-                    break
+            candidates.append(row)
+    for row in parked:
+        if not row.can_resume:
+            continue
+        if row.must_run:
+            chosen.add(row.rid)
+            sums.add(row.context_tokens)
+        elif row.passes_in_state >= min_parked:
+            candidates.append(row)
+    if is_allowed:
+        _choose(candidates, chosen=chosen, sums=sums, fits=fits, budgets=budgets)
         if needs_progress and not chosen:
-            first = next(
-                iter(
-                    in_service_order(
-                        [*running, *(row for row in parked if row.can_resume)], budgets=budgets
-                    )
-                ),
-                None,
-            )
-            if first is not None:
+            able = [*running, *(row for row in parked if row.can_resume)]
+            if able:
+                group, claim = next(in_service_order(able, budgets=budgets))
+                first = min(group, key=claim)
                 chosen.add(first.rid)
-                rows, context = rows + 1, context + first.context_tokens
-                longest = max(longest, first.context_tokens)
-    return _settled(running, parked, chosen=chosen, sums=(rows, context, longest), budgets=budgets)
+                sums.add(first.context_tokens)
+    return _settled(running, parked, chosen=chosen, sums=sums, budgets=budgets)
+
+
+def _choose(
+    candidates: list[DecodeRow],
+    *,
+    chosen: set[str],
+    sums: _Sums,
+    fits: Fits,
+    budgets: Budgets,
+) -> None:
+    """Adds the candidates that fit, in service order, to `chosen` and `sums`.
+
+    A group that fits whole is taken whole, since `fits` is monotone: only the group in
+    which the room ends is gone through row by row.
+    """
+    room = budgets.max_offline_rows - len(chosen)
+    if len(candidates) <= room and _take_whole(candidates, chosen=chosen, sums=sums, fits=fits):
+        return
+    misfits = 0
+    for group, claim in in_service_order(candidates, budgets=budgets):
+        if len(group) <= room and _take_whole(group, chosen=chosen, sums=sums, fits=fits):
+            room -= len(group)
+            continue
+        group.sort(key=claim)
+        for row in group:
+            if room <= 0:
+                return
+            tokens = row.context_tokens
+            reach = tokens if tokens > sums.longest_tokens else sums.longest_tokens
+            if fits(sums.rows + 1, sums.context_tokens + tokens, reach):
+                chosen.add(row.rid)
+                sums.add(tokens)
+                room -= 1
+                continue
+            misfits += 1
+            if misfits == _MAX_MISFITS:
+                return
+
+
+def _take_whole(group: Sequence[DecodeRow], *, chosen: set[str], sums: _Sums, fits: Fits) -> bool:
+    """Adds all of a group where all fit; else none."""
+    contexts = [row.context_tokens for row in group]
+    if not contexts:
+        return True
+    rows, context = sums.rows + len(contexts), sums.context_tokens + sum(contexts)
+    longest = max(sums.longest_tokens, *contexts)
+    if not fits(rows, context, longest):
+        return False
+    chosen.update([row.rid for row in group])
+    sums.rows, sums.context_tokens, sums.longest_tokens = rows, context, longest
+    return True
 
 
 def keep_decodes(
     running: Sequence[DecodeRow], parked: Sequence[DecodeRow], *, online: tuple[int, int, int]
 ) -> DecodeChoice:
     """Leaves every row as it is, but for those that must run, in a pass that decodes nothing."""
-    rows, context, longest = online
+    sums = _Sums(*online)
     must = [row for row in parked if row.must_run and row.can_resume]
     for row in (*running, *must):
-        rows, context = rows + 1, context + row.context_tokens
-        longest = max(longest, row.context_tokens)
+        sums.add(row.context_tokens)
     return DecodeChoice(
-        resume=tuple(sorted(row.rid for row in must)),
-        rows=rows,
-        context_tokens=context,
-        longest_tokens=longest,
+        resume=tuple(sorted([row.rid for row in must])),
+        rows=sums.rows,
+        context_tokens=sums.context_tokens,
+        longest_tokens=sums.longest_tokens,
         offline_rows=len(running) + len(must),
         parked_rows=len(parked) - len(must),
     )
-
-
-def in_service_order(rows: Sequence[DecodeRow], *, budgets: Budgets) -> list[DecodeRow]:
-    """Offline rows, the one with the first claim to run first.
-
-    A parked row becomes eldest after `max_parked_passes`, and then only rows parked
-    longer go before it: no row is starved by newer ones.
-    """
-    min_resident = budgets.min_resident_passes
-    max_parked = budgets.max_parked_passes
-
-    def claim(row: DecodeRow) -> tuple[int, int, bool, float, str]:
-        passes = row.passes_in_state
-        if row.is_parked:
-            if passes > max_parked:
-                return (0, -passes, True, row.arrival_s, row.rid)
-        elif passes < min_resident:
-            return (1, 0, False, row.arrival_s, row.rid)
-        served = row.generated_tokens // _SERVICE_STEP_TOKENS
-        return (2, served, row.is_parked, row.arrival_s, row.rid)
-
-    return sorted(rows, key=claim)
 
 
 def _settled(
@@ -161,25 +175,30 @@ def _settled(
     parked: Sequence[DecodeRow],
     *,
     chosen: set[str],
-    sums: tuple[int, int, int],
+    sums: _Sums,
     budgets: Budgets,
 ) -> DecodeChoice:
     """Names what changes state, and evicts what the bound on parked rows leaves over."""
     aside = [row for row in running if row.rid not in chosen]
     waiting = [row for row in parked if row.rid not in chosen]
-    resume = tuple(sorted(row.rid for row in parked if row.rid in chosen))
+    resume: list[str] = []
+    if len(waiting) < len(parked):
+        resume = sorted([row.rid for row in parked if row.rid in chosen])
     surplus = len(aside) + len(waiting) - max(0, budgets.max_parked_rows)
     evicted: tuple[str, ...] = ()
+    park = [row.rid for row in aside]
     if surplus > 0:
-        evicted = tuple(row.rid for row in cheapest_first([*aside, *waiting])[:surplus])
-    rows, context, longest = sums
+        evicted = tuple([row.rid for row in cheapest_first([*aside, *waiting])[:surplus]])
+        gone = set(evicted)
+        park = [rid for rid in park if rid not in gone]
+    park.sort()
     return DecodeChoice(
-        park=tuple(sorted(row.rid for row in aside if row.rid not in evicted)),
-        resume=resume,
+        park=tuple(park),
+        resume=tuple(resume),
         evict=evicted,
-        rows=rows,
-        context_tokens=context,
-        longest_tokens=longest,
+        rows=sums.rows,
+        context_tokens=sums.context_tokens,
+        longest_tokens=sums.longest_tokens,
         offline_rows=len(chosen),
         parked_rows=len(aside) + len(waiting) - len(evicted),
     )

@@ -49,7 +49,10 @@ def choose_evictions(
 
 def cheapest_first(rows: Iterable[DecodeRow]) -> list[DecodeRow]:
     """Evictable rows in the order of eviction."""
-    return sorted(
-        (row for row in rows if is_evictable(row)),
-        key=lambda row: (row.recompute_tokens, not row.is_parked, row.arrival_s, row.rid),
-    )
+    keyed = [
+        (row.recompute_tokens, not row.is_parked, row.arrival_s, row.rid, row)
+        for row in rows
+        if is_evictable(row)
+    ]
+    keyed.sort()  # rids are unique: rows are never compared
+    return [entry[4] for entry in keyed]
