@@ -137,10 +137,14 @@ def slo_of(arm: Arm, measured: Mapping[str, Sequence[ArmReading]]) -> ArmSlo:
         pooled = pooled_metrics(measured[f"C{arm.cap}"])
         return ArmSlo(limits_ms={n: pooled[n] for n in METRICS if n.endswith(("_p50", "_p99"))})
     assert arm.tolerance_ratio is not None
-    pooled = pooled_metrics(measured["A"])
+    return slo_relative_to(pooled_metrics(measured["A"]), tolerance_ratio=arm.tolerance_ratio)
+
+
+def slo_relative_to(alone: Mapping[str, float], *, tolerance_ratio: float) -> ArmSlo:
+    """Every one of METRICS within its growth over online alone, given in ms."""
     return ArmSlo(
         limits_ms={
-            name: pooled[name] * limit_ratio(name, tolerance_ratio=arm.tolerance_ratio)
+            name: alone[name] * limit_ratio(name, tolerance_ratio=tolerance_ratio)
             for name in METRICS
         }
     )

@@ -25,15 +25,10 @@ _OFFLINE_STREAM_INTERVAL = 8  # tokens a message: the batch's client needs no si
 
 
 class OfflineItems(Protocol):
-    """A batch: lengths, and the token ids of item `index`."""
+    """A batch without end."""
 
-    @property
-    def prompt_tokens(self) -> int:
-        """Of each item."""
-
-    @property
-    def output_tokens(self) -> int:
-        """Of each item."""
+    def lengths(self, index: int) -> tuple[int, int]:
+        """Prompt and output tokens of item `index`."""
 
     def ids(self, index: int) -> list[int]:
         """Token ids of an item's prompt."""
@@ -194,10 +189,11 @@ async def _offline_worker(
     """One seat of the window: an item at a time, until it is cancelled."""
     while True:
         number = next(numbers)
+        prompt_tokens, output_tokens = prompts.lengths(number)
         body = _body(
             f"of-{tag}-{number:06d}",
             prompts.ids(number),
-            tokens=prompts.output_tokens,
+            tokens=output_tokens,
             labels=offline_labels(),
         )
         body["sampling_params"]["stream_interval"] = _OFFLINE_STREAM_INTERVAL
@@ -207,7 +203,7 @@ async def _offline_worker(
                 async for chunk in stream:
                     now_s = monotonic()
                     if tally.waiting_since.pop(number, None) is not None:
-                        tally.prompts.append((now_s, prompts.prompt_tokens))
+                        tally.prompts.append((now_s, prompt_tokens))
                         tally.waits_s.append(now_s - submitted_s)
                     tally.outputs.append((now_s, chunk.token_count))
             tally.completed += 1

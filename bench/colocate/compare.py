@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.colocate import caps
@@ -25,6 +25,7 @@ from bench.colocate.arms import (
     pooled_metrics,
     round_order,
     slo_of,
+    slo_relative_to,
 )
 from bench.colocate.client import SloLabels
 from bench.colocate.engines import BenchEngine, BenchEngineError, EngineSpec, running_engines
@@ -40,8 +41,10 @@ from bench.colocate.tuning import (
     OnlineOnly,
     Rehearsal,
     Tuned,
+    find_growth,
     fit_model,
     gather_samples,
+    half_busy_rate,
     measure_online_only,
     model_settings,
     simulated_engine,
@@ -50,6 +53,7 @@ from bench.colocate.tuning import (
 from bench.colocate.validity import problems
 from bench.demo.session import progress_since_start
 from bench.harness import Figure, Report, figure_of, publish
+from bench.prefix.compare import PrefixOptions, measure_prefix_order
 from bench.statistics import COVERAGE_RATIO as INTERVAL_RATIO
 from bench.statistics import REPLICATES
 from controlplane.localfleet.readiness import Tell
@@ -92,6 +96,17 @@ def main(arguments: Sequence[str]) -> int:
     return 1 if invalid else 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tuning:
+    """What a trace's arms rest on, all from slices that none of them is judged by."""
+
+    trace: Trace
+    rate: float
+    online: Slice
+    alone: OnlineOnly
+    rehearsal: Rehearsal
+
+
 class _Run:
     """One run of the bench and what it gathered so far."""
 
@@ -101,8 +116,8 @@ class _Run:
         self._arms = arms_of(caps=options.caps, tolerances=options.tolerances, only=options.only)
         self._offline = OfflinePrompts(
             seed=options.seed,
-            prompt_tokens=options.offline_prompt_tokens,
-            output_tokens=options.offline_output_tokens,
+            mean_prompt_tokens=options.offline_prompt_tokens,
+            mean_output_tokens=options.offline_output_tokens,
         )
         self._samples: dict[str, Any] = {}
         self._figures: list[Figure] = []
@@ -123,11 +138,11 @@ class _Run:
             self._phase("start")
             stage = Stage(engines)
             plugin = await stage.enter(_PLUGIN)
-            rates, fitted = await self._prepare(plugin)
-            settings = await self._simulated(plugin)
-            for name in options.traces:
-                trace = load_trace(TRACES[name], seed=options.seed)
-                await self._trace(stage, trace, rate=rates[name], fitted=fitted, settings=settings)
+            tunings, fitted = await self._prepare(plugin)
+            for tuning in tunings.values():
+                await self._trace(stage, tuning)
+        if options.with_prefix:
+            await self._prefix()
         self._figures.append(
             figure_of(
                 "plugin CPU time / pass time, online only",
@@ -136,12 +151,12 @@ class _Run:
                 target=PLUGIN_TARGET,
             )
         )
-        return self._report(specs, cores, rates, fitted), self._invalid
+        return self._report(specs, cores, tunings, fitted), self._invalid
 
     # ------------------------------------------------------------ before the arms
 
-    async def _prepare(self, plugin: BenchEngine) -> tuple[dict[str, float], Fitted]:
-        """Latency model and rates, on slices that no arm is judged by."""
+    async def _prepare(self, plugin: BenchEngine) -> tuple[dict[str, "_Tuning"], Fitted]:
+        """Latency model, rates and pilot, on slices that no arm is judged by."""
         options = self._options
         first = self._cut(options.traces[0], _TUNING_SLICE, rate=0.0)
         self._tell(f"measuring iterations for {options.tuning_s:.0f} s")
@@ -153,26 +168,81 @@ class _Run:
                    f" {fitted.prefill.reason}")  # fmt: skip
         await plugin.client.set_internal_state(model_settings(fitted))
         self._phase("latency model")
-        rates = {}
+        settings = await self._simulated(plugin)
+        tunings = {}
         for name in options.traces:
-            online = self._cut(name, _TUNING_SLICE + 1, rate=options.rates[name])
-            alone = await measure_online_only(plugin, online)
-            await plugin.empty()
-            self._alone.append(alone)
-            rates[name] = options.rates[name] or online.requests_per_s * min(
-                2.0, max(0.25, BUSY_RATIO / max(alone.busy_ratio, 1e-3))
+            tunings[name] = await self._tuning(plugin, name, fitted=fitted, settings=settings)
+            if name != options.traces[0]:  # one pilot: what it finds is the engine's
+                tunings[name].rehearsal.growth = tunings[options.traces[0]].rehearsal.growth
+        await self._pilot(plugin, tunings[options.traces[0]], fitted=fitted, settings=settings)
+        self._phase("rates and pilot")
+        return tunings, fitted
+
+    async def _tuning(
+        self, plugin: BenchEngine, name: str, *, fitted: Fitted, settings: EngineSettings
+    ) -> "_Tuning":
+        """A trace's rate, by simulation, and what online alone comes to at it, measured."""
+        options = self._options
+        trace = load_trace(TRACES[name], seed=options.seed)
+
+        def rehearse(rate: float) -> Rehearsal:
+            return Rehearsal(
+                fitted=fitted,
+                settings=settings,
+                online=self._slice(trace, _REHEARSAL_SLICE, rate=rate, count=_REHEARSED),
+                offline=self._offline,
+                window=options.window,
             )
-            self._samples.setdefault("online_only", {})[name] = {
-                "requests_per_s": round(online.requests_per_s, 4),
-                "seconds": round(alone.seconds, 2),
-                "passes": alone.passes,
-                "busy_ratio": round(alone.busy_ratio, 4),
-                "plugin_ratio": round(alone.plugin_ratio, 5),
-            }
-            self._tell(f"{name}: {alone.busy_ratio:.0%} busy at {online.requests_per_s:.2f}"
-                       f" requests/s; arms run at {rates[name]:.2f}")  # fmt: skip
-        self._phase("rates")
-        return rates, fitted
+
+        rate = options.rates[name] or half_busy_rate(
+            rehearse, busy_ratio=BUSY_RATIO, start=trace.spec.requests_per_s
+        )
+        online = self._slice(trace, _TUNING_SLICE + 1, rate=rate)
+        alone = await measure_online_only(plugin, online)
+        await plugin.empty()
+        self._tell(f"{name}: {rate:.2f} requests/s keep the engine {alone.busy_ratio:.0%} busy")
+        self._alone.append(alone)
+        self._samples.setdefault("online_only", {})[name] = {
+            "requests_per_s": round(rate, 4), **alone.as_values()
+        }  # fmt: skip
+        return _Tuning(trace=trace, rate=rate, online=online, alone=alone, rehearsal=rehearse(rate))
+
+    async def _pilot(
+        self, plugin: BenchEngine, tuning: "_Tuning", *, fitted: Fitted, settings: EngineSettings
+    ) -> None:
+        """Corrects the simulation by one run of the widest tolerance on the tuning slice."""
+        options = self._options
+        if not options.tolerances:
+            return
+        metrics = tuning.alone.metrics
+        slo = slo_relative_to(metrics, tolerance_ratio=max(options.tolerances))
+        found = tune(
+            tuning.rehearsal, slo, measured_alone=metrics, start=None,
+            max_probes=options.max_probes,
+        )  # fmt: skip
+        same_slice = Rehearsal(
+            fitted=fitted,
+            settings=settings,
+            online=tuning.online,
+            offline=self._offline,
+            window=options.window,
+        )
+        growth = await find_growth(
+            plugin,
+            tuning.online,
+            slo=slo,
+            budgets=found.budgets,
+            rehearsal=same_slice,
+            alone=metrics,
+            offline=self._offline,
+            window=options.window,
+            settle_s=options.settle_s,
+        )
+        await plugin.empty()
+        tuning.rehearsal.growth = growth
+        self._samples["pilot_growth"] = {name: round(k, 3) for name, k in growth.items()}
+        shown = ", ".join(f"{name} {k:.2f}" for name, k in growth.items())
+        self._tell(f"pilot: measured over simulated interference: {shown}")
 
     def _cut(self, trace: str, number: int, *, rate: float) -> Slice:
         return self._slice(load_trace(TRACES[trace], seed=self._options.seed), number, rate=rate)
@@ -195,20 +265,10 @@ class _Run:
     async def _trace(
         self,
         stage: Stage,
-        trace: Trace,
-        *,
-        rate: float,
-        fitted: Fitted,
-        settings: EngineSettings,
+        tuning: "_Tuning",
     ) -> None:
-        options, name = self._options, trace.spec.name
-        rehearsal = Rehearsal(
-            fitted=fitted,
-            settings=settings,
-            online=self._slice(trace, _REHEARSAL_SLICE, rate=rate, count=_REHEARSED),
-            offline=self._offline,
-            window=options.window,
-        )
+        options, trace, rate = self._options, tuning.trace, tuning.rate
+        name = trace.spec.name
         readings: dict[str, list[ArmReading]] = {arm.name: [] for arm in self._arms}
         budgets: dict[str, Budgets] = {}
         slices, tunings = [], []
@@ -222,7 +282,7 @@ class _Run:
                     slo = slo_of(arm, readings)
                     labels = SloLabels(ttft_ms=slo.ttft_ms, itl_ms=slo.itl_ms)
                     found = self._tune(
-                        rehearsal, slo, measured=readings["A"], start=budgets.get(arm.name)
+                        tuning.rehearsal, slo, measured=readings["A"], start=budgets.get(arm.name)
                     )
                     budgets[arm.name] = found.budgets
                     tuned[arm.name] = {
@@ -322,6 +382,26 @@ class _Run:
         is_mixed = arm.kind is ArmKind.PRIORITY and self._options.mixed_chunk
         return _MIXED if is_mixed and self._options.is_cpu else _STOCK
 
+    async def _prefix(self) -> None:
+        """The part on prefix order, on an engine of its own; see `bench.prefix`."""
+        options = self._options
+        found = await measure_prefix_order(
+            PrefixOptions(
+                device=options.device,
+                model_path=options.model_path,
+                rounds=1 if options.is_quick else 2,
+                ramp_s=3.0 if options.is_quick else 8.0,
+                seconds=6.0 if options.is_quick else 18.0,
+                seed=options.seed,
+                replicates=self._replicates,
+                output=options.output,
+            ),
+            tell=self._tell,
+        )
+        self._figures += found.figures
+        self._samples["prefix_order"] = {"configuration": found.configuration, **found.samples}
+        self._phase("prefix order")
+
     # ------------------------------------------------------------ details
 
     def _specs(self) -> list[EngineSpec]:
@@ -364,7 +444,7 @@ class _Run:
         self,
         specs: Sequence[EngineSpec],
         cores: tuple[int, int] | None,
-        rates: dict[str, float],
+        tunings: "dict[str, _Tuning]",
         fitted: Fitted,
     ) -> Report:
         options = self._options
@@ -381,7 +461,7 @@ class _Run:
             "mixed_chunk_words": _MIXED_CHUNK_WORDS if options.is_cpu else "on, as in all arms",
             "rounds": options.rounds,
             "requests_of_an_arm": options.requests,
-            "requests_per_s": {name: round(rate, 4) for name, rate in rates.items()},
+            "requests_per_s": {name: round(t.rate, 4) for name, t in tunings.items()},
             "busy_ratio_aimed_at": BUSY_RATIO,
             "length_divisors": {
                 n: TRACES[n].length_divisor if options.is_cpu else 1.0 for n in options.traces
@@ -390,7 +470,7 @@ class _Run:
             "tolerances": options.tolerances,
             "tails_over_A": {"ttft_p99": TTFT_P99_RATIO, "itl_p99": ITL_P99_RATIO},
             "window": options.window,
-            "offline_tokens": [options.offline_prompt_tokens, options.offline_output_tokens],
+            "offline_mean_tokens": [options.offline_prompt_tokens, options.offline_output_tokens],
             "settle_s": options.settle_s,
             "cores": {"engine": cores[0], "load_and_http": cores[1]} if cores else None,
             "is_quick": options.is_quick,

@@ -178,13 +178,26 @@ def cut(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfflinePrompts:
-    """An endless batch of unshared prompts; item `index` is always the same."""
+    """An endless batch of unshared prompts; item `index` is always the same.
+
+    Lengths are drawn evenly from half to one and a half times the mean: items of one
+    length would all prefill, and all decode, at the same time.
+    """
 
     seed: int
-    prompt_tokens: int = 256
-    output_tokens: int = 32
+    mean_prompt_tokens: int = 256
+    mean_output_tokens: int = 32
+
+    def lengths(self, index: int) -> tuple[int, int]:
+        """Prompt and output tokens of an item."""
+        source = random.Random(f"{self.seed}/offline lengths/{index}")
+        prompt, output = self.mean_prompt_tokens, self.mean_output_tokens
+        return (
+            source.randint(max(1, prompt // 2), prompt + prompt // 2),
+            source.randint(max(1, output // 2), output + output // 2),
+        )
 
     def ids(self, index: int) -> list[int]:
         """Token ids of an item's prompt."""
         source = random.Random(f"{self.seed}/offline/{index}")
-        return list(source.randbytes(self.prompt_tokens))
+        return list(source.randbytes(self.lengths(index)[0]))

@@ -13,14 +13,15 @@ import contextlib
 import itertools
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
-from bench.colocate.arms import ArmSlo
+from bench.colocate.arms import ArmSlo, pooled_metrics
 from bench.colocate.client import SloLabels, run_arm
 from bench.colocate.engines import BenchEngine
+from bench.colocate.reading import METRICS, read_arm
 from bench.colocate.slices import OfflinePrompts, Slice
 from nodeagent.engine.errors import EngineError
 from nodeagent.plugin_contract import Counters, MeasuredIteration, encode_budgets, encode_model
@@ -40,6 +41,8 @@ COVERAGE_RATIO = 0.95
 _POLL_S = 1.0  # the plugin keeps its newest 512 iterations: 2 ms ones would just fit
 _BUDGETS_SEEN_MS = (15.0, 40.0, 120.0)
 _SIMULATED_SETTLE_S = 3.0
+_GROWTH_RANGE = (0.5, 4.0)
+_LEAST_EXCESS = 0.02  # over online alone: a smaller one is neither simulated nor measured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +52,24 @@ class OnlineOnly:
     Args:
         busy_ratio: share of the time in which an iteration ran.
         plugin_ratio: CPU time of the plugin over the time of the passes.
+        metrics: `reading.METRICS` in ms.
     """
 
     seconds: float
     passes: int
     busy_ratio: float
     plugin_ratio: float
+    metrics: Mapping[str, float]
+
+    def as_values(self) -> dict[str, Any]:
+        """What the report says of it."""
+        return {
+            "seconds": round(self.seconds, 2),
+            "passes": self.passes,
+            "busy_ratio": round(self.busy_ratio, 4),
+            "plugin_ratio": round(self.plugin_ratio, 5),
+            **{f"{name}_ms": round(ms, 3) for name, ms in self.metrics.items()},
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +184,59 @@ async def measure_online_only(engine: BenchEngine, online: Slice) -> OnlineOnly:
         passes=after.passes - before.passes,
         busy_ratio=pass_ms / 1e3 / seconds,
         plugin_ratio=_plugin_ratio(before, after, pass_ms=pass_ms),
+        metrics=pooled_metrics([read_arm(run, arm="A")]),
     )
+
+
+async def find_growth(
+    engine: BenchEngine,
+    online: Slice,
+    *,
+    slo: ArmSlo,
+    budgets: Budgets,
+    rehearsal: "Rehearsal",
+    alone: Mapping[str, float],
+    offline: OfflinePrompts,
+    window: int,
+    settle_s: float,
+) -> dict[str, float]:
+    """One pilot on the real engine: by what simulation understates interference.
+
+    Args:
+        engine: with the plugin, awake and empty.
+        online: the slice that `alone` was measured on; no arm is judged by it.
+        slo: what its requests carry.
+        budgets: found in simulation for that SLO.
+        rehearsal: the same slice in simulation.
+        alone: `reading.METRICS` of online alone, measured.
+        offline: the batch.
+        window: offline requests in the engine.
+        settle_s: how long the batch runs before the slice.
+
+    Returns:
+        By metric, measured excess over online alone / simulated excess, within
+        _GROWTH_RANGE, since one pilot tells no more.
+    """
+    await engine.client.set_internal_state(encode_budgets(budgets))
+    run = await run_arm(
+        engine.client,
+        online=online,
+        duration_s=online.duration_s,
+        labels=SloLabels(ttft_ms=slo.ttft_ms, itl_ms=slo.itl_ms),
+        offline=offline,
+        window=window,
+        settle_s=settle_s,
+        tag="tunepp",
+    )
+    measured = pooled_metrics([read_arm(run, arm="pilot")])
+    simulated = metrics_of(rehearsal.run(budgets, slo=rehearsal.scaled(slo, alone=alone)))
+    least, most = _GROWTH_RANGE
+    found = {}
+    for name in METRICS:
+        real = measured[name] / alone[name] - 1.0
+        expected = max(simulated[name] / rehearsal.alone[name] - 1.0, _LEAST_EXCESS)
+        found[name] = min(most, max(least, real / expected))
+    return found
 
 
 def fit_model(samples: Sequence[MeasuredIteration], *, device_name: str) -> Fitted:
@@ -244,15 +311,23 @@ class Rehearsal:
         )
         alone = self._replay(budgets=Budgets(), scheduled=self._scheduled(SloLabels(), at_s=0.0))
         self.alone = metrics_of(alone)
+        self.alone_busy_ratio = alone.busy_ratio
+        self.growth: Mapping[str, float] = dict.fromkeys(METRICS, 1.0)  # of `find_growth`
 
-    def scaled(self, slo: ArmSlo, *, measured_alone: Mapping[str, float]) -> ArmSlo:
-        """The SLO in simulated milliseconds: the same multiples of online alone."""
-        return ArmSlo(
-            limits_ms={
-                name: limit * self.alone[name] / measured_alone[name]
-                for name, limit in slo.limits_ms.items()
-            }
-        )
+    def scaled(self, slo: ArmSlo, *, alone: Mapping[str, float]) -> ArmSlo:
+        """The SLO in simulated milliseconds: multiples of online alone, excess corrected.
+
+        A limit below what online alone has, as noise may make it, counts as just above.
+
+        Args:
+            slo: in measured milliseconds.
+            alone: `reading.METRICS` of online alone, measured.
+        """
+        limits_ms = {}
+        for name, limit in slo.limits_ms.items():
+            excess = max(_LEAST_EXCESS, limit / alone[name] - 1.0)
+            limits_ms[name] = self.alone[name] * (1.0 + excess / self.growth[name])
+        return ArmSlo(limits_ms=limits_ms)
 
     def run(self, budgets: Budgets, *, slo: ArmSlo) -> Replayed:
         """The slice beside the batch, under budgets, with requests that carry the SLO."""
@@ -284,12 +359,30 @@ class Rehearsal:
 
     def _batch(self) -> Iterator[SimulatedRequest]:
         for index in itertools.count():
+            prompt_tokens, output_tokens = self._offline.lengths(index)
             yield SimulatedRequest(
                 rid=f"offline-{index:06d}",
                 work_class=WorkClass.OFFLINE,
-                prompt_tokens=self._offline.prompt_tokens,
-                output_tokens=self._offline.output_tokens,
+                prompt_tokens=prompt_tokens,
+                output_tokens=output_tokens,
             )
+
+
+def half_busy_rate(
+    rehearse: Callable[[float], Rehearsal], *, busy_ratio: float, start: float
+) -> float:
+    """The rate at which online alone keeps the simulated engine as busy as asked.
+
+    Args:
+        rehearse: a slice at so many requests a second.
+        busy_ratio: asked for.
+        start: requests a second to begin with, > 0.
+    """
+    rate = start
+    for _ in range(5):  # nearly linear while queues are short: three steps reach 2 %
+        seen = rehearse(rate).alone_busy_ratio
+        rate *= min(4.0, max(0.25, busy_ratio / max(seen, 1e-3)))
+    return rate
 
 
 def tune(
@@ -309,7 +402,7 @@ def tune(
         start: budgets to begin with; None derives them from the SLO.
         max_probes: simulated runs at most.
     """
-    scaled = rehearsal.scaled(slo, measured_alone=measured_alone)
+    scaled = rehearsal.scaled(slo, alone=measured_alone)
 
     def probe(budgets: Budgets) -> ProbeResult:
         seen = rehearsal.run(budgets, slo=scaled)

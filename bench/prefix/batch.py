@@ -28,10 +28,9 @@ class SharedPrefixBatch:
     suffix_tokens: int = 24
     output_tokens: int = 4
 
-    @property
-    def prompt_tokens(self) -> int:
-        """Of an item."""
-        return self.prefix_tokens + self.suffix_tokens
+    def lengths(self, index: int) -> tuple[int, int]:
+        """Prompt and output tokens of an item; all are alike."""
+        return self.prefix_tokens + self.suffix_tokens, self.output_tokens
 
     @property
     def all_prefix_tokens(self) -> int:

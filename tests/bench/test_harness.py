@@ -1,6 +1,7 @@
 """Figures and reports."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from bench import harness
 from bench.__main__ import BENCHES, main
 from bench.harness import Figure, Report, figure_of, publish
+from bench.statistics import Verdict
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1))
@@ -28,6 +30,22 @@ def test_figure_says_whether_its_target_is_met_when_it_has_one(
 ) -> None:
     """Met follows from value and target, and cannot be set."""
     assert Figure(name="x", value=250, unit="ms", target=target).met is met
+
+
+def test_figure_is_judged_by_its_interval_when_it_has_one() -> None:
+    """Met or not by the whole interval; else the run cannot tell, and `met` is neither."""
+    figure = Figure(name="x", value=1.0, unit="ratio", target="<= 1.1", interval=(0.9, 1.2))
+    assert figure.verdict is Verdict.CANNOT_TELL
+    assert figure.met is None
+    values = figure.as_values()
+    assert (values["interval"], values["verdict"]) == ([0.9, 1.2], "cannot tell")
+    assert Figure(name="x", value=1, unit="ratio", target="<= 1.1", interval=(1, 1.1)).met is True
+
+
+def test_figure_is_valid_json_when_its_interval_has_no_end() -> None:
+    """JSON knows neither NaN nor infinity."""
+    figure = Figure(name="x", value=math.nan, unit="ratio", interval=(-math.inf, math.inf))
+    assert json.loads(json.dumps(figure.as_values(), allow_nan=False))["value"] is None
 
 
 def test_figure_refuses_when_its_target_has_no_sign() -> None:
@@ -57,7 +75,9 @@ def test_report_has_the_promised_keys_when_published(
 def test_main_names_the_benches_when_there_is_no_such(capsys: pytest.CaptureFixture[str]) -> None:
     """A wrong name is exit code 2 and a list."""
     assert main(["nothing"]) == 2
-    assert "'nothing': no such bench; there are: demo" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "'nothing': no such bench; there are: " in said
+    assert all(name in said for name in BENCHES)
 
 
 @pytest.mark.parametrize("name", sorted(BENCHES))
