@@ -5,9 +5,11 @@ import sys
 from collections.abc import Mapping, Sequence
 
 BENCHES: Mapping[str, str] = {
+    "batching": "bench.batching.decisions",
     "colocate": "bench.colocate.compare",
     "prefix": "bench.prefix.compare",
     "demo": "bench.demo.compare",
+    "latency": "bench.latency.run",
 }
 """Name to module; each module has `main(arguments) -> exit status`."""
 
