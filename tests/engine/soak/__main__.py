@@ -49,6 +49,7 @@ def main(arguments: Sequence[str]) -> int:
             folder=LOGS,
             seed=flags.seed * 1000 + number,
             requests=each,
+            checks_busy=not flags.idle_checks_only,
             tell=_tell,
         )
         rows.append(as_row(result))
@@ -139,6 +140,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--append", action="store_true", help="keep the other settings of an earlier report"
+    )
+    parser.add_argument(
+        "--idle-checks-only", action="store_true", help="do not account for KV after every pass"
     )
     parser.add_argument("--output", type=Path, default=OUTPUT)
     return parser

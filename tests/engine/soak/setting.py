@@ -28,7 +28,12 @@ from soak.regimes import draw_budgets
 from soak.settings import Setting
 from soak.workload import Abort, Phase, make_phases, shuffled
 
-_ENVIRONMENT = {"SGLANG_IS_IN_CI": "1"}  # beside the strict idle check of the harness
+# SGLang's own account of KV after every pass: what is owned, free and cached adds up, no
+# page is owned and free, none is free twice.
+_BUSY_CHECKS = {
+    "SGLANG_ENABLE_STRICT_MEM_CHECK_DURING_BUSY": "1",
+    "SGLANG_CHECK_KV_PAGE_INVARIANTS": "1",
+}
 _STOCK = {"SGLANG_PLUGINS": "none"}
 _START_S = 400.0  # both start at once, on cores that may be busy
 _SETTLE_S = 30.0
@@ -67,6 +72,7 @@ def soak_setting(
     folder: Path,
     seed: int,
     requests: int,
+    checks_busy: bool = True,
     tell: Callable[[str], None] = print,
 ) -> SettingResult:
     """Soaks one setting.
@@ -77,6 +83,7 @@ def soak_setting(
         folder: Where the engines' logs go.
         seed: Of requests, regimes and aborts.
         requests: How many requests the plugin's engine is sent, > 0.
+        checks_busy: The plugin's engine accounts for its KV after every pass, not only idle.
         tell: Takes a line of progress.
 
     Raises:
@@ -86,7 +93,8 @@ def soak_setting(
     # A pause that retracts forgets penalties, as every retraction of SGLang does.
     modes = ("in_place", "retract") if setting.has_small_kv else ("in_place",)
     phases = make_phases(seed=seed, count=requests, with_penalties=not setting.has_small_kv)
-    with _pair(setting, model=model, folder=folder) as (stock, engine):
+    checks = _BUSY_CHECKS if checks_busy else {}
+    with _pair(setting, model=model, folder=folder, checks=checks) as (stock, engine):
         tell(f"{setting.name}: engines up after {time.monotonic() - began:.0f} s")
         reference, again, found, regimes = asyncio.run(
             _passes(stock, engine, phases=phases, seed=seed, modes=modes)
@@ -126,17 +134,17 @@ def soak_setting(
 
 
 @contextmanager
-def _pair(setting: Setting, *, model: Path, folder: Path) -> Any:
+def _pair(setting: Setting, *, model: Path, folder: Path, checks: dict[str, str]) -> Any:
     """A stock engine and one with the plugin, started together."""
     with ExitStack() as stack, ThreadPoolExecutor(max_workers=2) as pool:
         starts = []
-        for name, environment in (("stock", _ENVIRONMENT | _STOCK), ("plugin", _ENVIRONMENT)):
+        for name, own in (("stock", _STOCK), ("plugin", checks)):
             started = stack.enter_context(ExitStack())  # each thread fills its own
             context = running_engine(
                 model,
                 folder / f"{setting.name}.{name}.log",
                 flags=setting.flags,
-                environment=environment,
+                environment=setting.environment | own,
                 start_s=_START_S,
             )
             starts.append(pool.submit(started.enter_context, context))
