@@ -9,7 +9,6 @@ import asyncio
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ from bench.latency.profiles import (
     read_profiles,
     traces_folder,
 )
-from bench.latency.report import engine_figures, profile_figures, rows_of
+from bench.latency.report import engine_figures, jitter_figures, profile_figures, rows_of
 from bench.latency.samples import EngineSamples, read_samples, write_samples
 from bench.latency.speed import speed_figures
 from planner.latency.predictor import default_model
@@ -40,6 +39,7 @@ _RAW_SAMPLES = Path("build/bench/latency-samples.json")
 _ENGINE_FOLDER = Path("build/bench/latency-engine")
 _ENGINE_TRAINED_TOKENS = 1024  # of 2,048 and a little more
 _PROFILE_TRAINED_TOKENS = 8192  # of 32,768
+_JITTER_SHARE = 4  # the row without targets takes a quarter of the iterations
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -60,7 +60,13 @@ def main(arguments: Sequence[str]) -> int:
     }
     if not flags.no_engine:
         run = _engine_samples(flags, tell=tell)
-        verdicts = _judged(run.samples, flags, "cpu", trained_tokens=_ENGINE_TRAINED_TOKENS)
+        verdicts = _judged(
+            run.samples,
+            seed=flags.seed,
+            splits=flags.splits,
+            device="cpu",
+            trained_tokens=_ENGINE_TRAINED_TOKENS,
+        )
         figures += engine_figures(verdicts)
         configuration["engine"] = {
             "identity": run.identity,
@@ -101,18 +107,19 @@ def _engine_samples(flags: argparse.Namespace, *, tell: Any) -> EngineSamples:
 
 def _judged(
     samples: Sequence[IterationSample],
-    flags: argparse.Namespace,
-    device: str,
     *,
+    seed: int,
+    splits: int,
+    device: str,
     trained_tokens: int,
 ) -> list[Verdict]:
-    splits = [
-        *random_splits(samples, seed=flags.seed, count=flags.splits),
+    chosen = [
+        *random_splits(samples, seed=seed, count=splits),
         longer_contexts(samples, trained_tokens=trained_tokens),
     ]
     return [
         judge(split, incumbent=default_model(device))
-        for split in splits
+        for split in chosen
         if split.training and split.held_out
     ]
 
@@ -129,31 +136,31 @@ def _profiles(
         tell(f"no GPU profiles: set {TRACES_VARIABLE} to the folder of vidur_*_mlp.csv; skipped")
         return []
     figures: list[Figure] = []
+    configuration["profile_iterations"] = flags.profile_iterations
     for reading in AllReduce:
+        is_raw = reading is AllReduce.RAW
         verdicts = {}
         for profile in read_profiles(folder, all_reduce=reading):
-            if reading is AllReduce.RAW and profile.all_reduce_ms is None:
-                continue  # as in the other reading
-            drawn = draw_iterations(profile, seed=flags.seed, count=flags.profile_iterations)
+            if is_raw and profile.all_reduce_ms is None:
+                continue  # the same as in the other reading
+            drawn = draw_iterations(
+                profile,
+                seed=flags.seed,
+                count=flags.profile_iterations // (_JITTER_SHARE if is_raw else 1),
+            )
             verdicts[profile.name] = _judged(
-                drawn, flags, profile.gpu.name, trained_tokens=_PROFILE_TRAINED_TOKENS
+                drawn,
+                seed=flags.seed,
+                splits=1 if is_raw else flags.splits,
+                device=profile.gpu.name,
+                trained_tokens=_PROFILE_TRAINED_TOKENS,
             )
             tell(f"{profile.name}, all-reduce {reading.value}: judged")
-        label = "profiles (synthetic)"
-        if reading is AllReduce.RAW:
-            label += ", all-reduce jitter left in"
-        found = profile_figures(verdicts, label=label)
-        # The jitter is noise of the profile, frozen by size; it is shown, without a verdict.
-        figures += found if reading is AllReduce.MONOTONE else [_untargeted(f) for f in found]
+        figures += jitter_figures(verdicts) if is_raw else profile_figures(verdicts)
         samples[f"profiles_{reading.value}"] = {
             name: rows_of(chosen) for name, chosen in verdicts.items()
         }
-    configuration["profile_iterations"] = flags.profile_iterations
     return figures
-
-
-def _untargeted(figure: Figure) -> Figure:
-    return Figure(**(asdict(figure) | {"target": None}))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -170,5 +177,5 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--no-engine", action="store_true", help="profiles only")
     parser.add_argument("--no-profiles", action="store_true", help="engine only")
-    parser.add_argument("--profile-iterations", type=int, default=6000, help="of each profile")
+    parser.add_argument("--profile-iterations", type=int, default=10_000, help="of each profile")
     return parser
