@@ -273,8 +273,8 @@ class _Run:
 
     def result(self) -> Replayed:
         self._traces.sort(key=lambda entry: entry[:2])
-        window_s = min(self._to_s, max(self._now_s, self._from_s)) - self._from_s
-        window_s = max(window_s, 1e-9)
+        to_s = self._to_s if self._to_s < inf else max(self._now_s, self._from_s)
+        window_s = max(to_s - self._from_s, 1e-9)
         return Replayed(
             online=tuple(trace for _, _, trace in self._traces),
             window_s=window_s,
