@@ -10,7 +10,9 @@ Map:
     engines     engines pinned, stopped, woken and flushed
     client      one arm's load: open-loop online requests, a bounded window of offline ones
     reading     what an arm came to: blocks of arrivals, quantiles, tokens
-    tuning      latency model, rate and budgets, before and between the judged arms
+    prepare     what the arms rest on: latency model, rates, pilot
+    probing     loads on the engine that no arm is judged by
+    tuning      the fit, and budgets of an SLO searched in simulation
     caps        static caps interpolated to an SLO
     validity    what makes a run one that proves nothing
     judgement   figures with intervals and verdicts

@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from bench.colocate import caps
@@ -25,31 +25,25 @@ from bench.colocate.arms import (
     pooled_metrics,
     round_order,
     slo_of,
-    slo_relative_to,
 )
 from bench.colocate.client import SloLabels
-from bench.colocate.engines import BenchEngine, BenchEngineError, EngineSpec, running_engines
+from bench.colocate.engines import BenchEngineError, EngineSpec, running_engines
 from bench.colocate.judgement import PLUGIN_TARGET, Judge
 from bench.colocate.model import make_bench_model
 from bench.colocate.options import Options, read_options
+from bench.colocate.prepare import (
+    BUSY_RATIO,
+    FIRST_JUDGED_SLICE,
+    Prepared,
+    Tuning,
+    prepare,
+    slice_of,
+)
 from bench.colocate.reading import BLOCK_S, ArmReading, read_arm
-from bench.colocate.slices import TRACES, OfflinePrompts, Slice, Trace, cut, load_trace
+from bench.colocate.slices import TRACES, OfflinePrompts, Slice
 from bench.colocate.stage import Stage, pin_this_process
 from bench.colocate.tables import sentence, show_arms
-from bench.colocate.tuning import (
-    Fitted,
-    OnlineOnly,
-    Rehearsal,
-    Tuned,
-    find_growth,
-    fit_model,
-    gather_samples,
-    half_busy_rate,
-    measure_online_only,
-    model_settings,
-    simulated_engine,
-    tune,
-)
+from bench.colocate.tuning import Rehearsal, Tuned, tune
 from bench.colocate.validity import problems
 from bench.demo.session import progress_since_start
 from bench.harness import Figure, Report, figure_of, publish
@@ -60,16 +54,8 @@ from controlplane.localfleet.readiness import Tell
 from nodeagent.plugin_contract import encode_budgets
 from nodeagent.sglang_plugin.cpu_platform import declare_vision_operators
 from planner.batching.state import Budgets
-from planner.simulation.settings import EngineSettings
-
-BUSY_RATIO = 0.5
-"""How busy online alone is to keep the engine."""
 
 _STOCK, _MIXED, _PLUGIN = "stock", "stock-mixed", "plugin"
-_TUNING_SLICE, _FIRST_SLICE = 0, 2  # slices 0 and 1 are never judged
-_REHEARSAL_SLICE = -1  # from the other end of the trace
-_REHEARSED = 200  # requests: a p99 of fewer than 100 is their maximum
-_LENGTHS_MAX = 4096
 _KV_TOKENS, _CHUNK_TOKENS, _CPU_ROWS, _GPU_ROWS = 32768, 256, 48, 256
 _MIXED_CHUNK_WORDS = (
     "off in every arm but B with --mixed-chunk: torch_native pads the decode rows of a mixed"
@@ -96,17 +82,6 @@ def main(arguments: Sequence[str]) -> int:
     return 1 if invalid else 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Tuning:
-    """What a trace's arms rest on, all from slices that none of them is judged by."""
-
-    trace: Trace
-    rate: float
-    online: Slice
-    alone: OnlineOnly
-    rehearsal: Rehearsal
-
-
 class _Run:
     """One run of the bench and what it gathered so far."""
 
@@ -122,7 +97,6 @@ class _Run:
         self._samples: dict[str, Any] = {}
         self._figures: list[Figure] = []
         self._invalid: list[str] = []
-        self._alone: list[OnlineOnly] = []
         self._phases_s: dict[str, float] = {}
         self._searched_s = 0.0
         self._replicates = 200 if options.is_quick else REPLICATES
@@ -138,142 +112,32 @@ class _Run:
             self._phase("start")
             stage = Stage(engines)
             plugin = await stage.enter(_PLUGIN)
-            tunings, fitted = await self._prepare(plugin)
-            for tuning in tunings.values():
+            prepared = await prepare(plugin, options, offline=self._offline, tell=self._tell)
+            self._phase("latency model, rates, pilot")
+            for tuning in prepared.tunings.values():
                 await self._trace(stage, tuning)
         if options.with_prefix:
             await self._prefix()
         self._figures.append(
             figure_of(
                 "plugin CPU time / pass time, online only",
-                [seen.plugin_ratio for seen in self._alone],
+                [tuning.alone.plugin_ratio for tuning in prepared.tunings.values()],
                 "ratio",
                 target=PLUGIN_TARGET,
             )
         )
-        return self._report(specs, cores, tunings, fitted), self._invalid
-
-    # ------------------------------------------------------------ before the arms
-
-    async def _prepare(self, plugin: BenchEngine) -> tuple[dict[str, "_Tuning"], Fitted]:
-        """Latency model, rates and pilot, on slices that no arm is judged by."""
-        options = self._options
-        first = self._cut(options.traces[0], _TUNING_SLICE, rate=0.0)
-        self._tell(f"measuring iterations for {options.tuning_s:.0f} s")
-        samples = await gather_samples(
-            plugin, first, self._offline, window=options.window, seconds=options.tuning_s
-        )
-        fitted = fit_model(samples, device_name=options.device)
-        self._tell(f"latency model of {fitted.samples} iterations: {fitted.decode.reason};"
-                   f" {fitted.prefill.reason}")  # fmt: skip
-        await plugin.client.set_internal_state(model_settings(fitted))
-        self._phase("latency model")
-        settings = await self._simulated(plugin)
-        tunings = {}
-        for name in options.traces:
-            tunings[name] = await self._tuning(plugin, name, fitted=fitted, settings=settings)
-            if name != options.traces[0]:  # one pilot: what it finds is the engine's
-                tunings[name].rehearsal.growth = tunings[options.traces[0]].rehearsal.growth
-        await self._pilot(plugin, tunings[options.traces[0]], fitted=fitted, settings=settings)
-        self._phase("rates and pilot")
-        return tunings, fitted
-
-    async def _tuning(
-        self, plugin: BenchEngine, name: str, *, fitted: Fitted, settings: EngineSettings
-    ) -> "_Tuning":
-        """A trace's rate, by simulation, and what online alone comes to at it, measured."""
-        options = self._options
-        trace = load_trace(TRACES[name], seed=options.seed)
-
-        def rehearse(rate: float) -> Rehearsal:
-            return Rehearsal(
-                fitted=fitted,
-                settings=settings,
-                online=self._slice(trace, _REHEARSAL_SLICE, rate=rate, count=_REHEARSED),
-                offline=self._offline,
-                window=options.window,
-            )
-
-        rate = options.rates[name] or half_busy_rate(
-            rehearse, busy_ratio=BUSY_RATIO, start=trace.spec.requests_per_s
-        )
-        online = self._slice(trace, _TUNING_SLICE + 1, rate=rate)
-        alone = await measure_online_only(plugin, online)
-        await plugin.empty()
-        self._tell(f"{name}: {rate:.2f} requests/s keep the engine {alone.busy_ratio:.0%} busy")
-        self._alone.append(alone)
-        self._samples.setdefault("online_only", {})[name] = {
-            "requests_per_s": round(rate, 4), **alone.as_values()
-        }  # fmt: skip
-        return _Tuning(trace=trace, rate=rate, online=online, alone=alone, rehearsal=rehearse(rate))
-
-    async def _pilot(
-        self, plugin: BenchEngine, tuning: "_Tuning", *, fitted: Fitted, settings: EngineSettings
-    ) -> None:
-        """Corrects the simulation by one run of the widest tolerance on the tuning slice."""
-        options = self._options
-        if not options.tolerances:
-            return
-        metrics = tuning.alone.metrics
-        slo = slo_relative_to(metrics, tolerance_ratio=max(options.tolerances))
-        found = tune(
-            tuning.rehearsal, slo, measured_alone=metrics, start=None,
-            max_probes=options.max_probes,
-        )  # fmt: skip
-        same_slice = Rehearsal(
-            fitted=fitted,
-            settings=settings,
-            online=tuning.online,
-            offline=self._offline,
-            window=options.window,
-        )
-        growth = await find_growth(
-            plugin,
-            tuning.online,
-            slo=slo,
-            budgets=found.budgets,
-            rehearsal=same_slice,
-            alone=metrics,
-            offline=self._offline,
-            window=options.window,
-            settle_s=options.settle_s,
-        )
-        await plugin.empty()
-        tuning.rehearsal.growth = growth
-        self._samples["pilot_growth"] = {name: round(k, 3) for name, k in growth.items()}
-        shown = ", ".join(f"{name} {k:.2f}" for name, k in growth.items())
-        self._tell(f"pilot: measured over simulated interference: {shown}")
-
-    def _cut(self, trace: str, number: int, *, rate: float) -> Slice:
-        return self._slice(load_trace(TRACES[trace], seed=self._options.seed), number, rate=rate)
-
-    def _slice(self, trace: Trace, number: int, *, rate: float, count: int = 0) -> Slice:
-        options = self._options
-        divisor = trace.spec.length_divisor if options.is_cpu else 1.0
-        return cut(
-            trace,
-            number=number,
-            count=count or options.requests,
-            requests_per_s=rate or trace.spec.requests_per_s,
-            length_scale=1.0 / divisor,
-            max_context_tokens=_LENGTHS_MAX,
-            seed=options.seed,
-        )
+        return self._report(specs, cores, prepared), self._invalid
 
     # ------------------------------------------------------------ the arms of a trace
 
-    async def _trace(
-        self,
-        stage: Stage,
-        tuning: "_Tuning",
-    ) -> None:
-        options, trace, rate = self._options, tuning.trace, tuning.rate
+    async def _trace(self, stage: Stage, tuning: Tuning) -> None:
+        options, trace = self._options, tuning.trace
         name = trace.spec.name
         readings: dict[str, list[ArmReading]] = {arm.name: [] for arm in self._arms}
         budgets: dict[str, Budgets] = {}
         slices, tunings = [], []
         for number in range(options.rounds[name]):
-            online = self._slice(trace, _FIRST_SLICE + number, rate=rate)
+            online = slice_of(options, trace, FIRST_JUDGED_SLICE + number, rate=tuning.rate)
             slices.append(online.as_values())
             tuned: dict[str, Any] = {}
             for arm in round_order(self._arms, number=number, rounds=options.rounds[name]):
@@ -425,17 +289,6 @@ class _Run:
             specs.append(replace(plugin, name=_MIXED, has_plugin=False, mixed_chunk=True))
         return specs
 
-    async def _simulated(self, plugin: BenchEngine) -> EngineSettings:
-        """The plugin's engine, as it says it is."""
-        info = await plugin.client.server_info()
-        return simulated_engine(
-            is_cpu=self._options.is_cpu,
-            mixes=bool(info.get("enable_mixed_chunk")),
-            kv_tokens=(await plugin.state()).kv_total_tokens,
-            chunk_tokens=int(info.get("chunked_prefill_size") or 0),
-            max_rows=int(info.get("max_running_requests") or _CPU_ROWS),
-        )
-
     def _phase(self, name: str) -> None:
         now_s = time.monotonic()
         self._phases_s[name] = round(now_s - self._began_s - sum(self._phases_s.values()), 1)
@@ -444,8 +297,7 @@ class _Run:
         self,
         specs: Sequence[EngineSpec],
         cores: tuple[int, int] | None,
-        tunings: "dict[str, _Tuning]",
-        fitted: Fitted,
+        prepared: Prepared,
     ) -> Report:
         options = self._options
         configuration = {
@@ -461,7 +313,7 @@ class _Run:
             "mixed_chunk_words": _MIXED_CHUNK_WORDS if options.is_cpu else "on, as in all arms",
             "rounds": options.rounds,
             "requests_of_an_arm": options.requests,
-            "requests_per_s": {name: round(t.rate, 4) for name, t in tunings.items()},
+            "requests_per_s": {name: round(t.rate, 4) for name, t in prepared.tunings.items()},
             "busy_ratio_aimed_at": BUSY_RATIO,
             "length_divisors": {
                 n: TRACES[n].length_divisor if options.is_cpu else 1.0 for n in options.traces
@@ -484,7 +336,7 @@ class _Run:
         }
         samples = {
             **self._samples,
-            "latency_model": fitted.as_values(),
+            **prepared.as_values(),
             "phases_s": self._phases_s,
             "budget_search_s": round(self._searched_s, 1),
             "took_s": round(time.monotonic() - self._began_s, 1),

@@ -1,30 +1,27 @@
 """From an engine's own iterations to the budgets of each SLO.
 
-Owns three steps: iterations are measured on the real engine, on arrivals no arm is judged
-by; a latency model is fitted to them; for each SLO the budgets are searched in simulation,
-with that model as policy's belief and, with the spread it left, as truth. Refuses the
-judged arms' arrivals. What simulation gets wrong in level is divided out: a limit enters
-as a multiple of what online alone measured, and holds for that multiple of what online
-alone comes to in simulation.
+Owns the fit and the search: a latency model is fitted to iterations measured on the real
+engine (`probing`); for each SLO the budgets are searched in simulation, with that model as
+the policy's belief and, with the spread it left, as truth. Refuses clocks and engines.
+
+What simulation gets wrong in level is divided out: a limit enters as a multiple of what
+online alone measured, and holds for that multiple of what online alone comes to in
+simulation. What it gets wrong in growth, one pilot on the engine corrects (`growth_of`).
 """
 
-import asyncio
-import contextlib
 import itertools
 import math
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from bench.colocate.arms import ArmSlo, pooled_metrics
-from bench.colocate.client import SloLabels, run_arm
-from bench.colocate.engines import BenchEngine
-from bench.colocate.reading import METRICS, read_arm
+from bench.colocate.arms import ArmSlo
+from bench.colocate.client import SloLabels
+from bench.colocate.reading import METRICS
 from bench.colocate.slices import OfflinePrompts, Slice
-from nodeagent.engine.errors import EngineError
-from nodeagent.plugin_contract import Counters, MeasuredIteration, encode_budgets, encode_model
+from nodeagent.plugin_contract import MeasuredIteration, encode_model
 from planner.batching.decide import plan_iteration
 from planner.batching.state import Budgets, WorkClass
 from planner.interference.search import ProbeResult, search_budgets
@@ -38,38 +35,9 @@ from planner.simulation.truth import model_truth
 from planner.simulation.workload import ClosedLoop
 
 COVERAGE_RATIO = 0.95
-_POLL_S = 1.0  # the plugin keeps its newest 512 iterations: 2 ms ones would just fit
-_BUDGETS_SEEN_MS = (15.0, 40.0, 120.0)
 _SIMULATED_SETTLE_S = 3.0
 _GROWTH_RANGE = (0.5, 4.0)
 _LEAST_EXCESS = 0.02  # over online alone: a smaller one is neither simulated nor measured
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OnlineOnly:
-    """The plugin's engine with online requests alone.
-
-    Args:
-        busy_ratio: share of the time in which an iteration ran.
-        plugin_ratio: CPU time of the plugin over the time of the passes.
-        metrics: `reading.METRICS` in ms.
-    """
-
-    seconds: float
-    passes: int
-    busy_ratio: float
-    plugin_ratio: float
-    metrics: Mapping[str, float]
-
-    def as_values(self) -> dict[str, Any]:
-        """What the report says of it."""
-        return {
-            "seconds": round(self.seconds, 2),
-            "passes": self.passes,
-            "busy_ratio": round(self.busy_ratio, 4),
-            "plugin_ratio": round(self.plugin_ratio, 5),
-            **{f"{name}_ms": round(ms, 3) for name, ms in self.metrics.items()},
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,133 +78,6 @@ class Tuned:
         """What the report says of it."""
         expected = {name: round(value, 3) for name, value in self.expected.items()}
         return {"budgets": asdict(self.budgets), "source": self.source, "expected": expected}
-
-
-async def gather_samples(
-    engine: BenchEngine,
-    online: Slice,
-    offline: OfflinePrompts,
-    *,
-    window: int,
-    seconds: float,
-) -> list[MeasuredIteration]:
-    """Iterations of mixed load under several budgets, and of the batch alone at the end.
-
-    Args:
-        engine: with the plugin, awake and empty.
-        online: arrivals that no arm is judged by.
-        offline: the batch.
-        window: offline requests in the engine.
-        seconds: for all of it.
-    """
-    gathered: dict[int, MeasuredIteration] = {}
-    follower = asyncio.create_task(_follow(engine, gathered))
-    try:
-        stretch_s = seconds / (len(_BUDGETS_SEEN_MS) + 1)
-        for number, budget_ms in enumerate(_BUDGETS_SEEN_MS):
-            # Uncalibrated: all of each limit, so that long iterations are seen too.
-            budgets = Budgets(
-                latency_budget_ms=budget_ms, max_stall_ms=2 * budget_ms, uncalibrated_ratio=1.0
-            )
-            await engine.client.set_internal_state(encode_budgets(budgets))
-            part = _part(online, number=number, of=len(_BUDGETS_SEEN_MS), duration_s=stretch_s)
-            await run_arm(
-                engine.client, online=part, duration_s=stretch_s, labels=SloLabels(),
-                offline=offline, window=window, settle_s=0.5, tag=f"tune{number:02d}",
-            )  # fmt: skip
-        await run_arm(
-            engine.client, online=None, duration_s=stretch_s, labels=SloLabels(),
-            offline=offline, window=window, settle_s=0.0, tag="tunebb",
-        )  # fmt: skip
-        await engine.empty()
-    finally:
-        follower.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await follower
-    return [gathered[number] for number in sorted(gathered)]
-
-
-async def measure_online_only(engine: BenchEngine, online: Slice) -> OnlineOnly:
-    """Busy share, and what the plugin itself takes where there is nothing to co-locate."""
-    before = (await engine.state()).counters
-    gathered: dict[int, MeasuredIteration] = {}
-    newest = max((s.sequence for s in (await engine.state()).samples), default=0)
-    follower = asyncio.create_task(_follow(engine, gathered))
-    try:
-        run = await run_arm(
-            engine.client, online=online, duration_s=online.duration_s, labels=SloLabels(),
-            offline=None, window=0, settle_s=0.0, tag="tuneon",
-        )  # fmt: skip
-        await asyncio.sleep(_POLL_S)
-    finally:
-        follower.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await follower
-    after = (await engine.state()).counters
-    pass_ms = math.fsum(s.measured_ms for s in gathered.values() if s.sequence > newest)
-    ended_s = max(
-        [run.began_s + run.duration_s]
-        + [r.trace.chunks[-1].at_s for r in run.records if r.trace.chunks]
-    )
-    seconds = ended_s - run.began_s
-    return OnlineOnly(
-        seconds=seconds,
-        passes=after.passes - before.passes,
-        busy_ratio=pass_ms / 1e3 / seconds,
-        plugin_ratio=_plugin_ratio(before, after, pass_ms=pass_ms),
-        metrics=pooled_metrics([read_arm(run, arm="A")]),
-    )
-
-
-async def find_growth(
-    engine: BenchEngine,
-    online: Slice,
-    *,
-    slo: ArmSlo,
-    budgets: Budgets,
-    rehearsal: "Rehearsal",
-    alone: Mapping[str, float],
-    offline: OfflinePrompts,
-    window: int,
-    settle_s: float,
-) -> dict[str, float]:
-    """One pilot on the real engine: by what simulation understates interference.
-
-    Args:
-        engine: with the plugin, awake and empty.
-        online: the slice that `alone` was measured on; no arm is judged by it.
-        slo: what its requests carry.
-        budgets: found in simulation for that SLO.
-        rehearsal: the same slice in simulation.
-        alone: `reading.METRICS` of online alone, measured.
-        offline: the batch.
-        window: offline requests in the engine.
-        settle_s: how long the batch runs before the slice.
-
-    Returns:
-        By metric, measured excess over online alone / simulated excess, within
-        _GROWTH_RANGE, since one pilot tells no more.
-    """
-    await engine.client.set_internal_state(encode_budgets(budgets))
-    run = await run_arm(
-        engine.client,
-        online=online,
-        duration_s=online.duration_s,
-        labels=SloLabels(ttft_ms=slo.ttft_ms, itl_ms=slo.itl_ms),
-        offline=offline,
-        window=window,
-        settle_s=settle_s,
-        tag="tunepp",
-    )
-    measured = pooled_metrics([read_arm(run, arm="pilot")])
-    simulated = metrics_of(rehearsal.run(budgets, slo=rehearsal.scaled(slo, alone=alone)))
-    least, most = _GROWTH_RANGE
-    found = {}
-    for name in METRICS:
-        real = measured[name] / alone[name] - 1.0
-        expected = max(simulated[name] / rehearsal.alone[name] - 1.0, _LEAST_EXCESS)
-        found[name] = min(most, max(least, real / expected))
-    return found
 
 
 def fit_model(samples: Sequence[MeasuredIteration], *, device_name: str) -> Fitted:
@@ -425,6 +266,37 @@ def tune(
     )
 
 
+def growth_of(
+    rehearsal: Rehearsal,
+    *,
+    slo: ArmSlo,
+    budgets: Budgets,
+    alone: Mapping[str, float],
+    beside: Mapping[str, float],
+) -> dict[str, float]:
+    """By what simulation understates interference, from one pilot on the real engine.
+
+    Args:
+        rehearsal: the pilot's slice in simulation.
+        slo: what the pilot's requests carried.
+        budgets: it ran at.
+        alone: METRICS of online alone on that slice, measured.
+        beside: METRICS of the pilot, measured.
+
+    Returns:
+        By metric, measured excess over online alone / simulated excess, within
+        _GROWTH_RANGE, since one pilot tells no more.
+    """
+    simulated = metrics_of(rehearsal.run(budgets, slo=rehearsal.scaled(slo, alone=alone)))
+    least, most = _GROWTH_RANGE
+    found = {}
+    for name in METRICS:
+        real = beside[name] / alone[name] - 1.0
+        expected = max(simulated[name] / rehearsal.alone[name] - 1.0, _LEAST_EXCESS)
+        found[name] = min(most, max(least, real / expected))
+    return found
+
+
 def metrics_of(replayed: Replayed) -> dict[str, float]:
     """Online latencies of a simulated run by the names of `reading.METRICS`."""
     found: dict[str, float] = {}
@@ -444,27 +316,3 @@ def simulated_engine(
         mixes=mixes,
         loop=Loop.OVERLAP_BLOCKING if is_cpu else Loop.OVERLAP,
     )
-
-
-async def _follow(engine: BenchEngine, gathered: dict[int, MeasuredIteration]) -> None:
-    """Reads the plugin's newest iterations until it is cancelled."""
-    while True:
-        with contextlib.suppress(EngineError):
-            for sample in (await engine.state()).samples:
-                gathered[sample.sequence] = sample
-        await asyncio.sleep(_POLL_S)
-
-
-def _part(online: Slice, *, number: int, of: int, duration_s: float) -> Slice:
-    """A share of the slice's requests, from its own 0 on, no later than `duration_s`."""
-    share = math.ceil(len(online.requests) / of)
-    requests = online.requests[number * share : (number + 1) * share] or online.requests[:1]
-    first_s = requests[0].at_s
-    dated = tuple(replace(r, at_s=min(r.at_s - first_s, duration_s)) for r in requests)
-    prompts = online.prompts[number * share : (number + 1) * share] or online.prompts[:1]
-    return replace(online, requests=dated, prompts=prompts)
-
-
-def _plugin_ratio(before: Counters, after: Counters, *, pass_ms: float) -> float:
-    plugin_us = after.scheduling_us - before.scheduling_us
-    return plugin_us / 1e3 / pass_ms if pass_ms > 0 else math.nan

@@ -1,0 +1,201 @@
+"""What the arms rest on: latency model, rates, and the simulation they are tuned in.
+
+Owns the order of these steps. Invariant: everything comes from slices of the traces that no
+arm is judged by, and every engine is left empty.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from bench.colocate.arms import slo_relative_to
+from bench.colocate.engines import BenchEngine
+from bench.colocate.options import Options
+from bench.colocate.probing import OnlineOnly, gather_samples, measure_online_only, run_pilot
+from bench.colocate.slices import TRACES, OfflinePrompts, Slice, Trace, cut, load_trace
+from bench.colocate.tuning import (
+    Fitted,
+    Rehearsal,
+    fit_model,
+    growth_of,
+    half_busy_rate,
+    model_settings,
+    simulated_engine,
+    tune,
+)
+from controlplane.localfleet.readiness import Tell
+from planner.simulation.settings import EngineSettings
+
+BUSY_RATIO = 0.5
+"""How busy online alone is to keep the engine."""
+
+FIRST_JUDGED_SLICE = 2
+_MODEL_SLICE, _ALONE_SLICE = 0, 1
+_REHEARSAL_SLICE = -1  # from the other end of the trace
+_REHEARSED = 200  # requests: a p99 of fewer than 100 is their maximum
+_LENGTHS_MAX = 4096
+
+
+@dataclass(slots=True, kw_only=True)
+class Tuning:
+    """What the arms of a trace rest on.
+
+    Args:
+        rate: online requests a second.
+        alone: the engine with the plugin and online alone, at that rate.
+        rehearsal: other requests of the trace in simulation, at that rate.
+    """
+
+    trace: Trace
+    rate: float
+    alone: OnlineOnly
+    rehearsal: Rehearsal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """All of it, by trace."""
+
+    fitted: Fitted
+    tunings: dict[str, Tuning]
+    pilot_growth: dict[str, float]
+
+    def as_values(self) -> dict[str, Any]:
+        """What the report says of it."""
+        return {
+            "latency_model": self.fitted.as_values(),
+            "online_only": {
+                name: {"requests_per_s": round(t.rate, 4), **t.alone.as_values()}
+                for name, t in self.tunings.items()
+            },
+            "pilot_growth": {name: round(k, 3) for name, k in self.pilot_growth.items()},
+        }
+
+
+def slice_of(options: Options, trace: Trace, number: int, *, rate: float, count: int = 0) -> Slice:
+    """Slice `number` of a trace as this run scales it; `count` 0: as long as an arm."""
+    divisor = trace.spec.length_divisor if options.is_cpu else 1.0
+    return cut(
+        trace,
+        number=number,
+        count=count or options.requests,
+        requests_per_s=rate,
+        length_scale=1.0 / divisor,
+        max_context_tokens=_LENGTHS_MAX,
+        seed=options.seed,
+    )
+
+
+async def prepare(
+    plugin: BenchEngine, options: Options, *, offline: OfflinePrompts, tell: Tell
+) -> Prepared:
+    """Measures iterations, fits, finds rates, and corrects the simulation by one pilot.
+
+    Args:
+        plugin: the engine with the plugin, awake and empty; it is left with the model.
+        options: of the run.
+        offline: the batch.
+        tell: for progress.
+    """
+    traces = [load_trace(TRACES[name], seed=options.seed) for name in options.traces]
+    first = traces[0]
+    tell(f"measuring iterations for {options.tuning_s:.0f} s")
+    samples = await gather_samples(
+        plugin,
+        slice_of(options, first, _MODEL_SLICE, rate=first.spec.requests_per_s),
+        offline,
+        window=options.window,
+        seconds=options.tuning_s,
+    )
+    fitted = fit_model(samples, device_name=options.device)
+    tell(f"latency model of {fitted.samples} iterations: decode: {fitted.decode.reason};"
+         f" prefill: {fitted.prefill.reason}")  # fmt: skip
+    await plugin.client.set_internal_state(model_settings(fitted))
+    bench = _Bench(
+        plugin=plugin, options=options, offline=offline, fitted=fitted,
+        settings=await _settings(plugin, options), tell=tell,
+    )  # fmt: skip
+    tunings = {trace.spec.name: await bench.tuning(trace) for trace in traces}
+    growth = await bench.pilot(tunings[first.spec.name])
+    for tuning in tunings.values():  # what one pilot finds is the engine's, not the trace's
+        tuning.rehearsal.growth = growth or tuning.rehearsal.growth
+    return Prepared(fitted=fitted, tunings=tunings, pilot_growth=growth)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Bench:
+    """What the steps share."""
+
+    plugin: BenchEngine
+    options: Options
+    offline: OfflinePrompts
+    fitted: Fitted
+    settings: EngineSettings
+    tell: Tell
+
+    def rehearse(self, online: Slice) -> Rehearsal:
+        """A slice in simulation."""
+        return Rehearsal(
+            fitted=self.fitted,
+            settings=self.settings,
+            online=online,
+            offline=self.offline,
+            window=self.options.window,
+        )
+
+    async def tuning(self, trace: Trace) -> Tuning:
+        """A trace's rate, by simulation, and what online alone comes to at it, measured."""
+        options, name = self.options, trace.spec.name
+
+        def rehearse(rate: float) -> Rehearsal:
+            online = slice_of(options, trace, _REHEARSAL_SLICE, rate=rate, count=_REHEARSED)
+            return self.rehearse(online)
+
+        rate = options.rates[name] or half_busy_rate(
+            rehearse, busy_ratio=BUSY_RATIO, start=trace.spec.requests_per_s
+        )
+        online = slice_of(options, trace, _ALONE_SLICE, rate=rate)
+        alone = await measure_online_only(self.plugin, online)
+        await self.plugin.empty()
+        self.tell(f"{name}: {rate:.2f} requests/s keep the engine {alone.busy_ratio:.0%} busy")
+        return Tuning(trace=trace, rate=rate, alone=alone, rehearsal=rehearse(rate))
+
+    async def pilot(self, tuning: Tuning) -> dict[str, float]:
+        """One run at the widest tolerance: by what simulation understates interference."""
+        options = self.options
+        if not options.tolerances:
+            return {}
+        alone = tuning.alone.metrics
+        slo = slo_relative_to(alone, tolerance_ratio=max(options.tolerances))
+        found = tune(
+            tuning.rehearsal, slo, measured_alone=alone, start=None,
+            max_probes=options.max_probes,
+        )  # fmt: skip
+        online = slice_of(options, tuning.trace, _ALONE_SLICE, rate=tuning.rate)
+        beside = await run_pilot(
+            self.plugin,
+            online,
+            slo=slo,
+            budgets=found.budgets,
+            offline=self.offline,
+            window=options.window,
+            settle_s=options.settle_s,
+        )
+        await self.plugin.empty()
+        growth = growth_of(
+            self.rehearse(online), slo=slo, budgets=found.budgets, alone=alone, beside=beside
+        )
+        shown = ", ".join(f"{name} {k:.2f}" for name, k in growth.items())
+        self.tell(f"pilot: measured over simulated interference: {shown}")
+        return growth
+
+
+async def _settings(plugin: BenchEngine, options: Options) -> EngineSettings:
+    """The plugin's engine, as it says it is."""
+    info = await plugin.client.server_info()
+    return simulated_engine(
+        is_cpu=options.is_cpu,
+        mixes=bool(info.get("enable_mixed_chunk")),
+        kv_tokens=(await plugin.state()).kv_total_tokens,
+        chunk_tokens=int(info.get("chunked_prefill_size") or 0),
+        max_rows=int(info.get("max_running_requests") or plugin.spec.max_running_requests),
+    )

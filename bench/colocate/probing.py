@@ -1,0 +1,189 @@
+"""What is measured on the real engine before the arms, on slices none of them is judged by.
+
+Owns three short loads on the engine with the plugin: mixed ones whose iterations the latency
+model is fitted to, online alone, and one pilot at budgets from simulation. Refuses to fit.
+"""
+
+import asyncio
+import contextlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bench.colocate.arms import ArmSlo, pooled_metrics
+from bench.colocate.client import SloLabels, run_arm
+from bench.colocate.engines import BenchEngine
+from bench.colocate.reading import read_arm
+from bench.colocate.slices import OfflinePrompts, Slice
+from nodeagent.engine.errors import EngineError
+from nodeagent.plugin_contract import Counters, MeasuredIteration, encode_budgets
+from planner.batching.state import Budgets
+
+_POLL_S = 1.0  # the plugin keeps its newest 512 iterations: 2 ms ones would just fit
+_BUDGETS_SEEN_MS = (15.0, 40.0, 120.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnlineOnly:
+    """The plugin's engine with online requests alone.
+
+    Args:
+        busy_ratio: share of the time in which an iteration ran.
+        plugin_ratio: CPU time of the plugin over the time of the passes.
+        metrics: `reading.METRICS` in ms.
+    """
+
+    seconds: float
+    passes: int
+    busy_ratio: float
+    plugin_ratio: float
+    metrics: Mapping[str, float]
+
+    def as_values(self) -> dict[str, Any]:
+        """What the report says of it."""
+        return {
+            "seconds": round(self.seconds, 2),
+            "passes": self.passes,
+            "busy_ratio": round(self.busy_ratio, 4),
+            "plugin_ratio": round(self.plugin_ratio, 5),
+            **{f"{name}_ms": round(ms, 3) for name, ms in self.metrics.items()},
+        }
+
+
+async def gather_samples(
+    engine: BenchEngine,
+    online: Slice,
+    offline: OfflinePrompts,
+    *,
+    window: int,
+    seconds: float,
+) -> list[MeasuredIteration]:
+    """Iterations of mixed load under several budgets, and of the batch alone at the end.
+
+    Args:
+        engine: with the plugin, awake and empty.
+        online: arrivals that no arm is judged by.
+        offline: the batch.
+        window: offline requests in the engine.
+        seconds: for all of it.
+    """
+    gathered: dict[int, MeasuredIteration] = {}
+    follower = asyncio.create_task(_follow(engine, gathered))
+    try:
+        stretch_s = seconds / (len(_BUDGETS_SEEN_MS) + 1)
+        for number, budget_ms in enumerate(_BUDGETS_SEEN_MS):
+            # Uncalibrated: all of each limit, so that long iterations are seen too.
+            budgets = Budgets(
+                latency_budget_ms=budget_ms, max_stall_ms=2 * budget_ms, uncalibrated_ratio=1.0
+            )
+            await engine.client.set_internal_state(encode_budgets(budgets))
+            part = _part(online, number=number, of=len(_BUDGETS_SEEN_MS), duration_s=stretch_s)
+            await run_arm(
+                engine.client, online=part, duration_s=stretch_s, labels=SloLabels(),
+                offline=offline, window=window, settle_s=0.5, tag=f"tune{number:02d}",
+            )  # fmt: skip
+        await run_arm(
+            engine.client, online=None, duration_s=stretch_s, labels=SloLabels(),
+            offline=offline, window=window, settle_s=0.0, tag="tunebb",
+        )  # fmt: skip
+        await engine.empty()
+    finally:
+        follower.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await follower
+    return [gathered[number] for number in sorted(gathered)]
+
+
+async def measure_online_only(engine: BenchEngine, online: Slice) -> OnlineOnly:
+    """Busy share, and what the plugin itself takes where there is nothing to co-locate."""
+    before = (await engine.state()).counters
+    gathered: dict[int, MeasuredIteration] = {}
+    newest = max((s.sequence for s in (await engine.state()).samples), default=0)
+    follower = asyncio.create_task(_follow(engine, gathered))
+    try:
+        run = await run_arm(
+            engine.client, online=online, duration_s=online.duration_s, labels=SloLabels(),
+            offline=None, window=0, settle_s=0.0, tag="tuneon",
+        )  # fmt: skip
+        await asyncio.sleep(_POLL_S)
+    finally:
+        follower.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await follower
+    after = (await engine.state()).counters
+    pass_ms = math.fsum(s.measured_ms for s in gathered.values() if s.sequence > newest)
+    ended_s = max(
+        [run.began_s + run.duration_s]
+        + [r.trace.chunks[-1].at_s for r in run.records if r.trace.chunks]
+    )
+    seconds = ended_s - run.began_s
+    return OnlineOnly(
+        seconds=seconds,
+        passes=after.passes - before.passes,
+        busy_ratio=pass_ms / 1e3 / seconds,
+        plugin_ratio=_plugin_ratio(before, after, pass_ms=pass_ms),
+        metrics=pooled_metrics([read_arm(run, arm="A")]),
+    )
+
+
+async def run_pilot(
+    engine: BenchEngine,
+    online: Slice,
+    *,
+    slo: ArmSlo,
+    budgets: Budgets,
+    offline: OfflinePrompts,
+    window: int,
+    settle_s: float,
+) -> dict[str, float]:
+    """A slice beside the batch under budgets that simulation found for an SLO.
+
+    Args:
+        engine: with the plugin, awake and empty.
+        online: a slice that no arm is judged by.
+        slo: what its requests carry.
+        budgets: to run at.
+        offline: the batch.
+        window: offline requests in the engine.
+        settle_s: how long the batch runs before the slice.
+
+    Returns:
+        `reading.METRICS`, in ms.
+    """
+    await engine.client.set_internal_state(encode_budgets(budgets))
+    run = await run_arm(
+        engine.client,
+        online=online,
+        duration_s=online.duration_s,
+        labels=SloLabels(ttft_ms=slo.ttft_ms, itl_ms=slo.itl_ms),
+        offline=offline,
+        window=window,
+        settle_s=settle_s,
+        tag="tunepp",
+    )
+    return pooled_metrics([read_arm(run, arm="pilot")])
+
+
+async def _follow(engine: BenchEngine, gathered: dict[int, MeasuredIteration]) -> None:
+    """Reads the plugin's newest iterations until it is cancelled."""
+    while True:
+        with contextlib.suppress(EngineError):
+            for sample in (await engine.state()).samples:
+                gathered[sample.sequence] = sample
+        await asyncio.sleep(_POLL_S)
+
+
+def _part(online: Slice, *, number: int, of: int, duration_s: float) -> Slice:
+    """A share of the slice's requests, from its own 0 on, no later than `duration_s`."""
+    share = math.ceil(len(online.requests) / of)
+    requests = online.requests[number * share : (number + 1) * share] or online.requests[:1]
+    first_s = requests[0].at_s
+    dated = tuple(replace(r, at_s=min(r.at_s - first_s, duration_s)) for r in requests)
+    prompts = online.prompts[number * share : (number + 1) * share] or online.prompts[:1]
+    return replace(online, requests=dated, prompts=prompts)
+
+
+def _plugin_ratio(before: Counters, after: Counters, *, pass_ms: float) -> float:
+    plugin_us = after.scheduling_us - before.scheduling_us
+    return plugin_us / 1e3 / pass_ms if pass_ms > 0 else math.nan
