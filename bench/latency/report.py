@@ -75,7 +75,8 @@ def profile_figures(verdicts: Mapping[str, Sequence[Verdict]]) -> list[Figure]:
 
 def jitter_figures(verdicts: Mapping[str, Sequence[Verdict]]) -> list[Figure]:
     """Of profiles whose all-reduces were read raw: without targets, since the jitter is
-    noise that the profile holds fast by message size."""
+    noise that the profile holds fast by message size.
+    """
     figures = []
     for kind in ("decode", "prefill"):
         rows = _by_profile(verdicts, split=_RANDOM, kind=kind)

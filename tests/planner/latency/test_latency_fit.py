@@ -1,12 +1,16 @@
 """The refit: recovers what is there, survives outliers, refuses what is not better."""
 
 import random
+from itertools import accumulate, pairwise
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from planner.latency.coefficients import Coefficients
+from planner.latency.coefficients import TERMS, TOKEN_KNOTS, Coefficients
 from planner.latency.features import BatchShape
 from planner.latency.fit import MIN_SAMPLES, IterationSample, fit
+from planner.latency.hygen import HYGEN_TERMS
 from planner.latency.predictor import LatencyModel, default_model
 
 TRUTH = LatencyModel(
@@ -157,3 +161,97 @@ def test_fit_refuses_a_coverage_it_cannot_state(coverage):
     """The range is in the message."""
     with pytest.raises(ValueError, match=r"allowed 0\.5 to 0\.99"):
         fit([], identity="m", incumbent=default_model("cpu"), coverage_ratio=coverage)
+
+
+def _error(model, samples):
+    return sum(
+        min(1.0, abs(model.predict_ms(s.shape) / s.measured_ms - 1.0)) for s in samples
+    ) / len(samples)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    count=st.integers(200, 500),
+    noise=st.floats(0.0, 0.6),
+    outliers=st.floats(0.0, 0.3),
+    scale=st.floats(0.05, 20.0),
+)
+def test_refit_is_never_worse_on_held_out_samples(seed, count, noise, outliers, scale):
+    """Whatever it is given: the model after a refit errs no more than the incumbent there."""
+    incumbent = default_model("cpu")
+    drawn = _samples(seed=seed, count=count, noise=noise, outliers=outliers)
+    samples = [IterationSample(shape=s.shape, measured_ms=s.measured_ms * scale) for s in drawn]
+    outcome = fit(samples, identity="m", incumbent=incumbent)
+    model = outcome.model or incumbent
+    for is_decode in (True, False):
+        kind = [s for s in samples if s.shape.is_decode_only == is_decode]
+        held_out = kind[::4]  # every fourth of a kind judges
+        assert _error(model, held_out) <= _error(incumbent, held_out) + 1e-9
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_fit_is_deterministic(seed):
+    """The same samples in the same order give the same outcome, to the last bit."""
+    samples = _samples(seed=seed, count=200, outliers=0.1)
+    first, again = (
+        fit(list(samples), identity="m", incumbent=default_model("cpu")) for _ in range(2)
+    )
+    assert first == again
+
+
+def test_fit_finds_the_steps_of_tiles_when_there_are_some():
+    """A staircase over a hinge is followed within 1 %; a straight line is not enough."""
+    rises = [
+        4.0 if start % 8 == 0 and end == start + 8 else 0.0 for start, end in pairwise(TOKEN_KNOTS)
+    ]
+    stairs = Coefficients(
+        constant=9.0,
+        tokens_over_knee=0.01,
+        knee_tokens=64.0,
+        token_curve_ms=tuple(accumulate(rises, initial=0.0)),
+    )
+    truth = LatencyModel(identity="truth", decode=stairs, prefill=stairs)
+    rng = random.Random(11)
+    samples = []
+    for _ in range(1200):
+        tokens = round(16 * 200 ** rng.random())
+        shape = BatchShape().with_prefill(new_tokens=tokens, cached_tokens=0)
+        noise = rng.gauss(1.0, 0.01)
+        samples.append(IterationSample(shape=shape, measured_ms=truth.predict_ms(shape) * noise))
+    outcome = fit(samples, identity="m", incumbent=default_model("a100"))
+    straight = fit(samples, identity="m", incumbent=default_model("a100"), terms=TERMS[:-1])
+    assert outcome.model is not None and straight.model is not None
+
+    def error(model):
+        shapes = [s.shape for s in samples]
+        return sum(abs(model.predict_ms(h) / truth.predict_ms(h) - 1.0) for h in shapes) / len(
+            shapes
+        )
+
+    assert error(outcome.model) <= 0.01
+    assert error(straight.model) >= 0.03
+
+
+def test_fit_leaves_the_token_curve_out_when_a_hinge_explains_all():
+    """What noise suggests on the fitted samples does not pay on others."""
+    outcome = fit(_samples(seed=12, count=1600), identity="m", incumbent=default_model("cpu"))
+    assert outcome.model is not None
+    assert set(outcome.model.prefill.token_curve_ms) == {0.0}
+
+
+def test_fit_of_chosen_terms_leaves_the_others_at_zero():
+    """HyGen's terms in this solver, for comparisons; an unknown term is named."""
+    incumbent = LatencyModel(
+        identity="i",
+        decode=Coefficients(constant=1.0, decode_context=1e-3),
+        prefill=Coefficients(constant=1.0, prefill_padded_sq=1e-5),
+    )
+    outcome = fit(_samples(seed=13), identity="m", incumbent=incumbent, terms=HYGEN_TERMS)
+    assert outcome.model is not None
+    for kind in (outcome.model.decode, outcome.model.prefill):
+        assert not any(getattr(kind, term) for term in TERMS if term not in HYGEN_TERMS)
+        assert set(kind.token_curve_ms) == {0.0}
+    with pytest.raises(ValueError, match="velocity"):
+        fit(_samples(seed=13), identity="m", incumbent=incumbent, terms=("velocity",))
