@@ -315,9 +315,7 @@ class _Run:
             "requests_of_an_arm": options.requests,
             "requests_per_s": {name: round(t.rate, 4) for name, t in prepared.tunings.items()},
             "busy_ratio_aimed_at": BUSY_RATIO,
-            "length_divisors": {
-                n: TRACES[n].length_divisor if options.is_cpu else 1.0 for n in options.traces
-            },
+            "length_divisors": {n: options.length_divisor(TRACES[n]) for n in options.traces},
             "caps": options.caps,
             "tolerances": options.tolerances,
             "tails_over_A": {"ttft_p99": TTFT_P99_RATIO, "itl_p99": ITL_P99_RATIO},

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.colocate.slices import TRACES
+from bench.colocate.slices import TRACES, TraceSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +51,10 @@ class Options:
         """Whether the engine runs on a CPU."""
         return self.device == "cpu"
 
+    def length_divisor(self, spec: TraceSpec) -> float:
+        """Of a trace's lengths; a GPU bears Azure's whole, and Mooncake's an eighth."""
+        return spec.length_divisor if self.is_cpu else spec.length_divisor / 8.0
+
 
 def read_options(arguments: Sequence[str]) -> Options:
     """Reads the flags; a wrong one ends the process with a usage line, as argparse does."""
@@ -64,6 +68,7 @@ def read_options(arguments: Sequence[str]) -> Options:
     if any(cap < 1 for cap in flags.caps) or any(t <= 0 for t in flags.tolerances):
         parser.error("--caps must be >= 1 and --tolerances > 0")
     quick = flags.quick
+    offline_tokens = flags.offline_tokens or ([256, 32] if is_cpu else [1024, 128])
     traces = tuple(flags.traces or (["azure"] if quick else ["azure", "mooncake"]))
     rounds = 1 if quick else flags.rounds
     return Options(
@@ -77,8 +82,8 @@ def read_options(arguments: Sequence[str]) -> Options:
         tolerances=tuple(flags.tolerances),
         only=tuple(flags.arms or ()),
         window=flags.window or (32 if is_cpu else 256),
-        offline_prompt_tokens=flags.offline_tokens[0],
-        offline_output_tokens=flags.offline_tokens[1],
+        offline_prompt_tokens=offline_tokens[0],
+        offline_output_tokens=offline_tokens[1],
         settle_s=1.0 if quick else 3.0,
         tuning_s=16.0 if quick else 60.0,
         max_probes=8 if quick else 20,
@@ -110,8 +115,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--arms", nargs="+", help="only these and what they need, e.g. D@10%% E")
     parser.add_argument("--window", type=int, default=0, help="offline requests in flight; 0: 32"
                         " on a CPU, 256 on a GPU")  # fmt: skip
-    parser.add_argument("--offline-tokens", type=int, nargs=2, default=[256, 32],
-                        metavar=("PROMPT", "OUTPUT"))  # fmt: skip
+    parser.add_argument("--offline-tokens", type=int, nargs=2, metavar=("PROMPT", "OUTPUT"),
+                        help="means of the batch; 256 32 on a CPU, 1024 128 on a GPU")  # fmt: skip
     parser.add_argument("--mixed-chunk", action="store_true", help="B with mixed chunk on a CPU")
     parser.add_argument("--no-prefix", action="store_true", help="leave the prefix part out")
     parser.add_argument("--quick", action="store_true", help="minutes, and too short to tell")

@@ -4,7 +4,7 @@ Owns the order of these steps. Invariant: everything comes from slices of the tr
 arm is judged by, and every engine is left empty.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from bench.colocate.arms import slo_relative_to
@@ -56,6 +56,7 @@ class Prepared:
     """All of it, by trace."""
 
     fitted: Fitted
+    settings: EngineSettings
     tunings: dict[str, Tuning]
     pilot_growth: dict[str, float]
 
@@ -63,6 +64,7 @@ class Prepared:
         """What the report says of it."""
         return {
             "latency_model": self.fitted.as_values(),
+            "simulated_engine": {**asdict(self.settings), "loop": self.settings.loop.value},
             "online_only": {
                 name: {"requests_per_s": round(t.rate, 4), **t.alone.as_values()}
                 for name, t in self.tunings.items()
@@ -73,13 +75,12 @@ class Prepared:
 
 def slice_of(options: Options, trace: Trace, number: int, *, rate: float, count: int = 0) -> Slice:
     """Slice `number` of a trace as this run scales it; `count` 0: as long as an arm."""
-    divisor = trace.spec.length_divisor if options.is_cpu else 1.0
     return cut(
         trace,
         number=number,
         count=count or options.requests,
         requests_per_s=rate,
-        length_scale=1.0 / divisor,
+        length_scale=1.0 / options.length_divisor(trace.spec),
         max_context_tokens=_LENGTHS_MAX,
         seed=options.seed,
     )
@@ -118,7 +119,7 @@ async def prepare(
     growth = await bench.pilot(tunings[first.spec.name])
     for tuning in tunings.values():  # what one pilot finds is the engine's, not the trace's
         tuning.rehearsal.growth = growth or tuning.rehearsal.growth
-    return Prepared(fitted=fitted, tunings=tunings, pilot_growth=growth)
+    return Prepared(fitted=fitted, settings=bench.settings, tunings=tunings, pilot_growth=growth)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

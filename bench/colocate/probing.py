@@ -17,7 +17,7 @@ from bench.colocate.engines import BenchEngine
 from bench.colocate.reading import read_arm
 from bench.colocate.slices import OfflinePrompts, Slice
 from nodeagent.engine.errors import EngineError
-from nodeagent.plugin_contract import Counters, MeasuredIteration, encode_budgets
+from nodeagent.plugin_contract import MeasuredIteration, encode_budgets
 from planner.batching.state import Budgets
 
 _POLL_S = 1.0  # the plugin keeps its newest 512 iterations: 2 ms ones would just fit
@@ -98,31 +98,20 @@ async def gather_samples(
 async def measure_online_only(engine: BenchEngine, online: Slice) -> OnlineOnly:
     """Busy share, and what the plugin itself takes where there is nothing to co-locate."""
     before = (await engine.state()).counters
-    gathered: dict[int, MeasuredIteration] = {}
-    newest = max((s.sequence for s in (await engine.state()).samples), default=0)
-    follower = asyncio.create_task(_follow(engine, gathered))
-    try:
-        run = await run_arm(
-            engine.client, online=online, duration_s=online.duration_s, labels=SloLabels(),
-            offline=None, window=0, settle_s=0.0, tag="tuneon",
-        )  # fmt: skip
-        await asyncio.sleep(_POLL_S)
-    finally:
-        follower.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await follower
+    run = await run_arm(
+        engine.client, online=online, duration_s=online.duration_s, labels=SloLabels(),
+        offline=None, window=0, settle_s=0.0, tag="tuneon",
+    )  # fmt: skip
     after = (await engine.state()).counters
-    pass_ms = math.fsum(s.measured_ms for s in gathered.values() if s.sequence > newest)
-    ended_s = max(
-        [run.began_s + run.duration_s]
-        + [r.trace.chunks[-1].at_s for r in run.records if r.trace.chunks]
-    )
-    seconds = ended_s - run.began_s
+    last_s = [r.trace.chunks[-1].at_s for r in run.records if r.trace.chunks]
+    seconds = max([run.began_s + run.duration_s, *last_s]) - run.began_s
+    pass_us = after.online_only_pass_us - before.online_only_pass_us
+    plugin_us = after.online_only_scheduling_us - before.online_only_scheduling_us
     return OnlineOnly(
         seconds=seconds,
         passes=after.passes - before.passes,
-        busy_ratio=pass_ms / 1e3 / seconds,
-        plugin_ratio=_plugin_ratio(before, after, pass_ms=pass_ms),
+        busy_ratio=pass_us / 1e6 / seconds,
+        plugin_ratio=plugin_us / pass_us if pass_us else math.nan,
         metrics=pooled_metrics([read_arm(run, arm="A")]),
     )
 
@@ -182,8 +171,3 @@ def _part(online: Slice, *, number: int, of: int, duration_s: float) -> Slice:
     dated = tuple(replace(r, at_s=min(r.at_s - first_s, duration_s)) for r in requests)
     prompts = online.prompts[number * share : (number + 1) * share] or online.prompts[:1]
     return replace(online, requests=dated, prompts=prompts)
-
-
-def _plugin_ratio(before: Counters, after: Counters, *, pass_ms: float) -> float:
-    plugin_us = after.scheduling_us - before.scheduling_us
-    return plugin_us / 1e3 / pass_ms if pass_ms > 0 else math.nan

@@ -90,7 +90,13 @@ async def measure_prefix_order(options: PrefixOptions, *, tell: Tell) -> PrefixF
             tell=tell,
         )
     return PrefixFound(
-        figures=order_figures(found, seed=options.seed, replicates=options.replicates),
+        figures=order_figures(
+            found,
+            batch=batch,
+            window=options.window,
+            seed=options.seed,
+            replicates=options.replicates,
+        ),
         configuration={
             "kv_cache_tokens": _KV_TOKENS,
             "batch": batch.as_values(),

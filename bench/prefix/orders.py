@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.colocate.client import ArmRun, SloLabels
 from bench.colocate.stage import Stage
-from bench.harness import Figure
+from bench.harness import Figure, figure_of
 from bench.prefix.batch import SharedPrefixBatch
 from bench.statistics import Draw, bootstrap, ratio, whole
 from controlplane.localfleet.readiness import Tell
@@ -144,9 +144,19 @@ def read_order(run: ArmRun, *, order: str) -> OrderRun:
 
 
 def order_figures(
-    found: Mapping[str, Sequence[OrderRun]], *, seed: int, replicates: int
+    found: Mapping[str, Sequence[OrderRun]],
+    *,
+    batch: SharedPrefixBatch,
+    window: int,
+    seed: int,
+    replicates: int,
 ) -> list[Figure]:
-    """Throughput over the order of arrival, and how long the unluckiest waited."""
+    """Throughput over the order of arrival, and how long the unluckiest waited.
+
+    The bound on waiting is the one of `planner.batching.order`: at most `window` requests
+    are older, and the eldest get `age_share` of all prompt tokens. It is held against the
+    rate of delivered prompt tokens, cached ones included, which makes it shorter.
+    """
     arrival = found[ARRIVAL]
     figures = []
     for order in (PREFIX, PREFIX_ONLY):
@@ -180,4 +190,17 @@ def order_figures(
                 spread=(max(waits) - min(waits)) / 2 if len(waits) > 1 else None,
             )
         )
+    prompt_tokens, output_tokens = batch.lengths(0)
+    served = prompt_tokens / (prompt_tokens + output_tokens)
+    bounds_s = [
+        window * prompt_tokens / Budgets().age_share / (run.tokens_per_s * served)
+        for run in found[PREFIX]
+        if run.tokens_per_s
+    ]
+    ratios = [
+        run.oldest_wait_s / bound_s for run, bound_s in zip(found[PREFIX], bounds_s, strict=False)
+    ]
+    if ratios:
+        name = f"oldest wait / bound by the age share ({statistics.median(bounds_s):.0f} s)"
+        figures.append(figure_of(name, ratios, "ratio", target="<= 1"))
     return figures
