@@ -31,7 +31,9 @@ class Counters:
     online_output_tokens: int = 0
     offline_prompt_tokens: int = 0
     offline_output_tokens: int = 0
-    scheduling_us: int = 0  # CPU time of the plugin's own decisions
+    scheduling_us: int = 0  # time of the plugin's own in all passes
+    online_only_scheduling_us: int = 0  # likewise in passes without any offline work
+    online_only_pass_us: int = 0  # how long those passes lasted
     faults: int = 0  # exceptions of the plugin's own, see `PluginState.fault`
 
 

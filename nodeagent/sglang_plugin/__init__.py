@@ -17,6 +17,7 @@ Map:
     penalties           counts of output tokens, right through parking and eviction
     adder               offline prefill: capped, parked, requeued; KV made for online
     policy              the order of the waiting queue
+    cost                what the plugin's own work takes of a pass
     samples             iterations as planned and as measured
     controls            live budgets and coefficients
     cpu_platform        entry point: SGLang on a plain CPU

@@ -8,6 +8,7 @@ evicted until they fit.
 Refuses a second truncated prompt in a pass: SGLang tracks one.
 """
 
+from time import perf_counter_ns
 from typing import Any
 
 from sglang.srt.managers.schedule_policy import AddReqResult, PrefillAdder, _PrefillAdmission
@@ -27,6 +28,7 @@ class ColocationAdder(PrefillAdder):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self._colocation = colocation
         self._allowance_tokens = colocation.plan.offline_chunk_tokens
+        self._by_engine_ns = 0  # SGLang's part of what this adder took
         self._is_slot_taken = False  # a mid-prefill request of an earlier pass holds it
         # Parked requests are in no batch, yet will need their tokens.
         self.memory_budget.total_offset += sum(
@@ -37,6 +39,15 @@ class ColocationAdder(PrefillAdder):  # type: ignore[misc]
         self, req: Any, has_chunked_req: bool, truncation_align_size: int | None
     ) -> AddReqResult:
         """Admits a waiting request, or says why the pass takes no more."""
+        started_ns, by_engine_ns = perf_counter_ns(), self._by_engine_ns
+        result = self._add(req, has_chunked_req, truncation_align_size)
+        own_ns = perf_counter_ns() - started_ns - (self._by_engine_ns - by_engine_ns)
+        self._colocation.cost.spent_ns += own_ns
+        return result
+
+    def _add(
+        self, req: Any, has_chunked_req: bool, truncation_align_size: int | None
+    ) -> AddReqResult:
         self._is_slot_taken = has_chunked_req
         if is_offline(req):
             return self._add_offline(
@@ -44,12 +55,18 @@ class ColocationAdder(PrefillAdder):  # type: ignore[misc]
             )
         if has_chunked_req and self._yield_slot(req):
             has_chunked_req = self._is_slot_taken = False
-        result = super().add_one_req(req, has_chunked_req, truncation_align_size)
+        result = self._add_by_engine(req, has_chunked_req, truncation_align_size)
         while result is AddReqResult.NO_TOKEN and not self._has_admitted(req):
             if not self._evict_one():
                 break
             req.init_next_round_input(self.tree_cache)  # the eviction may have moved its prefix
-            result = super().add_one_req(req, has_chunked_req, truncation_align_size)
+            result = self._add_by_engine(req, has_chunked_req, truncation_align_size)
+        return result
+
+    def _add_by_engine(self, req: Any, has_chunked_req: bool, align: int | None) -> AddReqResult:
+        started_ns = perf_counter_ns()
+        result = super().add_one_req(req, has_chunked_req, align)
+        self._by_engine_ns += perf_counter_ns() - started_ns
         return result
 
     def add_chunked_req(self, req: Any) -> Any:
@@ -110,7 +127,7 @@ class ColocationAdder(PrefillAdder):  # type: ignore[misc]
         self.rem_chunk_tokens = before = min(available, tokens)
         self.memory_budget.total_offset += reserve_tokens
         try:
-            super().add_one_req(req, has_chunked_req, align)
+            self._add_by_engine(req, has_chunked_req, align)
         finally:
             used = before - self.rem_chunk_tokens
             self.rem_chunk_tokens = available - used

@@ -18,10 +18,12 @@ from typing import Any
 from nodeagent.plugin_contract import ClassLoad, Counters, MeasuredIteration, PluginState
 from nodeagent.sglang_plugin.clock import PassClock
 from nodeagent.sglang_plugin.controls import Settings, starting_model
+from nodeagent.sglang_plugin.cost import PassCost
 from nodeagent.sglang_plugin.parking import ParkingLot, release, remove
 from nodeagent.sglang_plugin.penalties import restore_penalties
 from nodeagent.sglang_plugin.rows import decode_row, is_offline, observe, read_state, record_of
 from nodeagent.sglang_plugin.samples import IterationLog, compose
+from nodeagent.sglang_plugin.waiting import WaitingReader
 from planner.batching.decide import plan_iteration
 from planner.batching.eviction import cheapest_first
 from planner.batching.state import IterationPlan
@@ -39,6 +41,7 @@ class Colocation:
         self._scheduler = scheduler
         self.lot = ParkingLot(scheduler)
         self.clock = PassClock()
+        self.cost = PassCost()
         self.settings = Settings(
             model=starting_model(
                 device_type=device_name, model_path=scheduler.model_config.model_path
@@ -53,7 +56,9 @@ class Colocation:
         self.sat_out_chunk: Any = None  # the mid-prefill request that sits this pass out
         self._counts = dict.fromkeys((f.name for f in fields(Counters)), 0)
         self._pass_number = 0
+        self._has_offline = False  # anywhere in the engine, in this pass
         self._released: list[Any] = []
+        self._waiting = WaitingReader()
 
     # ------------------------------------------------------------ the pass
 
@@ -66,16 +71,25 @@ class Colocation:
         self.plan = self._decide(running)
         if self.plan is not _NOTHING or self.lot.requests:
             running = self._carry_out(running)
-        self.count("scheduling_us", (perf_counter_ns() - started_ns) // 1000)
+        self.cost.spent_ns += perf_counter_ns() - started_ns
         return running
 
     def _decide(self, running: Any) -> IterationPlan:
         """The plan of this pass; on any doubt one in which offline work yields."""
+        self._has_offline = True
         if self.fault:
             return self._yielding_plan(running)
         try:
-            if not self._holds_offline(running) and self.memory.is_settled:
+            self._has_offline = self._holds_offline(running)
+            if not self._has_offline and self.memory.is_settled:
                 return _NOTHING
+            waiting_online, offline_queue = self._waiting.read(
+                self._scheduler.waiting_queue,
+                self._scheduler.tree_cache,
+                clock=self.clock,
+                number=self._pass_number,
+                memory=self.memory,
+            )
             state = read_state(
                 self._scheduler,
                 running=running.reqs,
@@ -84,6 +98,8 @@ class Colocation:
                 clock=self.clock,
                 pass_number=self._pass_number,
                 memory=self.memory,
+                waiting_online=waiting_online,
+                offline_queue=offline_queue,
             )
             plan = plan_iteration(state, model=self.settings.model, budgets=self.settings.budgets)
             self.memory = plan.memory
@@ -103,6 +119,14 @@ class Colocation:
             self.fault = f"{type(error).__name__}: {error}"
             logger.error("slacktide_fault reason=%r", self.fault, exc_info=error)
 
+    def end_pass(self) -> None:
+        """Rank 0: the pass is over, the next begins."""
+        started_ns = perf_counter_ns()
+        elapsed_ms = self.clock.poll()
+        self.samples.end_pass(elapsed_ms)
+        self.cost.end_pass(elapsed_ms, online_only=not self._has_offline)
+        self.cost.spent_ns += perf_counter_ns() - started_ns
+
     def end_admission(self, *, has_batch: bool) -> None:
         """SGLang has built its prefill batch, or none: settles what we changed under it."""
         chunk = self.sat_out_chunk
@@ -117,6 +141,13 @@ class Colocation:
 
         SGLang retracts among all rows; ours go first, parked ones too.
         """
+        if not self._has_offline:
+            return
+        started_ns = perf_counter_ns()
+        self._make_room_to_decode(batch)
+        self.cost.spent_ns += perf_counter_ns() - started_ns
+
+    def _make_room_to_decode(self, batch: Any) -> None:
         if self._scheduler._reqs_finishing_inflight(batch):
             return  # their KV comes free at the end of this pass, which SGLang waits for
         while not batch.is_empty() and not batch.check_decode_mem():
@@ -187,13 +218,14 @@ class Colocation:
         """Puts a batch's penalties right, and notes it, before it runs."""
         started_ns = perf_counter_ns()
         try:
-            restore_penalties(
-                batch, in_flight=self._in_flight(), overlaps=self._scheduler.enable_overlap
-            )
+            if batch.sampling_info.penalizer_orchestrator.is_required:
+                overlaps = self._scheduler.enable_overlap
+                restore_penalties(batch, in_flight=self._in_flight(), overlaps=overlaps)
             self._note(batch)
         except Exception as error:  # noqa: BLE001 - see `fail`
             self.fail(error)
-        self.count("scheduling_us", (perf_counter_ns() - started_ns) // 1000)
+        self.cost.launched()
+        self.cost.spent_ns += perf_counter_ns() - started_ns
 
     def _note(self, batch: Any) -> None:
         held = compose(batch, unfinished=self._scheduler.chunked_req)
@@ -237,7 +269,7 @@ class Colocation:
         return PluginState(
             fingerprint=self.settings.fingerprint,
             budgets=self.settings.budgets,
-            counters=Counters(**self._counts),
+            counters=Counters(**self._counts | self.cost.counters()),
             online=ClassLoad(
                 running=len(live) - offline, waiting=len(s.waiting_queue) - waiting_offline
             ),

@@ -28,13 +28,11 @@ def restore_penalties(batch: Any, *, in_flight: frozenset[int], overlaps: bool) 
     """Corrects the counts of a batch that is about to be launched.
 
     Args:
-        batch: The SGLang batch, prepared.
+        batch: The SGLang batch, prepared; a row of it has penalties.
         in_flight: `id()` of requests whose last result is not processed yet.
         overlaps: Whether the engine plans a pass before it has the result of the last.
     """
     penalizers = batch.sampling_info.penalizer_orchestrator
-    if not penalizers.is_required:
-        return
     prefills = 0
     if batch.forward_mode.is_extend():
         prefills = len(batch.reqs) - len(batch.decoding_reqs or ())

@@ -12,13 +12,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sglang.srt.mem_cache.common import match_kv_cache
-
 from nodeagent.plugin_contract import RequestLabels, read_labels
 from nodeagent.sglang_plugin.clock import PassClock
-from planner.batching.state import DecodeRow, EngineState, Memory, PrefillWork, WorkClass
-
-_MATCH_PERIOD = 16  # passes a waiting request's prefix match is believed
+from planner.batching.state import (
+    DecodeRow,
+    EngineState,
+    Memory,
+    OfflineQueue,
+    PrefillWork,
+    WorkClass,
+)
 
 
 @dataclass(slots=True)
@@ -129,6 +132,8 @@ def read_state(
     clock: PassClock,
     pass_number: int,
     memory: Memory,
+    waiting_online: tuple[PrefillWork, ...],
+    offline_queue: OfflineQueue,
 ) -> EngineState:
     """Reads an engine before its pass; `observe` has dated all its requests.
 
@@ -140,8 +145,9 @@ def read_state(
         clock: The stamp of this pass.
         pass_number: Passes so far.
         memory: What the plan of the pass before left to this one.
+        waiting_online: Waiting online requests, as `waiting` reads them.
+        offline_queue: Waiting offline requests, likewise.
     """
-    online, offline = _split_waiting(scheduler.waiting_queue, number=pass_number)
     tree, allocator = scheduler.tree_cache, scheduler.token_to_kv_pool_allocator
     started = scheduler.chunked_req
 
@@ -161,9 +167,10 @@ def read_state(
         ),
         started=None
         if started is None
-        else _prefill_work(started, clock=clock, number=pass_number, is_started=True),
-        waiting_online=tuple(_waiting(r, tree, clock=clock, number=pass_number) for r in online),
-        waiting_offline=tuple(_waiting(r, tree, clock=clock, number=pass_number) for r in offline),
+        else prefill_work(started, clock=clock, number=pass_number, is_started=True),
+        waiting_online=waiting_online,
+        waiting_offline=offline_queue.by_prompt,
+        offline_queue=offline_queue,
         kv_free_tokens=allocator.available_size() + tree.evictable_size(),
         kv_total_tokens=scheduler.max_total_num_tokens,
         page_size=scheduler.page_size,
@@ -217,29 +224,8 @@ def online_order(req: Any) -> tuple[int, float]:
     return -(req.priority or 0), record_of(req).arrival_s or 0.0
 
 
-def _split_waiting(queue: Iterable[Any], *, number: int) -> tuple[list[Any], list[Any]]:
-    """The waiting requests by class, keyed at first sight."""
-    online: list[Any] = []
-    offline: list[Any] = []
-    for req in queue:
-        record: RequestRecord = req.slacktide
-        if record.queued_pass is None:
-            record.queued_pass = number
-            if record.is_offline:
-                record.prompt_key = req.origin_input_ids.tobytes()
-        (offline if record.is_offline else online).append(req)
-    return online, offline
-
-
-def _waiting(req: Any, tree: Any, *, clock: PassClock, number: int) -> PrefillWork:
-    record: RequestRecord = req.slacktide
-    if record.matched_pass is None or number - record.matched_pass >= _MATCH_PERIOD:
-        record.matched_pass = number
-        match_kv_cache(req, tree)
-    return _prefill_work(req, clock=clock, number=number, is_started=False)
-
-
-def _prefill_work(req: Any, *, clock: PassClock, number: int, is_started: bool) -> PrefillWork:
+def prefill_work(req: Any, *, clock: PassClock, number: int, is_started: bool) -> PrefillWork:
+    """Reads a request whose prompt is not computed yet, or only in part."""
     record: RequestRecord = req.slacktide
     arrival_s = clock.now_s if record.arrival_s is None else record.arrival_s
     total = len(req.origin_input_ids) + len(req.output_ids)

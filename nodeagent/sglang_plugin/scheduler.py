@@ -11,6 +11,7 @@ scheduler before anything is set up, and says so under `/server_info`.
 import logging
 from collections.abc import Iterable
 from functools import partial
+from time import perf_counter_ns
 from types import SimpleNamespace
 from typing import Any
 
@@ -57,7 +58,7 @@ class ColocationScheduler(Scheduler):  # type: ignore[misc]
             self.enable_hierarchical_cache,
             self.enable_priority_scheduling,
             self.schedule_low_priority_values_first,
-            plan=lambda: self.slacktide.plan,
+            colocation=self.slacktide,
         )
         self.enable_priority_preemption = True  # reaches ColocationAdder.preempt_to_schedule
 
@@ -69,8 +70,7 @@ class ColocationScheduler(Scheduler):  # type: ignore[misc]
 
     def _poll_timeout_aborts(self) -> list[Any]:
         """Rank 0, once a pass: what is returned rides the broadcast, the stamp too."""
-        elapsed_ms = self.slacktide.clock.poll()
-        self.slacktide.samples.end_pass(elapsed_ms)
+        self.slacktide.end_pass()
         local = list(super()._poll_timeout_aborts())
         if not self._is_quiet():
             local.append(self.slacktide.clock.stamp())
@@ -78,9 +78,17 @@ class ColocationScheduler(Scheduler):  # type: ignore[misc]
 
     def process_input_requests(self, recv_reqs: list[Any]) -> None:
         """Takes the stamp out of what was broadcast."""
-        stamps = [r for r in recv_reqs if isinstance(r, PassStamp)]
-        self.slacktide.clock.receive(stamps[-1] if stamps else None)
-        super().process_input_requests([r for r in recv_reqs if not isinstance(r, PassStamp)])
+        started_ns = perf_counter_ns()
+        stamp = None
+        requests = []
+        for request in recv_reqs:
+            if isinstance(request, PassStamp):
+                stamp = request
+            else:
+                requests.append(request)
+        self.slacktide.clock.receive(stamp)
+        self.slacktide.cost.spent_ns += perf_counter_ns() - started_ns
+        super().process_input_requests(requests)
 
     def get_new_batch_prefill(self, running_batch: Any) -> Any:
         """Plans the pass before SGLang mixes, prefills or decodes."""

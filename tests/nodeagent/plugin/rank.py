@@ -103,7 +103,7 @@ class Rank:
         self.colocation.clock = PassClock(read=self.clock)
         self.colocation.lot = Lot(s)
         self.policy = ColocationPolicy(
-            "fcfs", s.tree_cache, False, False, False, plan=lambda: self.colocation.plan
+            "fcfs", s.tree_cache, False, False, False, colocation=self.colocation
         )
 
     @property

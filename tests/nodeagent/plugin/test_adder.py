@@ -139,7 +139,11 @@ def test_offline_prompt_waits_when_only_the_reserve_is_free(
 def test_queue_is_online_first_when_sorted(scheduler: Any, make_request: Any) -> None:
     """Online by priority, then offline as planned; strangers to the plan come last."""
     plan = IterationPlan(offline_order=("off-b", "off-a"))
-    policy = ColocationPolicy("fcfs", scheduler.tree_cache, False, False, False, plan=lambda: plan)
+    colocation = Colocation(scheduler, device_name="cpu")
+    colocation.plan = plan
+    policy = ColocationPolicy(
+        "fcfs", scheduler.tree_cache, False, False, False, colocation=colocation
+    )
     queue = [make_request(f"off-{name}", 20, offline=True) for name in "cab"]
     queue += [make_request("on-low", 20), make_request("on-high", 20, priority=5)]
     policy.calc_priority(queue)

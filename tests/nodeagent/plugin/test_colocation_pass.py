@@ -104,3 +104,23 @@ def test_parked_request_stays_parked_when_its_kv_does_not_match(
     assert colocation.begin_pass(running) is running
     assert colocation.lot.requests == [parked]
     assert "3 tokens of KV" in colocation.fault
+
+
+def test_time_is_measured_when_engine_runs_online_only(scheduler: Any, make_request: Any) -> None:
+    """A pass without offline work counts as online only until an offline request comes."""
+    colocation = colocation_at(scheduler, 7.0)
+    running = Rows(decoding(make_request("on", 20)))
+    for _ in range(2):
+        colocation.begin_pass(running)
+        colocation.cost.launched()
+        colocation.end_pass()
+    alone = colocation.state().counters
+    assert 0 < alone.online_only_scheduling_us <= alone.scheduling_us
+    assert alone.online_only_pass_us > 0
+    scheduler.waiting_queue = [make_request("off", 40, offline=True)]
+    colocation.begin_pass(running)
+    colocation.cost.launched()
+    colocation.end_pass()
+    beside = colocation.state().counters
+    assert beside.online_only_pass_us == alone.online_only_pass_us
+    assert beside.scheduling_us > alone.scheduling_us

@@ -99,7 +99,7 @@ class Loop:
 @pytest.mark.parametrize("overlaps", [False, True])
 @given(
     events=st.lists(st.sampled_from(["decode", "other", "park", "evict"]), max_size=24),
-    tokens=st.lists(st.integers(0, VOCABULARY - 1), min_size=30, max_size=30),
+    tokens=st.lists(st.integers(0, VOCABULARY - 1), min_size=60, max_size=60),
 )
 @settings(
     max_examples=60,
@@ -117,7 +117,7 @@ def test_penalties_are_those_of_a_request_alone_when_it_is_disturbed(
         return made
 
     alone = Loop(request(), tokens, overlaps=overlaps)
-    for _ in range(26):
+    for _ in range(56):
         alone.decode()
     disturbed = Loop(request(), tokens, overlaps=overlaps)
     for event in events:

@@ -14,6 +14,7 @@ from nodeagent.sglang_plugin.rows import (
     read_state,
     record_of,
 )
+from nodeagent.sglang_plugin.waiting import WaitingReader
 from planner.batching.state import EngineState, Memory, WorkClass
 
 
@@ -26,6 +27,13 @@ def clock_at(now_s: float) -> PassClock:
 def read(scheduler: Any, clock: PassClock, *, number: int, **groups: Any) -> EngineState:
     everyone = (*groups.get("running", ()), *groups.get("parked", ()), *scheduler.waiting_queue)
     observe(everyone, clock=clock)
+    online, offline = groups.get("reader", WaitingReader()).read(
+        scheduler.waiting_queue,
+        scheduler.tree_cache,
+        clock=clock,
+        number=number,
+        memory=Memory(),
+    )
     return read_state(
         scheduler,
         running=groups.get("running", ()),
@@ -34,6 +42,8 @@ def read(scheduler: Any, clock: PassClock, *, number: int, **groups: Any) -> Eng
         clock=clock,
         pass_number=number,
         memory=Memory(),
+        waiting_online=online,
+        offline_queue=offline,
     )
 
 
