@@ -99,7 +99,13 @@ def _limit_ms(scene: Scene, *, state: EngineState, budgets: Budgets) -> float:
     """What an iteration with offline decodes is held to."""
     limit_ms = offline_limit_ms(budgets, has_online=scene.has_online, slack_ms=scene.slack_ms)
     if scene.decodes.rows and not state.mixes_prefill_and_decode:
-        limit_ms = min(limit_ms, dutycycle.decode_room_ms(state.memory, budgets=budgets))
+        room_ms = dutycycle.decode_room_ms(
+            state.memory, budgets=budgets, parked_rows=len(scene.parked)
+        )
+        # A burst may exceed the latency budget, which then holds the mean.
+        if limit_ms > 0.0 and dutycycle.is_calm(budgets):
+            return max(0.0, min(scene.slack_ms, room_ms))
+        limit_ms = min(limit_ms, room_ms)
     return limit_ms
 
 
@@ -154,11 +160,15 @@ def _chunk_room_ms(
     Decodes go first: while one is parked, no prompt is computed that would only park more.
     Where passes take turns, room is left for the row that joins when its prompt is done.
     """
-    if not budgets.runs_offline or decodes.parked_rows:
+    if not budgets.runs_offline:
+        return 0.0
+    if decodes.parked_rows and not (
+        dutycycle.is_calm(budgets) and not state.mixes_prefill_and_decode
+    ):
         return 0.0
     if state.mixes_prefill_and_decode or not scene.decodes.rows:
         return trusted_ms(limit_ms, coefficients=model.prefill, budgets=budgets)
-    if budgets.latency_budget_ms <= 0.0:
+    if budgets.latency_budget_ms <= 0.0 or scene.prefill.tokens or scene.decodes.awaits_first_token:
         return 0.0
     decode_bound_ms = model.bound_ms(
         BatchShape(
@@ -173,7 +183,8 @@ def _chunk_room_ms(
         decode_bound_ms=decode_bound_ms,
         slack_ms=scene.decodes.slack_ms,
     )
-    room_ms = max(0.0, min(room_ms, scene.prefill.slack_ms))
+    # An arrival waits for the whole pass, whether online decodes exist or not.
+    room_ms = max(0.0, min(room_ms, scene.prefill.slack_ms, budgets.idle_budget_ms))
     return trusted_ms(room_ms, coefficients=model.prefill, budgets=budgets)
 
 
@@ -269,20 +280,28 @@ def _book(
     """
     memory = state.memory
     stall_ms = debt_ms = 0.0
+    has_stalled, calm_gaps_left = False, 0
     if not state.mixes_prefill_and_decode and scene.decodes.rows:
         if chunk.tokens:
             online_ms = model.bound_ms(shape) if scene.prefill.tokens else 0.0
             stall_ms = memory.stall_ms + max(0.0, bound_ms - online_ms)
             debt_ms = memory.debt_ms
+            has_stalled, calm_gaps_left = True, memory.calm_gaps_left
         elif scene.prefill.tokens:
             stall_ms, debt_ms = memory.stall_ms, memory.debt_ms
+            has_stalled, calm_gaps_left = True, memory.calm_gaps_left
         else:
             debt_ms = dutycycle.debt_after_decode_ms(
+                memory, budgets=budgets, decode_bound_ms=bound_ms
+            )
+            calm_gaps_left = dutycycle.calm_gaps_after_decode(
                 memory, budgets=budgets, decode_bound_ms=bound_ms
             )
     return Memory(
         stall_ms=stall_ms,
         debt_ms=debt_ms,
+        has_stalled=has_stalled,
+        calm_gaps_left=calm_gaps_left,
         prompt_cursor=chunk.cursor,
         age_owed_tokens=chunk.owed_tokens,
         online_kv_peak_tokens=peak_tokens,

@@ -26,6 +26,7 @@ class OnlineDecodes:
     context_tokens: int
     longest_tokens: int
     slack_ms: float  # until the first online row misses its target; inf without targets
+    awaits_first_token: bool  # a prompt's last chunk has run and its token is on its way
     offline: tuple[DecodeRow, ...]
 
 
@@ -47,6 +48,7 @@ def online_decodes(running: Sequence[DecodeRow], *, now_s: float) -> OnlineDecod
     """Sums over the running rows, in one walk."""
     rows = context = longest = 0
     slack = inf
+    awaits_first_token = False
     offline = []
     online = WorkClass.ONLINE
     for row in running:
@@ -54,6 +56,8 @@ def online_decodes(running: Sequence[DecodeRow], *, now_s: float) -> OnlineDecod
             offline.append(row)
             continue
         rows += 1
+        if row.generated_tokens == 0:
+            awaits_first_token = True
         tokens = row.context_tokens
         context += tokens
         if tokens > longest:
@@ -66,6 +70,7 @@ def online_decodes(running: Sequence[DecodeRow], *, now_s: float) -> OnlineDecod
         context_tokens=context,
         longest_tokens=longest,
         slack_ms=slack,
+        awaits_first_token=awaits_first_token,
         offline=tuple(offline),
     )
 

@@ -79,6 +79,13 @@ class Budgets:
     # Longest gap an offline chunk may cause where the engine cannot mix; what exceeds the
     # latency budget is earned back before the next chunk. Below that budget: no overdraft.
     max_stall_ms: float = 0.0
+    # Where the engine cannot mix: what an ordinary gap between online tokens may last, below
+    # the latency budget, which then holds the mean. Longer gaps are few: each is followed by
+    # `calm_gaps` ordinary ones, and decodes all rows parked meanwhile once there are
+    # `burst_rows` of them. 0: all gaps alike, held to the latency budget.
+    calm_budget_ms: float = 0.0
+    calm_gaps: int = 2
+    burst_rows: int = 12
     # Share of offline prompt tokens that goes to the eldest request instead of the next in
     # prefix order. 0: prefix order alone; 1: order of arrival.
     age_share: float = 0.1
@@ -105,6 +112,8 @@ class Memory:
 
     stall_ms: float = 0.0  # offline chunks since online last decoded, by their bounds
     debt_ms: float = 0.0  # stalls beyond the latency budget, not yet earned back
+    has_stalled: bool = False  # a prompt of either class ran since online last decoded
+    calm_gaps_left: int = 0  # ordinary gaps owed before the next long one
     prompt_cursor: tuple[bytes, float, str] | None = None  # last prompt taken in prefix order
     age_owed_tokens: float = 0.0  # prompt tokens the eldest are owed; < 0: they had more
     online_kv_peak_tokens: float = 0.0  # decayed maximum, as of `peak_s`
