@@ -31,8 +31,8 @@ class BlindHybrid:
     """Fills each pass up to the token budget.
 
     Args:
-        token_budget: Prompt tokens of a pass, online ones included, >= 1; the engine's
-            limit holds besides.
+        token_budget: Tokens of a batch, decodes and online prompts included, >= 1; the
+            engine's limit holds besides.
         max_rows: Offline requests in the engine, >= 1.
     """
 
@@ -60,11 +60,12 @@ class BlindHybrid:
         room = leave_room(state, victim_key=latest_first)
         order = by_arrival(state.waiting_offline)
         fill = NOTHING
-        if budgets.runs_offline and has_turn(state, decode_rows=room.decodes.rows + len(room.rows)):
+        decode_rows = room.decodes.rows + len(room.rows)
+        if budgets.runs_offline and has_turn(state, decode_rows=decode_rows):
             fill = fill_tokens(
                 room,
                 order,
-                tokens=self.token_budget - room.prefill.tokens,
+                tokens=self.token_budget - decode_rows - room.prefill.tokens,
                 starts=min(starts, starts_left(room, budgets=budgets, max_rows=self.max_rows)),
                 page_size=state.page_size,
             )

@@ -129,8 +129,8 @@ def leave_room(
         key=row_victim_key or victim_key,
         until_rows=short_rows - len(victims),
     )
-    if not has_online and victims and len(victims) == len(decodes.offline) + len(state.parked):
-        victims = victims[:-1]
+    if not has_online and len(victims) >= len(decodes.offline) + len(resumed):
+        victims = victims[:-1]  # evictable rows can all run: one does
     gone = {row.rid for row in victims}
     freed = sum(row.context_tokens for row in victims)
     kv_free = state.kv_free_tokens + freed - growth - prefill.kv_tokens

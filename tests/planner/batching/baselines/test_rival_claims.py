@@ -101,7 +101,7 @@ def test_blind_hybrid_fills_what_online_leaves_of_the_token_budget():
         mixes_prefill_and_decode=True,
         chunk_limit_tokens=512,
     )
-    assert plan.offline_chunk_tokens == 180
+    assert plan.offline_chunk_tokens == 300 - 2 - 120
     plan = plan_with(
         BlindHybrid(),
         running=(online_row(), offline_row()),
@@ -161,6 +161,40 @@ def test_blind_hybrid_cuts_a_prompt_at_a_page():
     """KV of a cut prompt is whole pages."""
     plan = plan_with(BlindHybrid(token_budget=250), waiting_offline=prompts(3), page_size=16)
     assert plan.offline_chunk_tokens == 100 + 100 + 48
+
+
+def test_blind_hybrid_begins_nobody_in_the_rows_that_online_takes():
+    """Online prompts have the free rows first."""
+    online = tuple(online_prompt(f"w{index}", remaining_tokens=10) for index in range(3))
+    for free_rows, begun in ((3, 0), (4, 1), (5, 2)):
+        plan = plan_with(
+            BlindHybrid(),
+            waiting_online=online,
+            waiting_offline=prompts(6),
+            free_rows=free_rows,
+        )
+        assert plan.offline_chunk_tokens == 100 * begun and not plan.evict
+
+
+def test_blind_hybrid_leaves_online_prompts_their_kv():
+    """KV that online prompts take in the pass, and a decode's next token, is not offline's."""
+    fields = {
+        "running": (online_row(),),
+        "waiting_online": (online_prompt(remaining_tokens=150),),
+        "waiting_offline": prompts(2),
+    }
+    assert plan_with(BlindHybrid(), kv_free_tokens=250, **fields).offline_chunk_tokens == 0
+    assert plan_with(BlindHybrid(), kv_free_tokens=251, **fields).offline_chunk_tokens == 100
+
+
+def test_blind_hybrid_keeps_a_row_that_runs_when_kv_is_gone_and_another_is_stuck():
+    """Engines never preempt the last one: a row whose result is in flight does not count."""
+    parked = (
+        offline_row("a", is_parked=True),
+        offline_row("b", is_parked=True, can_resume=False),
+    )
+    plan = plan_with(BlindHybrid(), parked=parked, kv_free_tokens=0)
+    assert plan.evict == () and plan.resume == ("a",)
 
 
 def test_blind_hybrid_yields_the_mid_prefill_slot_to_a_cut_online_prompt():
