@@ -23,11 +23,10 @@ request with n older ones waits while at most (n + 1)*p_max/s tokens are admitte
 pass with offline prefill admits at least one.
 """
 
-from bisect import bisect_right
 from collections.abc import Iterator
 from enum import Enum
 
-from planner.batching.prefixes import by_prompt
+from planner.batching.prefixes import by_prompt, from_cursor
 from planner.batching.state import Budgets, EngineState, OfflineQueue, PrefillWork
 
 
@@ -72,7 +71,7 @@ class OfflineWalk:
         self._by_age = iter(queue.by_age)
         self._eldest = next(self._by_age, None)
         self._urgent = _urgent(queue, state=state, budgets=budgets, token_ms=token_ms)
-        self._by_prompt = _after(queue, self._cursor)
+        self._by_prompt = from_cursor(queue, self._cursor)
 
     @property
     def claim(self) -> Claim:
@@ -159,17 +158,3 @@ def _urgent(
     urgent.sort()
     for entry in urgent:
         yield entry[3]
-
-
-def _after(queue: OfflineQueue, cursor: tuple[bytes, float, str] | None) -> Iterator[PrefillWork]:
-    """Prefix order from the cursor on, once around: a walk that arrivals do not restart.
-
-    Without the cursor, each arrival whose key is small would pull the walk back to it, and
-    prompts with large keys would wait for as long as such arrivals come.
-    """
-    works = queue.by_prompt
-    start = 0 if cursor is None else bisect_right(works, cursor, key=by_prompt)
-    for place in range(start, len(works)):
-        yield works[place]
-    for place in range(start):
-        yield works[place]

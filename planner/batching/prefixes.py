@@ -11,8 +11,8 @@ trie (HyGen, arXiv 2501.14808, prefix sharing maximisation). Which of two branch
 first depends on the byte order of a token; that a branch is whole does not.
 """
 
-from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable, Iterable, Iterator
 from operator import attrgetter
 from typing import Any
 
@@ -85,6 +85,22 @@ def queue_of(waiting: Iterable[PrefillWork]) -> OfflineQueue:
             sorted((work for work in works if work.deadline_s is not None), key=by_deadline)
         ),
     )
+
+
+def from_cursor(
+    queue: OfflineQueue, cursor: tuple[bytes, float, str] | None
+) -> Iterator[PrefillWork]:
+    """Prefix order from the cursor on, once around: a walk that arrivals do not restart.
+
+    Without the cursor, each arrival whose key is small would pull the walk back to it, and
+    prompts with large keys would wait for as long as such arrivals come.
+    """
+    works = queue.by_prompt
+    start = 0 if cursor is None else bisect_right(works, cursor, key=by_prompt)
+    for place in range(start, len(works)):
+        yield works[place]
+    for place in range(start):
+        yield works[place]
 
 
 def _remove(works: list[PrefillWork], work: PrefillWork, *, key: Callable[[Any], Any]) -> None:
