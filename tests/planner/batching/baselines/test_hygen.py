@@ -147,6 +147,9 @@ def test_an_iteration_is_two_passes_when_they_take_turns():
     assert decode.predicted_ms == pytest.approx(5.0)
     again = plan_with(memory=decode.memory, **fields)
     assert again.offline_chunk_tokens == 100
+    # More rows than the chunk left room for: 20 - 15 ms hold 2 ms, online and two of four.
+    fields["running"] = (online_row(), *rows(4))
+    assert plan_with(memory=chunk.memory, **fields).park == ("off2", "off3")
 
 
 def test_a_pass_of_online_prompts_parks_nobody_when_passes_take_turns():
