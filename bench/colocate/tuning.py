@@ -148,12 +148,19 @@ class Rehearsal:
             settings=settings,
             policy=plan_iteration,
             model=fitted.model,
-            truth=model_truth(fitted.model, noise_ratio=fitted.noise_ratio, seed=online.seed),
         )
-        alone = self._replay(budgets=Budgets(), scheduled=self._scheduled(SloLabels(), at_s=0.0))
+        # Made anew for each replay: a shared one would give each probe other noise.
+        self._truth = partial(
+            model_truth, fitted.model, noise_ratio=fitted.noise_ratio, seed=online.seed
+        )
+        alone = self._replay(
+            budgets=Budgets(),
+            truth=self._truth(),
+            scheduled=self._scheduled(SloLabels(), at_s=0.0),
+        )
         self.alone = metrics_of(alone)
         self.alone_busy_ratio = alone.busy_ratio
-        self.growth: Mapping[str, float] = dict.fromkeys(METRICS, 1.0)  # of `find_growth`
+        self.growth: Mapping[str, float] = dict.fromkeys(METRICS, 1.0)  # of `growth_of`
 
     def scaled(self, slo: ArmSlo, *, alone: Mapping[str, float]) -> ArmSlo:
         """The SLO in simulated milliseconds: multiples of online alone, excess corrected.
@@ -176,6 +183,7 @@ class Rehearsal:
         settle_s = _SIMULATED_SETTLE_S
         return self._replay(
             budgets=budgets,
+            truth=self._truth(),
             scheduled=self._scheduled(labels, at_s=settle_s),
             clients=(ClosedLoop(source=self._batch(), in_flight=self._window),),
             from_s=settle_s,
