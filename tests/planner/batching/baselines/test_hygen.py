@@ -131,6 +131,20 @@ def test_it_looks_at_no_slack_and_keeps_no_reserve_and_no_hysteresis():
     assert late.resume == ("park",) and late.offline_chunk_tokens == 90
 
 
+def test_a_row_that_sits_out_leaves_its_token_to_prompts():
+    """The pass takes 10 tokens: online and one of four rows decode, 8 are prompt tokens."""
+    plan = plan_with(
+        budget_ms=50.0,
+        budgets=Budgets(latency_budget_ms=50.0, max_offline_rows=1),
+        running=(online_row(), *rows(4)),
+        started=offline_prompt("mid", is_started=True, remaining_tokens=300),
+        mixes_prefill_and_decode=True,
+        chunk_limit_tokens=10,
+    )
+    assert plan.park == ("off1", "off2", "off3")
+    assert plan.offline_chunk_tokens == 8
+
+
 def test_an_iteration_is_two_passes_when_they_take_turns():
     """The budget holds the chunk and the decodes that follow it, and is spent once."""
     fields = {
