@@ -47,7 +47,7 @@ def fit_nonnegative(features: Matrix, target: Matrix, *, prior: Matrix, ridge: f
         weighted = rows * weights[:, None]
         gram = weighted.T @ rows / count + ridge * np.eye(len(centre))
         moment = weighted.sum(axis=0) / count + ridge * centre
-        solution = solve_nonnegative(gram, moment)
+        solution = solve_nonnegative(gram, moment, start=solution)
         residuals = np.abs(1.0 - rows @ solution)
         cutoff = _HUBER_DELTA * max(_MAD_TO_SIGMA * float(np.median(residuals)), _MIN_SIGMA)
         weights = np.minimum(1.0, cutoff / np.maximum(residuals, _MIN_SIGMA))
@@ -58,32 +58,47 @@ def fit_nonnegative(features: Matrix, target: Matrix, *, prior: Matrix, ridge: f
     return result
 
 
-def solve_nonnegative(gram: Matrix, moment: Matrix) -> Matrix:
+def solve_nonnegative(gram: Matrix, moment: Matrix, *, start: Matrix | None = None) -> Matrix:
     """Minimises x'Gx/2 - m'x over x >= 0, G positive definite.
+
+    Args:
+        gram: G, n x n.
+        moment: m, n values.
+        start: Where to begin, n values >= 0: near the answer it saves most of the work and
+            changes nothing else.
+
+    Returns:
+        x, n values >= 0.
 
     Source: Lawson and Hanson, Solving Least Squares Problems (1974), chapter 23, on the
     normal equations.
     """
     count = len(moment)
-    x = np.zeros(count)
-    free = np.zeros(count, dtype=bool)
+    x = np.zeros(count) if start is None else start.copy()
+    free = x > 0.0
+    if free.any():
+        x = _solve_free(gram, moment, x=x, free=free)
     for _ in range(10 * count):
         gradient = np.where(free, -np.inf, moment - gram @ x)
         best = int(np.argmax(gradient)) if count else 0
         if not count or gradient[best] <= _OPTIMAL:
             break
         free[best] = True
-        while True:
-            z = np.zeros(count)
-            z[free] = np.linalg.solve(gram[np.ix_(free, free)], moment[free])
-            negative = free & (z <= 0.0)
-            if not negative.any():
-                x = z
-                break
-            step = float(np.min(x[negative] / (x[negative] - z[negative])))
-            x = x + step * (z - x)
-            free &= x > _OPTIMAL
-            x[~free] = 0.0
-            if not free.any():
-                break
+        x = _solve_free(gram, moment, x=x, free=free)
+    return x
+
+
+def _solve_free(gram: Matrix, moment: Matrix, *, x: Matrix, free: NDArray[np.bool_]) -> Matrix:
+    """From a feasible x to the minimum over the free values, freeing fewer as they reach 0."""
+    while free.any():
+        z = np.zeros(len(moment))
+        z[free] = np.linalg.solve(gram[np.ix_(free, free)], moment[free])
+        negative = free & (z <= 0.0)
+        if not negative.any():
+            return z
+        falls = np.maximum(x[negative] - z[negative], np.finfo(np.float64).tiny)
+        step = float(np.min(x[negative] / falls))
+        x = x + step * (z - x)
+        free &= x > _OPTIMAL
+        x[~free] = 0.0
     return x

@@ -18,6 +18,17 @@ def test_solve_nonnegative_agrees_with_scipy(seed):
     assert ours == pytest.approx(reference, abs=1e-8)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_solve_nonnegative_finds_the_same_from_anywhere(seed):
+    """The minimum is one: where the search begins does not show in it."""
+    rng = np.random.default_rng(seed)
+    matrix, target = rng.normal(size=(60, 8)), rng.normal(size=60)
+    gram, moment = matrix.T @ matrix, matrix.T @ target
+    cold = solve_nonnegative(gram, moment)
+    for start in (cold, np.full(8, 5.0), rng.uniform(0.0, 3.0, 8) * (rng.uniform(size=8) < 0.5)):
+        assert solve_nonnegative(gram, moment, start=start) == pytest.approx(cold, abs=1e-8)
+
+
 def test_fit_nonnegative_keeps_the_prior_of_a_term_never_seen():
     """A column of zeros says nothing, so its coefficient stays."""
     rng = np.random.default_rng(1)
