@@ -5,32 +5,39 @@ measure: the caller's probe runs a workload slice at given budgets, on an engine
 simulation, and should repeat its arrivals exactly, since the search compares probes.
 
 HyGen's profiler bisects one number, the latency budget (arXiv 2501.14808, SLO-aware
-profiler). Here three numbers decide how much offline work disturbs online requests, and
+profiler). Here several numbers decide how much offline work disturbs online requests, and
 each binds other statistics:
 
-    latency_budget_ms   passes with online decodes: ITL mean, median
-    idle_budget_ms      passes while no online exists: what an arrival waits, TTFT
-    max_stall_ms        chunks that stall decodes where passes take turns: ITL tail
+    latency_budget_ms   passes with online decodes: ITL mean, and p50 where gaps are alike
+    calm_budget_ms      ordinary gaps, where passes take turns: ITL p50
+    idle_budget_ms      passes an arrival may find running: TTFT
+    max_stall_ms        the longest gap, where passes take turns: ITL p99
 
-Every statistic grows with each of them, and so does offline work. Steps: bisect one
-factor over all of them; raise each alone as far as it goes; then trade, one down for
-another up, in steps that shrink.
+One that is 0 at the start is left at 0. Every statistic grows with each of them, and so
+does offline work. Steps: bisect one factor over all of them, which brackets the targets;
+then climb. A climb works on logarithms, where the elasticity of each statistic and of the
+work with respect to each budget is learned from the probes (Broyden's update, none below
+0, since all are monotone), and probes the best point that these predict to pass within a
+radius, which grows with success and shrinks with failure.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from math import log
 
 from planner.batching.state import Budgets
+from planner.interference.climb import Elasticities, best_move, logs, times
 from planner.interference.targets import LatencyTargets
 from planner.slo import Quantiles
 
-DIMENSIONS = ("latency_budget_ms", "idle_budget_ms", "max_stall_ms")
+DIMENSIONS = ("latency_budget_ms", "calm_budget_ms", "idle_budget_ms", "max_stall_ms")
 """What is searched, in milliseconds."""
 
 _LEAST_MS, _MOST_MS = 0.5, 60_000.0
-_TRADE_STEPS = (1.5, 1.25, 1.12)
 _GAIN = 1.002  # less than this more offline work is noise
+_FIRST_RADIUS, _MOST_RADIUS, _LEAST_RADIUS = 0.4, 1.0, 0.03  # logarithmic: half as much again
+_CAUTION = 0.01  # predicted statistics stay this much inside their targets
 
 
 class Verdict(Enum):
@@ -115,8 +122,7 @@ def search_budgets(
     search = _Search(probe, targets=targets, start=start, max_probes=max_probes)
     try:
         search.scale()
-        search.raise_each()
-        search.trade()
+        search.climb()
     except _SpentError:
         pass
     return search.outcome()
@@ -148,7 +154,9 @@ class _Search:
                 failed, factor = factor, factor / 2.0
         if not passed:
             # Offline work only while no online exists, and little of it at a time.
-            self._passes(replace(self._start, latency_budget_ms=0.0, max_stall_ms=0.0))
+            self._passes(
+                replace(self._start, latency_budget_ms=0.0, calm_budget_ms=0.0, max_stall_ms=0.0)
+            )
             self._passes(self._only_idle(self._start.idle_budget_ms / 16.0))
             return
         for _ in range(2):
@@ -159,26 +167,38 @@ class _Search:
                 else:
                     failed = middle
 
-    def raise_each(self) -> None:
-        """Raises each dimension alone, as far as it passes and gains."""
-        for name in ("idle_budget_ms", "max_stall_ms", "latency_budget_ms"):
-            for step in (2.0, 1.3):
-                while self._improves(name, step):
-                    pass
-
-    def trade(self) -> None:
-        """Lowers one dimension and raises another, in shrinking steps, while it gains."""
-        for step in _TRADE_STEPS:
-            gained = True
-            while gained:
-                gained = False
-                for moves in _trades(step):
-                    if self._best is None:
-                        return
-                    candidate = self._best.budgets
-                    for name, factor in moves:
-                        candidate = _moved(candidate, name, factor)
-                    gained = self._is_better(candidate) or gained
+    def climb(self) -> None:
+        """Moves from the best point to a better one, as the elasticities say."""
+        names = [name for name in DIMENSIONS if getattr(self._start, name) > 0.0]
+        if self._best is None or not names:
+            return
+        here = self._best
+        elasticities = Elasticities(budgets=len(names), outputs=1 + len(self._logs(here)[1:]))
+        for record in list(self._records.values()):
+            self._learn(elasticities, here, record, names)
+        radius = _FIRST_RADIUS
+        for name in names:  # what each does alone is known once it was raised alone
+            self._learn(elasticities, here, self._record(_moved(here.budgets, name, 1.5)), names)
+        while radius >= _LEAST_RADIUS:
+            here = self._best
+            move = best_move(
+                elasticities,
+                slack=[-value - _CAUTION for value in self._logs(here)[1:]],
+                radius=radius,
+                budgets=len(names),
+            )
+            candidate = here.budgets
+            for name, step in zip(names, move or (), strict=False):
+                candidate = _moved(candidate, name, times(1.0, step))
+            if move is None or self._key(candidate) in self._records:
+                radius /= 2.0
+                continue
+            record = self._record(candidate)
+            self._learn(elasticities, here, record, names)
+            if self._best is here:
+                radius /= 2.0
+            else:
+                radius = min(_MOST_RADIUS, radius * 1.5)
 
     def outcome(self) -> SearchOutcome:
         records = tuple(self._records.values())
@@ -210,18 +230,37 @@ class _Search:
 
     # ------------------------------------------------------------ details
 
-    def _improves(self, name: str, step: float) -> bool:
-        return self._best is not None and self._is_better(_moved(self._best.budgets, name, step))
+    def _learn(
+        self,
+        elasticities: Elasticities,
+        here: ProbeRecord,
+        there: ProbeRecord,
+        names: Sequence[str],
+    ) -> None:
+        moved = [
+            log(getattr(there.budgets, name) / getattr(here.budgets, name))
+            if getattr(there.budgets, name) > 0.0
+            else 0.0
+            for name in names
+        ]
+        pairs = zip(self._logs(there), self._logs(here), strict=True)
+        elasticities.learn(moved, [after - before for after, before in pairs])
 
-    def _is_better(self, budgets: Budgets) -> bool:
-        before = self._best
-        return self._passes(budgets) and self._best is not before
+    def _logs(self, record: ProbeRecord) -> list[float]:
+        """Logarithms of the work, then of each limited statistic over its target."""
+        result = record.result
+        ratios = self._targets.ratios(ttft=result.ttft, itl=result.itl)
+        spread = 1.0 + result.spread_ratio
+        return logs([result.offline_tokens_per_s, *(value * spread for value in ratios.values())])
+
+    def _key(self, budgets: Budgets) -> tuple[float, ...]:
+        return tuple(getattr(budgets, name) for name in DIMENSIONS)
 
     def _passes(self, budgets: Budgets) -> bool:
         return self._record(budgets).verdict is Verdict.PASSED
 
     def _record(self, budgets: Budgets) -> ProbeRecord:
-        key = tuple(getattr(budgets, name) for name in DIMENSIONS)
+        key = self._key(budgets)
         known = self._records.get(key)
         if known is not None:
             return known
@@ -253,7 +292,11 @@ class _Search:
 
     def _only_idle(self, idle_budget_ms: float) -> Budgets:
         return replace(
-            self._start, latency_budget_ms=0.0, max_stall_ms=0.0, idle_budget_ms=idle_budget_ms
+            self._start,
+            latency_budget_ms=0.0,
+            calm_budget_ms=0.0,
+            max_stall_ms=0.0,
+            idle_budget_ms=idle_budget_ms,
         )
 
 
@@ -262,13 +305,3 @@ def _moved(budgets: Budgets, name: str, factor: float) -> Budgets:
     if value > 0.0:
         value = min(_MOST_MS, max(_LEAST_MS, value * factor))
     return replace(budgets, **{name: value})
-
-
-def _trades(step: float) -> Iterator[tuple[tuple[str, float], ...]]:
-    """Each dimension alone up, then each pair, one down and one up."""
-    for name in DIMENSIONS:
-        yield ((name, step),)
-    for down in DIMENSIONS:
-        for up in DIMENSIONS:
-            if up != down:
-                yield ((down, 1.0 / step), (up, step))
