@@ -10,8 +10,8 @@ from planner.batching.state import Budgets
 
 _LARGE_MS = 10_000.0
 _REGIMES = (
-    *("default", "stopped", "tiny", "tiny", "middle", "middle", "large", "large"),
-    *("disabled", "few rows", "unparked"),
+    *("default", "stopped", "tiny", "tiny", "middle", "middle"),
+    *("large", "large", "large", "large", "disabled", "few rows", "unparked"),
 )
 
 
@@ -45,7 +45,7 @@ def draw_budgets(draw: random.Random) -> tuple[str, Budgets]:
         min_chunk_tokens=draw.choice((1, 16, 32)),
         min_parked_passes=draw.choice((0, 1, 4)),
         min_resident_passes=draw.choice((0, 1, 4)),
-        kv_reserve_ratio=draw.choice((0.0, 0.1, 0.3)),
+        kv_reserve_ratio=draw.choice((0.0, 0.0, 0.1, 0.3)),
         max_stall_ms=draw.choice((0.0, 0.0, 100.0)),
         aged_passes=draw.choice((8, 1024)),
         max_parked_passes=draw.choice((8, 256)),

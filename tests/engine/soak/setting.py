@@ -160,7 +160,8 @@ async def _passes(
     stock: Engine, engine: Engine, *, phases: tuple[Phase, ...], seed: int, modes: tuple[str, ...]
 ) -> tuple[dict[str, Answer], dict[str, Answer], dict[str, Answer], Counter[str]]:
     timeout = aiohttp.ClientTimeout(total=ANSWER_S)
-    connector = aiohttp.TCPConnector(limit=0)
+    # No connection is kept: one that the server closes while idle would fail a request.
+    connector = aiohttp.TCPConnector(limit=0, force_close=True)
     async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
 
         async def ask_stock() -> tuple[dict[str, Answer], dict[str, Answer]]:

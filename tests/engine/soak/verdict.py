@@ -26,9 +26,9 @@ LEAST_PER_THOUSAND = {
 }
 # Of settings with small KV only.
 LEAST_PER_THOUSAND_SMALL_KV = {
-    "evicted": 50,
-    "equal_after_eviction": 20,
-    "retractions": 10,
+    "evicted": 20,
+    "equal_after_eviction": 10,
+    "retractions": 5,
 }
 
 

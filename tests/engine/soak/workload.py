@@ -93,7 +93,7 @@ def make_phases(*, seed: int, count: int, with_penalties: bool) -> tuple[Phase, 
     made = 0
     while made < count:
         size = min(count - made, draw.randint(8, 48))
-        offline_ratio = draw.choice((0.3, 0.6, 0.9))
+        offline_ratio = draw.choice((0.0, 0.3, 0.6, 0.9))
         phases.append(
             Phase(
                 requests=tuple(
