@@ -113,6 +113,10 @@ async def collect(*, folder: Path, seed: int, limit_s: float, tell: Any) -> Engi
                 left_s = max(15.0, (limit_s - (time.monotonic() - began)) / 2)
                 await _work(http, seed=seed, scale=scale, duration_s=left_s, reader=reader)
                 tell(f"workload: {len(reader.samples)} iterations, {reader.lost} lost")
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise RuntimeError(
+            f"the engine stopped answering: {error!r}; see {process.log_path}"
+        ) from error
     finally:
         await process.stop(grace_s=_GRACE_S)
     return EngineSamples(

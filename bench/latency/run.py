@@ -43,8 +43,16 @@ _JITTER_SHARE = 4  # the row without targets takes a quarter of the iterations
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs the bench; 0 when it ran, whatever the figures say."""
+    """Runs the bench; 0 when it ran, whatever the figures say, 1 when the engine did not."""
     flags = _parser().parse_args(arguments)
+    try:
+        return _run(flags)
+    except RuntimeError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _run(flags: argparse.Namespace) -> int:
     began = time.monotonic()
 
     def tell(text: str) -> None:
