@@ -52,11 +52,11 @@ from bench.statistics import COVERAGE_RATIO as INTERVAL_RATIO
 from bench.statistics import REPLICATES
 from controlplane.localfleet.readiness import Tell
 from nodeagent.plugin_contract import encode_budgets
-from nodeagent.sglang_plugin.cpu_platform import declare_vision_operators
 from planner.batching.state import Budgets
 
 _STOCK, _MIXED, _PLUGIN = "stock", "stock-mixed", "plugin"
 _KV_TOKENS, _CHUNK_TOKENS, _CPU_ROWS, _GPU_ROWS = 32768, 256, 48, 256
+_GPU_MEMORY_RATIO = 0.4  # of the device, for each of two engines that share it
 _MIXED_CHUNK_WORDS = (
     "off in every arm but B with --mixed-chunk: torch_native pads the decode rows of a mixed"
     " batch to the longest KV, which makes it 2-3 times as dear as its halves (measured)"
@@ -273,13 +273,14 @@ class _Run:
         options = self._options
         model = options.model_path
         if model is None:
-            declare_vision_operators()
-            model = make_bench_model(options.output / "models")
+            model = make_bench_model(options.output / "models", is_cpu=options.is_cpu)
         plugin = EngineSpec(
             name=_PLUGIN,
             model_path=model.absolute(),
             device=options.device,
             has_plugin=True,
+            dtype="" if options.is_cpu or options.model_path else "bfloat16",
+            memory_ratio=None if options.is_cpu else _GPU_MEMORY_RATIO,
             kv_cache_tokens=_KV_TOKENS if options.is_cpu else None,
             chunked_prefill_size=_CHUNK_TOKENS if options.is_cpu else None,
             max_running_requests=_CPU_ROWS if options.is_cpu else _GPU_ROWS,
@@ -307,6 +308,7 @@ class _Run:
                 "kv_cache_tokens": specs[0].kv_cache_tokens,
                 "chunked_prefill_size": specs[0].chunked_prefill_size,
                 "max_running_requests": specs[0].max_running_requests,
+                "mem_fraction_static": specs[0].memory_ratio,
             },
             "arms": {a.name: a.kind.value for a in self._arms},
             "mixed_chunk_of_B": options.mixed_chunk or not options.is_cpu,

@@ -51,6 +51,8 @@ class EngineSpec:
         device: "cpu" or "cuda".
         has_plugin: False is stock SGLang, with the same flags.
         mixed_chunk: adds SGLang's flag on a CPU, where it is off by default.
+        dtype: empty: float32 on a CPU, the model's own on a GPU.
+        memory_ratio: `mem_fraction_static`; None leaves SGLang its own default.
         kv_cache_tokens: tokens of KV cache; None leaves SGLang its own default.
         chunked_prefill_size: None leaves SGLang its own default.
         max_running_requests: rows the engine may hold.
@@ -61,6 +63,8 @@ class EngineSpec:
     device: str
     has_plugin: bool
     mixed_chunk: bool = False
+    dtype: str = ""
+    memory_ratio: float | None = None
     kv_cache_tokens: int | None = 32768
     chunked_prefill_size: int | None = 256
     max_running_requests: int = 48
@@ -231,8 +235,14 @@ async def running_engines(
             await asyncio.shield(engine.close())
 
 
-async def _start(spec: EngineSpec, *, logs: Path) -> BenchEngine:
-    port = free_port()
+def command_of(spec: EngineSpec, *, port: int, environment: Mapping[str, str]) -> EngineCommand:
+    """The command of an engine: the agent's, with what the bench changes.
+
+    Args:
+        spec: the engine.
+        port: of 127.0.0.1.
+        environment: this process's own.
+    """
     command = engine_command(
         EngineNeeds(
             model_path=spec.model_path,
@@ -241,14 +251,21 @@ async def _start(spec: EngineSpec, *, logs: Path) -> BenchEngine:
             kv_cache_tokens=spec.kv_cache_tokens or 0,
             max_running_requests=spec.max_running_requests,
             chunked_prefill_size=spec.chunked_prefill_size or 0,
+            dtype=spec.dtype,
         ),
         port=port,
         python=sys.executable,
-        environment=_environment(os.environ, has_plugin=spec.has_plugin),
+        environment=_environment(environment, has_plugin=spec.has_plugin),
     )
+    return _bench_command(command, spec)
+
+
+async def _start(spec: EngineSpec, *, logs: Path) -> BenchEngine:
+    port = free_port()
     log = logs / f"{spec.name}.log"
     log.unlink(missing_ok=True)
-    process = await EngineProcess.start(_bench_command(command, spec), log_path=log)
+    command = command_of(spec, port=port, environment=os.environ)
+    process = await EngineProcess.start(command, log_path=log)
     return BenchEngine(spec, process, base_url=f"http://127.0.0.1:{port}")
 
 
@@ -272,6 +289,8 @@ def _bench_command(command: EngineCommand, spec: EngineSpec) -> EngineCommand:
     argv = [a for a in command.argv if not a.startswith(tuple(dropped))]
     if spec.mixed_chunk and "--enable-mixed-chunk" not in argv:
         argv.append("--enable-mixed-chunk")
+    if spec.memory_ratio is not None:
+        argv.append(f"--mem-fraction-static={spec.memory_ratio}")
     argv.append("--watchdog-timeout=86400")  # a paused engine is not a hung one
     return replace(command, argv=tuple(argv))
 

@@ -63,8 +63,6 @@ def read_options(arguments: Sequence[str]) -> Options:
     is_cpu = flags.device == "cpu"
     if flags.rounds < 1 or flags.requests < 0 or flags.window < 0:
         parser.error("--rounds must be >= 1, --window and --requests >= 0")
-    if not is_cpu and flags.model is None:
-        parser.error("--device cuda needs --model FOLDER")
     if any(cap < 1 for cap in flags.caps) or any(t <= 0 for t in flags.tolerances):
         parser.error("--caps must be >= 1 and --tolerances > 0")
     quick = flags.quick
@@ -102,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--model", type=Path, help="model folder; on a CPU one is made")
+    parser.add_argument("--model", type=Path, help="model folder; none: a random one is made")
     parser.add_argument("--traces", nargs="+", choices=sorted(TRACES), help="the first one gets"
                         " all rounds, each other a single one")  # fmt: skip
     parser.add_argument("--rounds", type=int, default=3, help="of the first trace")

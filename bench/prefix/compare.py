@@ -23,7 +23,6 @@ from bench.prefix.batch import SharedPrefixBatch
 from bench.prefix.orders import measure_orders, order_figures
 from bench.statistics import REPLICATES
 from controlplane.localfleet.readiness import Tell
-from nodeagent.sglang_plugin.cpu_platform import declare_vision_operators
 
 _KV_TOKENS = 8192  # of 20,480 tokens of prefixes
 
@@ -68,14 +67,14 @@ async def measure_prefix_order(options: PrefixOptions, *, tell: Tell) -> PrefixF
     cores = pin_this_process() if options.device == "cpu" else None
     model = options.model_path
     if model is None:
-        declare_vision_operators()
-        model = make_bench_model(options.output / "models")
+        model = make_bench_model(options.output / "models", is_cpu=options.device == "cpu")
     batch = SharedPrefixBatch(seed=options.seed)
     spec = EngineSpec(
         name="prefix",
         model_path=model.absolute(),
         device=options.device,
         has_plugin=True,
+        dtype="" if options.device == "cpu" or options.model_path else "bfloat16",
         kv_cache_tokens=_KV_TOKENS,
     )
     async with running_engines([spec], logs=options.output / "logs", cores=cores) as engines:
@@ -143,7 +142,7 @@ def _options(arguments: Sequence[str]) -> PrefixOptions:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--device", choices=("cpu", "cuda"), default=defaults.device)
-    parser.add_argument("--model", type=Path, help="model folder; on a CPU one is made")
+    parser.add_argument("--model", type=Path, help="model folder; none: a random one is made")
     parser.add_argument("--rounds", type=int, default=defaults.rounds)
     parser.add_argument("--window", type=int, default=defaults.window)
     parser.add_argument("--seconds", type=float, default=defaults.seconds, help="of each run")
@@ -153,8 +152,6 @@ def _options(arguments: Sequence[str]) -> PrefixOptions:
     flags = parser.parse_args(arguments)
     if flags.rounds < 1 or flags.window < 1 or flags.seconds <= 0:
         parser.error("--rounds, --window and --seconds must be positive")
-    if flags.device != "cpu" and flags.model is None:
-        parser.error("--device cuda needs --model FOLDER")
     return PrefixOptions(
         device=flags.device,
         model_path=flags.model,

@@ -1,6 +1,7 @@
 """Arms, their order and their SLOs; readings; figures."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from bench.colocate.arms import (
     slo_of,
 )
 from bench.colocate.client import ArmRun, OfflineTally
+from bench.colocate.engines import EngineSpec, command_of
 from bench.colocate.judgement import Judge
 from bench.colocate.reading import METRICS, ArmReading, ArmSamples, read_arm
 from bench.colocate.validity import problems
@@ -229,3 +231,38 @@ def test_arm_kinds_say_what_runs_when_asked() -> None:
     assert kinds[ArmKind.ONLINE] == (True, False)
     assert kinds[ArmKind.BATCH] == (False, True)
     assert kinds[ArmKind.SLACKTIDE] == (True, True)
+
+
+# ---------------------------------------------------------------- engines
+
+
+def _argv(*, device: str, has_plugin: bool, **changed: object) -> tuple[set[str], dict[str, str]]:
+    spec = EngineSpec(
+        name="x", model_path=Path("/m"), device=device, has_plugin=has_plugin, **changed
+    )  # type: ignore[arg-type]
+    command = command_of(spec, port=20000, environment={"PATH": "/bin"})
+    return set(command.argv), dict(command.environment)
+
+
+def test_engines_differ_in_the_plugin_alone_when_they_are_compared() -> None:
+    """Equal flags; stock loads no plugin, the CPU platform it needs all the same."""
+    stock, stock_environment = _argv(device="cpu", has_plugin=False)
+    plugin, plugin_environment = _argv(device="cpu", has_plugin=True)
+    assert stock == plugin
+    assert "--enable-priority-scheduling" in stock
+    assert "--enable-mixed-chunk" not in stock
+    different = {k for k in stock_environment if stock_environment[k] != plugin_environment[k]}
+    assert different == {"SGLANG_PLUGINS"}
+    assert stock_environment["SGLANG_PLUGINS"] == "none"
+
+
+def test_engine_keeps_sglangs_own_sizes_when_none_are_given() -> None:
+    """On a GPU: its own chunk and KV, mixed chunk on, a share of the memory."""
+    argv, _ = _argv(
+        device="cuda", has_plugin=True, kv_cache_tokens=None, chunked_prefill_size=None,
+        memory_ratio=0.4, dtype="bfloat16",
+    )  # fmt: skip
+    assert not any(a.startswith(("--max-total-tokens", "--chunked-prefill-size")) for a in argv)
+    assert {"--enable-mixed-chunk", "--mem-fraction-static=0.4", "--dtype=bfloat16"} <= argv
+    cpu, _ = _argv(device="cpu", has_plugin=False, mixed_chunk=True)
+    assert "--enable-mixed-chunk" in cpu
