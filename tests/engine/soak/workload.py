@@ -78,6 +78,25 @@ class Phase:
     drains: bool  # waits until the engine is empty before the next phase
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shape:
+    """What a phase is drawn from."""
+
+    size: tuple[int, int]
+    offline_ratios: tuple[float, ...]
+    at_once: tuple[int, ...]
+    drain_ratio: float
+
+
+_MIXED = _Shape(
+    size=(8, 40), offline_ratios=(0.0, 0.3, 0.6, 0.9), at_once=(6, 16, 32, 48), drain_ratio=0.2
+)
+# Offline work fills the engine, then online work comes all at once and needs its KV and rows.
+_FILL = _Shape(size=(16, 28), offline_ratios=(1.0,), at_once=(28,), drain_ratio=0.0)
+_BURST = _Shape(size=(10, 20), offline_ratios=(0.0,), at_once=(64,), drain_ratio=0.5)
+_LOADS = ((_MIXED,), (_FILL, _BURST))
+
+
 def make_phases(*, seed: int, count: int, with_penalties: bool) -> tuple[Phase, ...]:
     """Phases that hold `count` requests.
 
@@ -89,29 +108,32 @@ def make_phases(*, seed: int, count: int, with_penalties: bool) -> tuple[Phase, 
     """
     draw = random.Random(seed)
     prefixes = [_ids(draw, draw.randint(16, 300)) for _ in range(_PREFIXES)]
-    phases = []
+    penalised_ratio = _SHARE_PENALISED if with_penalties else 0.0
+    phases: list[Phase] = []
     made = 0
     while made < count:
-        size = min(count - made, draw.randint(8, 48))
-        offline_ratio = draw.choice((0.0, 0.3, 0.6, 0.9))
-        phases.append(
-            Phase(
-                requests=tuple(
-                    _request(
-                        draw,
-                        rid=f"rq{made + i:05d}",
-                        prefixes=prefixes,
-                        penalised_ratio=_SHARE_PENALISED if with_penalties else 0.0,
-                        is_offline=draw.random() < offline_ratio,
-                    )
-                    for i in range(size)
-                ),
-                at_once=draw.choice((6, 16, 32, 48)),
-                drains=draw.random() < 0.2,
+        for shape in draw.choice(_LOADS):
+            size = min(count - made, draw.randint(*shape.size))
+            offline_ratio = draw.choice(shape.offline_ratios)
+            requests = tuple(
+                _request(
+                    draw,
+                    rid=f"rq{made + i:05d}",
+                    prefixes=prefixes,
+                    penalised_ratio=penalised_ratio,
+                    is_offline=draw.random() < offline_ratio,
+                )
+                for i in range(size)
             )
-        )
-        made += size
-    return tuple(phases)
+            phases.append(
+                Phase(
+                    requests=requests,
+                    at_once=draw.choice(shape.at_once),
+                    drains=draw.random() < shape.drain_ratio,
+                )
+            )
+            made += size
+    return tuple(phase for phase in phases if phase.requests)
 
 
 def shuffled(phases: tuple[Phase, ...], *, seed: int) -> tuple[Phase, ...]:
