@@ -14,23 +14,27 @@ _DEFAULT_GAP_TPOTS = 10.0  # longest single gap in TPOTs where none is set, as p
 
 
 def gap_slack_ms(row: DecodeRow, *, now_s: float) -> float:
-    """Milliseconds until the next token of an online row misses its target.
+    """Milliseconds until the next token of an online row misses its targets.
 
     Per-gap ITL: last token + target - now; nothing is saved. Per-request TPOT: slack
-    accrues over the request, under a longest single gap. Without targets: inf.
+    accrues over the request, under a longest single gap (Niyama, QoServe: deadlines of
+    tokens, not of gaps). The tightest counts where a row has both. Without targets: inf.
     """
+    slack_ms = inf
     since_token_ms = (now_s - row.last_token_s) * 1000.0
     if row.itl_target_ms is not None:
-        return row.itl_target_ms - since_token_ms
-    if row.tpot_target_ms is None:
-        return inf
+        slack_ms = row.itl_target_ms - since_token_ms
+    target_ms = row.tpot_target_ms
+    if target_ms is None:
+        return slack_ms
     if row.first_token_s <= 0.0:
-        return row.tpot_target_ms - since_token_ms
+        return min(slack_ms, target_ms - since_token_ms)
     gap_ms = row.max_gap_ms
     if gap_ms is None:
-        gap_ms = _DEFAULT_GAP_TPOTS * row.tpot_target_ms
+        gap_ms = _DEFAULT_GAP_TPOTS * target_ms
     since_first_ms = (now_s - row.first_token_s) * 1000.0
-    return min(gap_ms - since_token_ms, row.tpot_target_ms * row.generated_tokens - since_first_ms)
+    saved_ms = target_ms * row.generated_tokens - since_first_ms
+    return min(slack_ms, gap_ms - since_token_ms, saved_ms)
 
 
 def first_token_slack_ms(work: PrefillWork, *, now_s: float) -> float:

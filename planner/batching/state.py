@@ -122,7 +122,7 @@ class Memory:
     @property
     def is_settled(self) -> bool:
         """Whether a pass without offline work may be run unplanned: no gap is open."""
-        return self.stall_ms == 0.0 and self.debt_ms == 0.0
+        return self.stall_ms == 0.0 and self.debt_ms == 0.0 and not self.has_stalled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
