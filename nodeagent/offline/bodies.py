@@ -12,9 +12,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from nodeagent.engine.client import EngineAnswer
-from nodeagent.plugin_contract import offline_labels
+from nodeagent.plugin_contract import ContractError, offline_labels
 
 ITEM_URLS = ("/v1/chat/completions", "/v1/completions")
+_HELD_FIELDS = (
+    "custom_logit_processor",
+    "lora_path",
+    "return_hidden_states",
+    "return_routed_experts",
+    "return_sampling_mask",
+    "session_id",
+    "session_params",
+)
+"""Fields whose state a parked row would lose, see the plugin's `is_rebuildable`."""
 LARGEST_RESULT_BYTES = 8 * 1024 * 1024
 """Half of the largest message; a larger answer becomes an error of its item."""
 
@@ -57,9 +67,21 @@ def request_body(item: Item, *, rid: str, now_unix_s: float) -> dict[str, Any] |
         return error_result(
             item, status=400, message=f"body is a JSON {type(body).__name__}, allowed is an object"
         )
+    held = sorted(field for field in _HELD_FIELDS if body.get(field))
+    if held:
+        return error_result(
+            item,
+            status=400,
+            message=f"{', '.join(held)}: not in a batch, since its requests give way to online"
+            " ones and the engine could not take up what these ask for; leave them out",
+        )
     deadline_in_s = item.deadline_unix_s - now_unix_s if item.deadline_unix_s else None
+    try:
+        labels = offline_labels(deadline_in_s=deadline_in_s)
+    except ContractError as error:
+        return error_result(item, status=400, message=str(error))
     body.pop("stream_options", None)
-    return body | {"stream": False, "rid": rid} | offline_labels(deadline_in_s=deadline_in_s)
+    return body | {"stream": False, "rid": rid} | labels
 
 
 def result_of(item: Item, answer: EngineAnswer) -> Result:

@@ -18,8 +18,8 @@ def finite(name: str, value: float) -> float:
     Raises:
         ContractError: It is not.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ContractError(f"{name}: got {value!r}, allowed are finite numbers")
+    if not _is_finite(value):
+        raise ContractError(f"{name}: got {value!r:.40}, allowed are finite numbers")
     return float(value)
 
 
@@ -37,11 +37,19 @@ def positive(name: str, value: float) -> float:
 def finite_or_none(params: Mapping[str, Any], key: str) -> float | None:
     """What stands under `key`, where that is a finite number."""
     value = params.get(key)
-    usable = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return float(value) if usable and math.isfinite(value) else None  # type: ignore[arg-type]
+    return float(value) if _is_finite(value) else None  # type: ignore[arg-type]
 
 
 def positive_or_none(params: Mapping[str, Any], key: str) -> float | None:
     """What stands under `key`, where that is a finite number above 0."""
     value = finite_or_none(params, key)
     return value if value is not None and value > 0 else None
+
+
+def _is_finite(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # JSON has integers of any length
+        return False

@@ -19,6 +19,10 @@ _MODEL_KEY = "slacktide_model_fingerprint"
 _KEY_PREFIX = "slacktide_"
 _FINGERPRINT_BITS = 48  # exact in JSON numbers
 
+LARGEST_BUDGET = 1e9
+"""Of any budget: eleven days in milliseconds. What the engine reports of larger ones may
+not fit the integers and numbers of its own JSON."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingsUpdate:
@@ -79,7 +83,7 @@ def decode_update(server_args: Mapping[str, float | int]) -> SettingsUpdate | No
         elif key.startswith(_COEFFICIENT_PREFIX):
             coefficients[key.removeprefix(_COEFFICIENT_PREFIX)] = number
         elif (name := key.removeprefix(_BUDGET_PREFIX)) in kinds and key != name:
-            budgets[name] = _as_field(kinds[name], number)
+            budgets[name] = _as_field(key, kinds[name], number)
         else:
             raise ContractError(f"{key}: no such setting; known are budgets {sorted(kinds)}")
     if (fingerprint is None) != (not coefficients):
@@ -94,8 +98,10 @@ def check_budgets(budgets: Budgets) -> None:
     for name, value in asdict(budgets).items():
         if isinstance(value, bool):
             continue
-        if not math.isfinite(value) or value < 0:
-            raise ContractError(f"budgets.{name}: got {value}, allowed are numbers >= 0")
+        if not math.isfinite(value) or not 0 <= value <= LARGEST_BUDGET:
+            raise ContractError(
+                f"budgets.{name}: got {value}, allowed are numbers from 0 to {LARGEST_BUDGET:g}"
+            )
     for name in ("kv_reserve_ratio", "kv_reserve_ceiling_ratio"):
         if (ratio := getattr(budgets, name)) >= 1:
             raise ContractError(f"budgets.{name}: got {ratio}, allowed is [0, 1)")
@@ -109,7 +115,11 @@ def model_fingerprint(identity: str) -> int:
     return int.from_bytes(digest[: _FINGERPRINT_BITS // 8])
 
 
-def _as_field(kind: Any, number: float) -> float | int | bool:
+def _as_field(key: str, kind: Any, number: float) -> float | int | bool:
     if kind is bool:
         return number != 0
-    return int(number) if kind is int else number
+    if kind is not int:
+        return number
+    if number != int(number):
+        raise ContractError(f"{key}: got {number}, allowed are whole numbers")
+    return int(number)

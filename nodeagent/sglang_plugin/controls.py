@@ -9,11 +9,24 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from nodeagent.models.facts import ModelFolderError, read_model_facts
-from nodeagent.plugin_contract import check_budgets, decode_update, model_fingerprint
+from nodeagent.plugin_contract import (
+    ContractError,
+    check_budgets,
+    decode_update,
+    model_fingerprint,
+)
 from planner.batching.state import Budgets
+from planner.latency.features import BatchShape
 from planner.latency.predictor import LatencyModel, default_model
 
 logger = logging.getLogger(__name__)
+
+# Far beyond one engine's batch; a model in use stays within a day for it.
+_LARGE_DECODE = BatchShape(
+    decode_rows=1024, decode_context_tokens=1024 * 8192, decode_max_context_tokens=8192
+)
+_LARGE_PREFILL = _LARGE_DECODE.with_prefill(new_tokens=16_384, cached_tokens=131_072)
+_LONGEST_MS = 86_400_000.0
 
 
 class Settings:
@@ -45,6 +58,7 @@ class Settings:
             model = LatencyModel.from_values(
                 update.coefficients, identity=f"fingerprint:{fingerprint:012x}"
             )
+            check_model(model)
         self.budgets, self.model, self.fingerprint = budgets, model, fingerprint
         logger.info(
             "slacktide_settings_updated budget_ms=%s idle_budget_ms=%s enabled=%s model=%s",
@@ -54,6 +68,17 @@ class Settings:
             model.identity,
         )
         return True
+
+
+def check_model(model: LatencyModel) -> None:
+    """Raises ContractError where a model's times are beyond what can be told and compared."""
+    for shape in (_LARGE_DECODE, _LARGE_PREFILL):
+        bound_ms = model.bound_ms(shape)
+        if not 0.0 < bound_ms <= _LONGEST_MS:
+            raise ContractError(
+                f"latency model {model.identity}: bounds an iteration of {shape} at "
+                f"{bound_ms:g} ms, allowed are more than 0 and up to {_LONGEST_MS:g}"
+            )
 
 
 def starting_model(*, device_type: str, model_path: str) -> LatencyModel:

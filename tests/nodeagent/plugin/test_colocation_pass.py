@@ -124,3 +124,42 @@ def test_time_is_measured_when_engine_runs_online_only(scheduler: Any, make_requ
     beside = colocation.state().counters
     assert beside.online_only_pass_us == alone.online_only_pass_us
     assert beside.scheduling_us > alone.scheduling_us
+
+
+ODD_BUDGETS = {
+    "no budget at all": Budgets(latency_budget_ms=0.0, idle_budget_ms=0.0),
+    "no rows": Budgets(max_offline_rows=0),
+    "no parking": Budgets(max_parked_rows=0),
+    "a floor beyond the chunk": Budgets(min_chunk_tokens=10**9),
+    "no end": Budgets(latency_budget_ms=1e9, idle_budget_ms=1e9, max_stall_ms=1e9),
+    "nothing trusted": Budgets(uncalibrated_ratio=0.0),
+    "all kept for online": Budgets(kv_reserve_ratio=0.99, kv_reserve_ceiling_ratio=0.99),
+}
+
+
+@pytest.mark.parametrize("deadline_in_s", [1e308, -1e308, 0.0, 5e-324])
+@pytest.mark.parametrize("name", ODD_BUDGETS)
+@pytest.mark.parametrize("beside_online", [False, True])
+def test_pass_is_planned_when_budgets_and_deadlines_are_absurd(
+    scheduler: Any, make_request: Any, name: str, deadline_in_s: float, beside_online: bool
+) -> None:
+    """No fault, nothing of online is taken, and alone offline goes on unless it is forbidden."""
+    colocation = colocation_at(scheduler, 7.0)
+    colocation.settings.budgets = budgets = ODD_BUDGETS[name]
+    for i in range(3):
+        late = make_request(f"off{i}", 40, offline=True)
+        late.sampling_params.custom_params["slacktide_deadline_in_s"] = deadline_in_s
+        scheduler.waiting_queue.append(late)
+    online = decoding(make_request("on", 20))
+    running = Rows(online) if beside_online else Rows()
+    for now_s in (7.0, 7.01, 7.02):
+        colocation.clock.receive(PassStamp(now_s=now_s, last_pass_ms=10.0))
+        running = colocation.begin_pass(running)
+    assert colocation.fault == ""
+    assert running.reqs == ([online] if beside_online else [])
+    plan = colocation.plan
+    assert 0 <= plan.offline_chunk_tokens <= scheduler.chunked_prefill_size
+    if not budgets.runs_offline or (beside_online and budgets.latency_budget_ms == 0.0):
+        assert plan.offline_chunk_tokens == 0
+    elif not beside_online:
+        assert plan.offline_chunk_tokens > 0

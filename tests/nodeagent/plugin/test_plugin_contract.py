@@ -64,7 +64,7 @@ def test_labels_mean_online_when_absent_or_unknown(params: object) -> None:
     assert read_labels(params).work_class is WorkClass.ONLINE  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("value", [True, "soon", float("nan"), float("inf"), -5.0, 0.0])
+@pytest.mark.parametrize("value", [True, "soon", float("nan"), float("inf"), -5.0, 0.0, 10**400])
 def test_target_is_ignored_when_unusable(value: object) -> None:
     """A client cannot break the scheduler with an absurd target."""
     read = read_labels({"slacktide_class": "online", "slacktide_itl_ms": value})
@@ -110,6 +110,15 @@ def test_model_round_trips_when_sent_as_numbers() -> None:
         {"slacktide_coefficient_decode_constant": 1.0},
         {"slacktide_model_fingerprint": 1.0},
         {"slacktide_coefficient_decode_constant": -1.0, "slacktide_model_fingerprint": 1.0},
+        {"slacktide_budget_idle_budget_ms": float("inf")},
+        {"slacktide_budget_latency_budget_ms": 1e308},
+        {"slacktide_budget_max_offline_rows": 10**400},  # JSON has such integers
+        {"slacktide_budget_max_offline_rows": 1e18},
+        {"slacktide_budget_max_offline_rows": 2.5},
+        {"slacktide_budget_max_offline_rows": True},
+        {"slacktide_budget_max_parked_rows": -1},
+        {"slacktide_budget_min_chunk_tokens": float("nan")},
+        {"slacktide_": 1.0},
     ],
 )
 def test_settings_stay_whole_when_update_is_refused(update: dict[str, float]) -> None:
@@ -119,6 +128,61 @@ def test_settings_stay_whole_when_update_is_refused(update: dict[str, float]) ->
     with pytest.raises(ValueError, match=r"slacktide|budgets|latency model|SGLang"):
         settings.update({"slacktide_budget_max_parked_rows": 1, **update})
     assert (settings.budgets, settings.model, settings.fingerprint) == before
+
+
+@pytest.mark.parametrize("key", sorted(default_model("cpu").to_values()))
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0])
+def test_model_is_refused_when_a_coefficient_is_no_length_of_time(key: str, value: float) -> None:
+    """Each by its name; the model in force stays."""
+    settings = Settings(model=default_model("cpu"))
+    before = (settings.budgets, settings.model, settings.fingerprint)
+    sent = encode_model(values=default_model("cpu").to_values(), identity="absurd")
+    with pytest.raises(ValueError, match=r"latency|slacktide_coefficient"):
+        settings.update({**sent, f"slacktide_coefficient_{key}": value})
+    assert (settings.budgets, settings.model, settings.fingerprint) == before
+
+
+@pytest.mark.parametrize("key", sorted(default_model("cpu").to_values()))
+def test_model_never_predicts_absurd_times_when_a_coefficient_is_huge(key: str) -> None:
+    """It is refused by what it would predict, or the coefficient is one nothing reads."""
+    settings = Settings(model=default_model("cpu"))
+    sent = encode_model(values=default_model("cpu").to_values(), identity="absurd")
+    try:
+        settings.update({**sent, f"slacktide_coefficient_{key}": 1e308})
+    except ValueError:
+        assert settings.model == default_model("cpu")
+    shape = BatchShape(decode_rows=64, decode_context_tokens=64_000, decode_max_context_tokens=4000)
+    assert settings.model.bound_ms(shape) < 86_400_000.0
+    shape = shape.with_prefill(new_tokens=512, cached_tokens=4096)
+    assert settings.model.bound_ms(shape) < 86_400_000.0
+
+
+@pytest.mark.parametrize("key", sorted(default_model("cpu").to_values()))
+def test_model_is_refused_when_a_coefficient_is_missing(key: str) -> None:
+    """Never half a model."""
+    settings = Settings(model=default_model("a100"))
+    sent = encode_model(values=default_model("cpu").to_values(), identity="half")
+    del sent[f"slacktide_coefficient_{key}"]
+    with pytest.raises(ValueError, match="latency model"):
+        settings.update(sent)
+
+
+@pytest.mark.parametrize(
+    "budgets",
+    [
+        Budgets(latency_budget_ms=0.0, idle_budget_ms=0.0),
+        Budgets(max_offline_rows=0),
+        Budgets(max_parked_rows=0),
+        Budgets(min_chunk_tokens=10**9),
+        Budgets(latency_budget_ms=1e9, idle_budget_ms=1e9, max_stall_ms=1e9),
+        Budgets(uncalibrated_ratio=0.0),
+    ],
+)
+def test_budgets_are_obeyed_when_they_leave_nothing_or_everything(budgets: Budgets) -> None:
+    """Zero is a budget, and so is more than any pass takes."""
+    settings = Settings(model=default_model("cpu"))
+    assert settings.update(encode_budgets(budgets))
+    assert settings.budgets == budgets
 
 
 def test_update_is_left_to_sglang_when_no_key_is_ours() -> None:
