@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import dataclass
+from typing import Any
 
 from harness import Engine, Prompt
 
@@ -14,8 +15,9 @@ class Paired:
     prompts: tuple[Prompt, ...]
     pressing: tuple[Prompt, ...]
     stock: dict[str, list[int]]
+    choosy: tuple[Prompt, ...]
+    stock_alone: dict[str, Any]  # whole answers to the choosy ones, one at a time
     stock_has_state: bool
-    refusal: str  # of an engine with options the plugin does not support
 
 
 def mixed_prompts() -> tuple[Prompt, ...]:
@@ -32,7 +34,6 @@ def mixed_prompts() -> tuple[Prompt, ...]:
             ids=shared[: 60 * (i % 3)] + ids((40, 420, 180)[i % 3]),
             new_tokens=48,
             offline=True,
-            extra={"frequency_penalty": 0.5} if i == 5 else {},
         )
         for i in range(12)
     ]
@@ -57,3 +58,39 @@ def pressing_prompts() -> tuple[Prompt, ...]:
         Prompt(rid=f"urg-{i:03d}", ids=ids(700), new_tokens=40, offline=False) for i in range(5)
     ]
     return (*offline, *online)
+
+
+_PICKY: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (
+    ({"frequency_penalty": 0.7}, {}),
+    ({"presence_penalty": 1.1}, {}),
+    ({"repetition_penalty": 1.4}, {}),
+    # Half of all tokens would stop it, were it not held to a length first.
+    ({"min_new_tokens": 50, "stop_token_ids": list(range(128))}, {}),
+    ({"frequency_penalty": 0.4, "presence_penalty": -0.6, "repetition_penalty": 1.2}, {}),
+    ({}, {"return_logprob": True, "top_logprobs_num": 3, "logprob_start_len": 0}),
+    ({"frequency_penalty": 0.7}, {"return_logprob": True, "top_logprobs_num": 2}),
+    ({}, {"return_logprob": True, "token_ids_logprob": [1, 2, 3]}),
+    ({"stop": ["aQ", "7"], "ignore_eos": False}, {}),
+    ({"regex": "[a-f0-9]{150}"}, {}),
+    ({"logit_bias": {"7": 3.5, "19": -2.0}}, {}),
+    ({"temperature": 1.0, "top_k": 1}, {}),
+    ({"n": 2, "presence_penalty": 0.9}, {}),
+)
+"""Sampling parameters and what else is asked, each of which SGLang keeps state for."""
+
+
+def choosy_prompts() -> tuple[Prompt, ...]:
+    """Every kind of request that carries state of its own, offline and online."""
+    draw = random.Random(13)
+    return tuple(
+        Prompt(
+            rid=f"{'cho' if offline else 'pic'}-{i:03d}",
+            ids=tuple(draw.randrange(250) for _ in range((60, 300)[i % 2])),
+            new_tokens=200 if offline else 64,
+            offline=offline,
+            extra=extra,
+            asks=asks,
+        )
+        for offline in (True, False)
+        for i, (extra, asks) in enumerate(_PICKY)
+    )

@@ -73,9 +73,13 @@ class Engine:
             data=None if body is None else json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=ANSWER_S) as answer:
-            text = answer.read()
-            is_json = answer.headers.get_content_type() == "application/json"
+        try:
+            with urllib.request.urlopen(request, timeout=ANSWER_S) as answer:
+                text = answer.read()
+                is_json = answer.headers.get_content_type() == "application/json"
+        except urllib.error.HTTPError as error:
+            error.add_note(f"{path}: {error.read()[:500]!r}")
+            raise
         return json.loads(text) if is_json else text.decode()
 
     def state(self) -> PluginState | None:

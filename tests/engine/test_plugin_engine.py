@@ -25,11 +25,6 @@ def test_stock_engine_reports_no_state_when_plugin_is_off(paired: Paired) -> Non
     assert not paired.stock_has_state
 
 
-def test_plugin_steps_down_and_says_why_when_option_is_unsupported(paired: Paired) -> None:
-    """The engine serves stock, and /server_info carries the reason."""
-    assert "prefill-decode-interval" in paired.refusal
-
-
 def test_plugin_reports_version_and_default_model_when_started(paired: Paired) -> None:
     """/server_info carries the plugin's version, budgets and the model in force."""
     state = state_of(paired.engine)
