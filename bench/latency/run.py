@@ -176,7 +176,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="bench latency", description=(__doc__ or "").split("\n\n")[0]
     )
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--splits", type=int, default=5, help="random splits of each data set")
+    parser.add_argument("--splits", type=int, default=4, help="random splits of each data set")
     parser.add_argument(
         "--engine-s", type=float, default=240.0, help="seconds to measure a real engine"
     )
@@ -185,5 +185,5 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--no-engine", action="store_true", help="profiles only")
     parser.add_argument("--no-profiles", action="store_true", help="engine only")
-    parser.add_argument("--profile-iterations", type=int, default=10_000, help="of each profile")
+    parser.add_argument("--profile-iterations", type=int, default=8000, help="of each profile")
     return parser
