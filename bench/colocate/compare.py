@@ -51,6 +51,7 @@ from bench.prefix.compare import PrefixOptions, measure_prefix_order
 from bench.statistics import COVERAGE_RATIO as INTERVAL_RATIO
 from bench.statistics import REPLICATES
 from controlplane.localfleet.readiness import Tell
+from nodeagent.engine.errors import EngineError
 from nodeagent.plugin_contract import encode_budgets
 from planner.batching.state import Budgets
 
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         report, invalid = asyncio.run(_Run(options, tell=tell).everything())
-    except (BenchEngineError, ValueError) as error:
+    except (BenchEngineError, EngineError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -145,7 +146,7 @@ class _Run:
                 if arm.kind is ArmKind.SLACKTIDE:
                     slo = slo_of(arm, readings)
                     labels = SloLabels(ttft_ms=slo.ttft_ms, itl_ms=slo.itl_ms)
-                    found = self._tune(
+                    found = await self._tune(
                         tuning.rehearsal, slo, measured=readings["A"], start=budgets.get(arm.name)
                     )
                     budgets[arm.name] = found.budgets
@@ -180,7 +181,7 @@ class _Run:
         self._invalid += problems(name, readings)
         self._phase(f"arms of {name}")
 
-    def _tune(
+    async def _tune(
         self,
         rehearsal: Rehearsal,
         slo: ArmSlo,
@@ -191,7 +192,8 @@ class _Run:
         """Searches budgets; from those of the round before, half as many probes do."""
         probes = self._options.max_probes
         began_s = time.monotonic()
-        found = tune(
+        found = await asyncio.to_thread(
+            tune,
             rehearsal,
             slo,
             measured_alone=pooled_metrics(measured),
@@ -214,7 +216,7 @@ class _Run:
         name = self._engine_of(arm)
         engine = await stage.enter(name)
         if budgets is not None:
-            await engine.client.set_internal_state(encode_budgets(budgets))
+            await engine.set(encode_budgets(budgets))
         watched = await stage.run(
             name,
             online=online if arm.has_online else None,

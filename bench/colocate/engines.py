@@ -143,6 +143,17 @@ class BenchEngine:
             raise BenchEngineError(f"engine {self.spec.name}: plugin fault: {state.fault}")
         return state
 
+    async def set(self, values: Mapping[str, float | int]) -> None:
+        """Changes live settings; safe to repeat, and repeated once.
+
+        The engine closes connections that were idle for some seconds, and one may close
+        as it is used.
+        """
+        try:
+            await self.client.set_internal_state(values)
+        except EngineUnavailableError:
+            await self.client.set_internal_state(values)
+
     async def empty(self) -> None:
         """Aborts what is left and flushes the prefix cache.
 

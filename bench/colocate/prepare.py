@@ -4,6 +4,7 @@ Owns the order of these steps. Invariant: everything comes from slices of the tr
 arm is judged by, and every engine is left empty.
 """
 
+import asyncio
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -33,6 +34,7 @@ _MODEL_SLICE, _ALONE_SLICE = 0, 1
 _REHEARSAL_SLICE = -1  # from the other end of the trace
 _REHEARSED = 200  # requests: a p99 of fewer than 100 is their maximum
 _LENGTHS_MAX = 4096
+_SPEED_TOLERANCE = 0.1  # of measured over simulated busy share, before the rate is corrected
 
 
 @dataclass(slots=True, kw_only=True)
@@ -110,7 +112,7 @@ async def prepare(
     fitted = fit_model(samples, device_name=options.device)
     tell(f"latency model of {fitted.samples} iterations: decode: {fitted.decode.reason};"
          f" prefill: {fitted.prefill.reason}")  # fmt: skip
-    await plugin.client.set_internal_state(model_settings(fitted))
+    await plugin.set(model_settings(fitted))
     bench = _Bench(
         plugin=plugin, options=options, offline=offline, fitted=fitted,
         settings=await _settings(plugin, options), tell=tell,
@@ -151,14 +153,25 @@ class _Bench:
             online = slice_of(options, trace, _REHEARSAL_SLICE, rate=rate, count=_REHEARSED)
             return self.rehearse(online)
 
-        rate = options.rates[name] or half_busy_rate(
-            rehearse, busy_ratio=BUSY_RATIO, start=trace.spec.requests_per_s
+        rate = options.rates[name] or await asyncio.to_thread(
+            half_busy_rate, rehearse, busy_ratio=BUSY_RATIO, start=trace.spec.requests_per_s
         )
-        online = slice_of(options, trace, _ALONE_SLICE, rate=rate)
+        alone, speed = await self._alone(trace, rate)
+        if not options.rates[name] and abs(speed - 1.0) > _SPEED_TOLERANCE:
+            rate /= speed
+            alone, speed = await self._alone(trace, rate)
+        self.tell(f"{name}: {rate:.2f} requests/s keep the engine {alone.busy_ratio:.0%} busy,"
+                  f" {speed:.2f} times what simulation says")  # fmt: skip
+        rehearsal = await asyncio.to_thread(rehearse, rate)
+        return Tuning(trace=trace, rate=rate, alone=alone, rehearsal=rehearsal)
+
+    async def _alone(self, trace: Trace, rate: float) -> tuple[OnlineOnly, float]:
+        """Online alone, measured; and how busy it kept the engine over what it simulates to."""
+        online = slice_of(self.options, trace, _ALONE_SLICE, rate=rate)
         alone = await measure_online_only(self.plugin, online)
         await self.plugin.empty()
-        self.tell(f"{name}: {rate:.2f} requests/s keep the engine {alone.busy_ratio:.0%} busy")
-        return Tuning(trace=trace, rate=rate, alone=alone, rehearsal=rehearse(rate))
+        simulated = await asyncio.to_thread(self.rehearse, online)
+        return alone, alone.busy_ratio / simulated.alone_busy_ratio
 
     async def pilot(self, tuning: Tuning) -> dict[str, float]:
         """One run at the widest tolerance: by what simulation understates interference."""
@@ -167,8 +180,8 @@ class _Bench:
             return {}
         alone = tuning.alone.metrics
         slo = slo_relative_to(alone, tolerance_ratio=max(options.tolerances))
-        found = tune(
-            tuning.rehearsal, slo, measured_alone=alone, start=None,
+        found = await asyncio.to_thread(
+            tune, tuning.rehearsal, slo, measured_alone=alone, start=None,
             max_probes=options.max_probes,
         )  # fmt: skip
         online = slice_of(options, tuning.trace, _ALONE_SLICE, rate=tuning.rate)

@@ -77,7 +77,7 @@ async def gather_samples(
             budgets = Budgets(
                 latency_budget_ms=budget_ms, max_stall_ms=2 * budget_ms, uncalibrated_ratio=1.0
             )
-            await engine.client.set_internal_state(encode_budgets(budgets))
+            await engine.set(encode_budgets(budgets))
             part = _part(online, number=number, of=len(_BUDGETS_SEEN_MS), duration_s=stretch_s)
             await run_arm(
                 engine.client, online=part, duration_s=stretch_s, labels=SloLabels(),
@@ -140,7 +140,7 @@ async def run_pilot(
     Returns:
         `reading.METRICS`, in ms.
     """
-    await engine.client.set_internal_state(encode_budgets(budgets))
+    await engine.set(encode_budgets(budgets))
     run = await run_arm(
         engine.client,
         online=online,

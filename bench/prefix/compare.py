@@ -23,6 +23,7 @@ from bench.prefix.batch import SharedPrefixBatch
 from bench.prefix.orders import measure_orders, order_figures
 from bench.statistics import REPLICATES
 from controlplane.localfleet.readiness import Tell
+from nodeagent.engine.errors import EngineError
 
 _KV_TOKENS = 8192  # of 20,480 tokens of prefixes
 
@@ -117,7 +118,7 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         found = asyncio.run(measure_prefix_order(options, tell=progress_since_start()))
-    except (BenchEngineError, ValueError) as error:
+    except (BenchEngineError, EngineError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -104,7 +104,7 @@ async def measure_orders(
         shift = number % len(orders)
         for order in [*orders[shift:], *orders[:shift]]:
             running = await stage.enter(engine)
-            await running.client.set_internal_state(encode_budgets(budgets_of(order)))
+            await running.set(encode_budgets(budgets_of(order)))
             watched = await stage.run(
                 engine,
                 online=None,
