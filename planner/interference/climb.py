@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from itertools import product
 from math import exp, log
 
-_LEVELS = (-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)  # of the radius
+# Of the radius; in this order, since of equal moves the first is taken.
+_LEVELS = (0.0, 0.25, -0.25, 0.5, -0.5, 0.75, -0.75, 1.0, -1.0)
 _FLOOR = 1e-9
 
 # Before anything is learned: work and statistics grow as the square root of a budget, all

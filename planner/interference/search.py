@@ -37,6 +37,7 @@ DIMENSIONS = ("latency_budget_ms", "calm_budget_ms", "idle_budget_ms", "max_stal
 _LEAST_MS, _MOST_MS = 0.5, 60_000.0
 _GAIN = 1.002  # less than this more offline work is noise
 _FIRST_RADIUS, _MOST_RADIUS, _LEAST_RADIUS = 0.4, 1.0, 0.03  # logarithmic: half as much again
+_ALONE_STEPS = (1.6, 1.25, 1.12, 1.06)
 _CAUTION = 0.01  # predicted statistics stay this much inside their targets
 
 
@@ -168,37 +169,51 @@ class _Search:
                     failed = middle
 
     def climb(self) -> None:
-        """Moves from the best point to a better one, as the elasticities say."""
+        """Moves from the best point to a better one, as the elasticities say.
+
+        Each round first raises every budget alone, since what one of them does may begin
+        far from here, and ends when the elasticities lead no further.
+        """
         names = [name for name in DIMENSIONS if getattr(self._start, name) > 0.0]
         if self._best is None or not names:
             return
-        here = self._best
-        elasticities = Elasticities(budgets=len(names), outputs=1 + len(self._logs(here)[1:]))
+        elasticities = Elasticities(budgets=len(names), outputs=len(self._logs(self._best)))
         for record in list(self._records.values()):
-            self._learn(elasticities, here, record, names)
+            self._learn(elasticities, self._best, record, names)
+        for step in _ALONE_STEPS:
+            for name in names:
+                here = self._best
+                while self._learn_at(elasticities, _moved(here.budgets, name, step), names):
+                    here = self._best
+            self._follow(elasticities, names)
+
+    def _follow(self, elasticities: Elasticities, names: Sequence[str]) -> None:
+        """Goes where the elasticities lead, until they lead nowhere."""
         radius = _FIRST_RADIUS
-        for name in names:  # what each does alone is known once it was raised alone
-            self._learn(elasticities, here, self._record(_moved(here.budgets, name, 1.5)), names)
         while radius >= _LEAST_RADIUS:
-            here = self._best
+            assert self._best is not None  # a climb begins at one, and only betters it
             move = best_move(
                 elasticities,
-                slack=[-value - _CAUTION for value in self._logs(here)[1:]],
+                slack=[-value - _CAUTION for value in self._logs(self._best)[1:]],
                 radius=radius,
                 budgets=len(names),
             )
-            candidate = here.budgets
+            candidate = self._best.budgets
             for name, step in zip(names, move or (), strict=False):
                 candidate = _moved(candidate, name, times(1.0, step))
-            if move is None or self._key(candidate) in self._records:
-                radius /= 2.0
-                continue
-            record = self._record(candidate)
-            self._learn(elasticities, here, record, names)
-            if self._best is here:
-                radius /= 2.0
-            else:
+            if move is not None and self._learn_at(elasticities, candidate, names):
                 radius = min(_MOST_RADIUS, radius * 1.5)
+            else:
+                radius /= 2.0
+
+    def _learn_at(self, elasticities: Elasticities, budgets: Budgets, names: Sequence[str]) -> bool:
+        """Probes there, learns, and says whether it is the best so far."""
+        here = self._best
+        assert here is not None
+        if self._key(budgets) in self._records:
+            return False
+        self._learn(elasticities, here, self._record(budgets), names)
+        return self._best is not here
 
     def outcome(self) -> SearchOutcome:
         records = tuple(self._records.values())
