@@ -219,6 +219,17 @@ def test_utility_ratio_gives_the_oldest_their_share_over_many_passes():
     assert [rid for rid in begun if rid <= "w009"] == [f"w{i:03d}" for i in range(10)]
 
 
+def test_every_tenth_is_the_oldest_at_a_ratio_of_nine_tenths():
+    """Ten shares of 0.1 are one request, though as floats they are a little less."""
+    waiting = [
+        offline_prompt(f"w{index:03d}", prompt_key=bytes([200 - index]), arrival_s=float(index))
+        for index in range(60)
+    ]
+    order = [work.rid for work in psm_order(waiting, ratio=0.9)]
+    assert [order[9], order[19], order[29]] == ["w000", "w001", "w002"]
+    assert order[:9] == [f"w{59 - index:03d}" for index in range(9)]
+
+
 @given(
     ratio=st.floats(0.0, 1.0),
     keys=st.lists(st.binary(max_size=2), max_size=20),

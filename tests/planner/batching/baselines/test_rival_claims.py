@@ -289,11 +289,14 @@ def test_sglang_priority_evicts_for_rows_and_growth_but_not_for_prompts():
         offline_row("long", generated_tokens=90, arrival_s=5.0),
         offline_row("short", generated_tokens=3, arrival_s=1.0),
     )
-    online = (online_prompt(remaining_tokens=300),)
+    online = (online_prompt(remaining_tokens=250),)
     for_prompt = plan_with(
         SglangPriority(), running=rows, waiting_online=online, kv_free_tokens=100
     )
     assert for_prompt.evict == ()
+    assert plan_with(
+        BlindHybrid(), running=rows, waiting_online=online, kv_free_tokens=100
+    ).evict == ("long", "short")
     for_row = plan_with(SglangPriority(), running=rows, waiting_online=online, free_rows=0)
     assert for_row.evict == ("long",)  # the latest arrival
     for_growth = plan_with(SglangPriority(), running=(online_row(), *rows), kv_free_tokens=1)
