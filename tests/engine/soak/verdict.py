@@ -75,7 +75,12 @@ def unexercised(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
 
 def complaints(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     """Why a soak failed; empty where it passed."""
-    found = [f"not exercised: {text}" for text in unexercised(rows)]
+    return (*(f"not exercised: {text}" for text in unexercised(rows)), *wrongs(rows))
+
+
+def wrongs(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """What an engine did wrong, however little it was asked."""
+    found: list[str] = []
     for row in rows:
         name = row["name"]
         found += [f"{name}: {text}" for text in row["trouble"]]
