@@ -26,7 +26,7 @@ from planner.latency.coefficients import TERMS, Coefficients
 from planner.latency.columns import TermMatrix, coefficients_of, columns_of_terms, values_of
 from planner.latency.predictor import LatencyModel
 from planner.latency.sample import IterationSample
-from planner.latency.solver import Matrix, fit_nonnegative
+from planner.latency.solver import Matrix, fit_nonnegative, times
 
 __all__ = ["FitOutcome", "FitReport", "IterationSample", "fit"]
 
@@ -171,7 +171,7 @@ def _fit_kind(
     held = measured[judge]
     error = _error(chosen.means[judge], held)
     coverage = _coverage(chosen.means[judge], held, coefficients=fitted)
-    old_means = (matrix.at_knee(incumbent.knee_tokens) @ values_of(incumbent))[judge]
+    old_means = times(matrix.at_knee(incumbent.knee_tokens), values_of(incumbent))[judge]
     old_error = _error(old_means, held)
     old_coverage = _coverage(old_means, held, coefficients=incumbent)
     is_closer = error <= (1.0 - _MIN_GAIN) * old_error
@@ -238,18 +238,18 @@ def _solve(
     for knee in _KNEES_TOKENS:
         features = matrix.at_knee(knee) * allowed
         values = fit_nonnegative(features[seen], measured[seen], prior=start, ridge=_RIDGE)
-        candidates.append((_error(features[seen] @ values, measured[seen]), knee, values))
+        candidates.append((_error(times(features[seen], values), measured[seen]), knee, values))
     _, knee, values = min(candidates, key=lambda entry: entry[:2])
     features = matrix.at_knee(knee) * allowed
     unseen = np.zeros(len(measured))
     for fold in range(1, _FOLDS + 1):
         others, mine = seen & (turn != fold), turn == fold
         without = fit_nonnegative(features[others], measured[others], prior=start, ridge=_RIDGE)
-        unseen[mine] = features[mine] @ without
+        unseen[mine] = times(features[mine], without)
     return _Choice(
         values=values,
         knee_tokens=knee,
-        means=features @ values,
+        means=times(features, values),
         unseen=unseen,
         unseen_error=_error(unseen[seen], measured[seen]),
     )
@@ -260,7 +260,7 @@ def _prior(
 ) -> Matrix:
     """The incumbent's values, scaled to the typical duration of this engine."""
     values = values_of(incumbent)
-    means = (matrix.at_knee(incumbent.knee_tokens) @ values)[seen]
+    means = times(matrix.at_knee(incumbent.knee_tokens), values)[seen]
     known = means > 0.0
     if not known.any():
         return values
