@@ -112,11 +112,15 @@ def model_settings(fitted: Fitted) -> dict[str, float | int]:
 
 
 def derive_budgets(slo: ArmSlo) -> Budgets:
-    """Where a search starts: the median gap as the budget, the tail as the longest stall."""
+    """Where a search starts: the median as the ordinary gap, the tail as the longest stall.
+
+    Twice the median as the mean gap: offline work is to be in few gaps, and much in those.
+    """
     limits = slo.limits_ms
     budget_ms = limits["itl_p50"]
     return Budgets(
-        latency_budget_ms=budget_ms,
+        latency_budget_ms=2.0 * budget_ms,
+        calm_budget_ms=budget_ms,
         idle_budget_ms=max(budget_ms, limits["ttft_p50"] / 2.0),
         max_stall_ms=max(budget_ms, limits["itl_p99"] - budget_ms),
     )

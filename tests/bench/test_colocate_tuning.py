@@ -100,11 +100,12 @@ def test_growth_is_one_when_the_pilot_came_out_as_simulated() -> None:
 
 
 def test_start_of_a_search_follows_the_limits_when_derived() -> None:
-    """The median gap is the budget, the tail the longest stall."""
+    """The median is the ordinary gap, twice it the mean, the tail the longest stall."""
     limits = dict.fromkeys(METRICS, 10.0) | {"itl_p99": 90.0, "ttft_p50": 60.0}
     budgets = derive_budgets(slo_relative_to(limits, tolerance_ratio=0.0))
     assert isinstance(budgets, Budgets)
-    assert (budgets.latency_budget_ms, budgets.idle_budget_ms) == (10.0, 30.0)
+    assert (budgets.latency_budget_ms, budgets.idle_budget_ms) == (20.0, 30.0)
+    assert budgets.calm_budget_ms == 10.0
     assert budgets.max_stall_ms == pytest.approx(89.0)
 
 
