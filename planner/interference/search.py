@@ -37,7 +37,7 @@ DIMENSIONS = ("latency_budget_ms", "calm_budget_ms", "idle_budget_ms", "max_stal
 _LEAST_MS, _MOST_MS = 0.5, 60_000.0
 _GAIN = 1.002  # less than this more offline work is noise
 _FIRST_RADIUS, _MOST_RADIUS, _LEAST_RADIUS = 0.4, 1.0, 0.03  # logarithmic: half as much again
-_ALONE_STEPS = (1.6, 1.25, 1.12, 1.06)
+_ALONE_STEPS = (2.5, 1.4, 1.15, 1.06)
 _CAUTION = 0.01  # predicted statistics stay this much inside their targets
 
 
@@ -160,13 +160,8 @@ class _Search:
             )
             self._passes(self._only_idle(self._start.idle_budget_ms / 16.0))
             return
-        for _ in range(2):
-            if failed and failed / passed > 1.1:
-                middle = (passed * failed) ** 0.5
-                if self._passes(self._scaled(middle)):
-                    passed = middle
-                else:
-                    failed = middle
+        if failed:
+            self._passes(self._scaled((passed * failed) ** 0.5))
 
     def climb(self) -> None:
         """Moves from the best point to a better one, as the elasticities say.
