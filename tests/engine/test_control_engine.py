@@ -4,6 +4,7 @@ import urllib.error
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from engine_prompts import Paired
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.engine
 
 _GENEROUS = Budgets(latency_budget_ms=1e6, idle_budget_ms=1000.0, uncalibrated_ratio=1.0)
 _FROZEN = Budgets(latency_budget_ms=0.0)
-_HOLDER = Prompt(rid="hol-001", ids=tuple(range(90)), new_tokens=6000, offline=False)
+_HOLDER = Prompt(rid="hol-001", ids=tuple(range(90)), new_tokens=2500, offline=False)
 
 
 @contextmanager
@@ -167,10 +168,11 @@ def test_online_goes_on_and_settings_stay_when_all_bad_values_are_thrown(paired:
         unchanged = state_of(engine)
         assert (unchanged.budgets, unchanged.fingerprint) == (kept, before.fingerprint)
         late = pool.submit(engine.generate_all, deadlines)
-        for budgets in odd_settings():
+        for i, budgets in enumerate(odd_settings()):
             assert engine.settings(encode_budgets(budgets)), budgets
             assert state_of(engine).budgets == budgets
-            assert engine.generate(urgent[0]) == paired.stock[urgent[0].rid]
+            again = replace(urgent[0], rid=f"odd-{i:03d}")
+            assert engine.generate(again) == paired.stock[urgent[0].rid]
         assert engine.settings(encode_budgets(Budgets()))
         assert streams.result() == {p.rid: paired.stock[p.rid] for p in urgent}
         assert all(len(ids) == 8 for ids in late.result().values())

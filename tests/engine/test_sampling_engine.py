@@ -59,7 +59,7 @@ def test_answers_equal_stock_when_choosy_requests_are_parked_and_evicted(paired:
     offline = [p for p in paired.choosy if p.offline]
     online = [p for p in paired.choosy if not p.offline]
     urgent = [p for p in paired.pressing if not p.offline]
-    holder = Prompt(rid="hol-000", ids=tuple(range(90)), new_tokens=6000, offline=False)
+    holder = Prompt(rid="hol-000", ids=tuple(range(90)), new_tokens=2500, offline=False)
     with ThreadPoolExecutor(max_workers=len(paired.choosy) + len(urgent) + 1) as pool:
         held = pool.submit(engine.generate, holder)
         wait_for(engine, lambda s: s.online.running == 1)
