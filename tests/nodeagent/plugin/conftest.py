@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from token_allocator import TokenAllocator
 
 from nodeagent.plugin_contract import offline_labels, online_labels
 from nodeagent.sglang_plugin.cpu_platform import declare_vision_operators
@@ -61,26 +62,6 @@ def make_request(sglang_context: None) -> MakeRequest:
         )
 
     return make
-
-
-class TokenAllocator:
-    """As much of SGLang's allocator as admission asks: a number of free tokens."""
-
-    page_size = 1
-
-    def __init__(self, free_tokens: int) -> None:
-        self.free_tokens = free_tokens
-
-    def available_size(self) -> int:
-        return self.free_tokens
-
-    def request_slot_reserve(self, **_: Any) -> int:
-        return 0
-
-    def create_prefill_budget(self, tree: Any, num_mixed_decode_tokens: int = 0) -> Any:
-        from sglang.srt.mem_cache.prefill_budget import PrefillBudget
-
-        return PrefillBudget(self, tree, num_mixed_decode_tokens=num_mixed_decode_tokens)
 
 
 @pytest.fixture

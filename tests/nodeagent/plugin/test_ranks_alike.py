@@ -7,8 +7,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import TokenAllocator
 from rank import Arrival, Broadcast, Decision, Rank, fresh_scheduler, release_by
+from token_allocator import TokenAllocator
 
 from nodeagent.sglang_plugin.rows import record_of
 from planner.batching.state import Budgets
