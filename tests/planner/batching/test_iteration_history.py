@@ -65,12 +65,16 @@ def test_no_gap_spends_its_budget_twice(waiting, budgets, mixes, online, target_
     assert engine.longest_gap_ms <= max(alone_ms, gap_ms) + 1e-6
 
 
-@settings(max_examples=40, deadline=None)
-@given(waiting=batches, budgets=live_budgets, mixes=st.booleans())
+@settings(max_examples=30, deadline=None)
+@given(waiting=batches.map(lambda batch: batch[:4]), budgets=live_budgets, mixes=st.booleans())
 def test_every_request_of_a_batch_ends_when_nothing_is_online(waiting, budgets, mixes):
-    """Progress, whatever the budgets: zero and too small ones included."""
+    """Progress, whatever the budgets: zero and too small ones included.
+
+    Without a floor and with no time at all, it is one prompt token or one decode a pass.
+    """
+    most_passes = sum(work.remaining_tokens for work in waiting) + 20 * len(waiting)
     engine = SmallEngine(budgets=budgets, mixes=mixes, online=[], waiting=waiting, output_tokens=4)
-    for _ in range(4_000):
+    for _ in range(most_passes):
         if len(engine.finished) == len(waiting):
             return
         engine.step()
