@@ -16,6 +16,7 @@ Map:
     parking             rows set aside with their KV, brought back, or evicted
     penalties           counts of output tokens, right through parking and eviction
     adder               offline prefill: capped, parked, requeued; KV made for online
+    waiting             the waiting queue, read as it changes
     policy              the order of the waiting queue
     cost                what the plugin's own work takes of a pass
     samples             iterations as planned and as measured

@@ -1,8 +1,8 @@
 """Engine requests read as the decision's values.
 
 Owns the record this plugin keeps on each `Req` (attribute `slacktide`) and the reading
-of an engine into an `EngineState`. Refuses to change anything but those records and the
-prefix match of waiting requests, which SGLang itself redoes before it admits one.
+of an engine into an `EngineState`. Refuses to change anything but those records; waiting
+requests are read by `waiting`.
 
 Invariants: unlabelled requests are online; what is read depends on broadcast requests,
 tokens and stamps only, so all ranks read the same state.

@@ -8,8 +8,12 @@ Map:
     online     sums over online decodes and prompts, and their tightest slack
     budget     slack, and the least of the limits on an iteration
     dutycycle  offline chunks where prefill and decode take turns
+    reserve    KV kept free for online bursts
     decodes    which offline rows run, are parked, or resume
+    service    in which order offline rows have a claim to decode
     chunks     how many offline prompt tokens a pass computes
-    order      which waiting offline request goes first
+    order      which waiting offline request comes next, and the bound on waiting
+    prefixes   the waiting queue kept in order as requests come and go
     eviction   which offline rows give up their KV
+    baselines  what others do, behind the same interface
 """
