@@ -16,7 +16,13 @@ from planner.latency.predictor import default_model
 
 pytestmark = pytest.mark.engine
 
-_GENEROUS = Budgets(latency_budget_ms=1e6, idle_budget_ms=1000.0, uncalibrated_ratio=1.0)
+_GENEROUS = Budgets(
+    latency_budget_ms=1e6,
+    idle_budget_ms=1000.0,
+    uncalibrated_ratio=1.0,
+    kv_reserve_ratio=0.0,
+    kv_reserve_ceiling_ratio=0.0,
+)
 _FROZEN = Budgets(latency_budget_ms=0.0)
 _HOLDER = Prompt(rid="hol-001", ids=tuple(range(90)), new_tokens=2500, offline=False)
 
@@ -27,7 +33,7 @@ def parked_rows(paired: Paired) -> Iterator[dict[str, Future[list[int]]]]:
     engine = paired.engine
     settled(engine)
     assert engine.settings(encode_budgets(_GENEROUS))
-    offline = [p for p in paired.pressing if p.offline][:4]
+    offline = [p for p in paired.pressing if p.offline][:3]
     with ThreadPoolExecutor(max_workers=len(offline) + 1) as pool:
         held = pool.submit(engine.generate, _HOLDER)
         wait_for(engine, lambda s: s.online.running == 1)

@@ -54,7 +54,14 @@ def test_answers_equal_stock_when_choosy_requests_are_parked_and_evicted(paired:
     engine = paired.engine
     before = settled(engine).counters
     # Without a target of its own, online work lets offline run beside it until it is stopped.
-    generous = Budgets(latency_budget_ms=1e6, idle_budget_ms=1000.0, uncalibrated_ratio=1.0)
+    generous = Budgets(
+        latency_budget_ms=1e6,
+        idle_budget_ms=1000.0,
+        uncalibrated_ratio=1.0,
+        kv_reserve_ratio=0.0,
+        kv_reserve_ceiling_ratio=0.0,
+    )
+    frozen = Budgets(latency_budget_ms=0.0)
     assert engine.settings(encode_budgets(generous))
     offline = [p for p in paired.choosy if p.offline]
     online = [p for p in paired.choosy if not p.offline]
@@ -65,9 +72,13 @@ def test_answers_equal_stock_when_choosy_requests_are_parked_and_evicted(paired:
         wait_for(engine, lambda s: s.online.running == 1)
         answers = {p.rid: pool.submit(engine.answer, p) for p in offline}
         wait_for(engine, lambda s: s.offline.running >= 8)
-        assert engine.settings(encode_budgets(Budgets(latency_budget_ms=0.0)))
+        assert engine.settings(encode_budgets(frozen))
         # All of them can be parked: none goes on beside online work.
         wait_for(engine, lambda s: s.offline.parked >= 6 and s.offline.running == 0)
+        assert engine.settings(encode_budgets(generous))
+        wait_for(engine, lambda s: s.counters.resumed > before.resumed)
+        assert engine.settings(encode_budgets(frozen))
+        wait_for(engine, lambda s: s.offline.parked >= 2 and s.offline.running == 0)
         answers |= {p.rid: pool.submit(engine.answer, p) for p in (*online, *urgent)}
         wait_for(engine, lambda s: s.counters.evicted > before.evicted)
         engine.call("/abort_request", {"rid": holder.rid})
@@ -77,7 +88,6 @@ def test_answers_equal_stock_when_choosy_requests_are_parked_and_evicted(paired:
         done = {rid: future.result() for rid, future in answers.items()}
     after = settled(engine)
     assert after.fault == ""
-    assert after.counters.resumed > before.resumed
     log = engine.log.read_text(errors="replace")
     assert "slacktide_evicted rid=cho-" in log
     for prompt in paired.choosy:
