@@ -155,9 +155,11 @@ def running_engine(
     flags: Sequence[str] = (),
     environment: dict[str, str] | None = None,
     start_s: float = START_S,
+    device: str = "cpu",
 ) -> Iterator[Engine]:
     """Starts an engine, yields it ready, kills its whole process group."""
     port = _free_port()
+    platform = {"SGLANG_PLATFORM": CPU_PLATFORM_NAME} if device == "cpu" else {}
     with log.open("wb") as output:
         process = subprocess.Popen(
             [
@@ -165,7 +167,7 @@ def running_engine(
                 "-m",
                 "sglang.launch_server",
                 f"--model-path={model}",
-                "--device=cpu",
+                f"--device={device}",
                 "--dtype=float32",
                 "--host=127.0.0.1",
                 f"--port={port}",
@@ -178,7 +180,7 @@ def running_engine(
             start_new_session=True,
             env={
                 **os.environ,
-                "SGLANG_PLATFORM": CPU_PLATFORM_NAME,
+                **platform,
                 "SGLANG_PLUGINS": PLUGIN_NAME,
                 "OMP_NUM_THREADS": "1",
                 "HF_HUB_OFFLINE": "1",

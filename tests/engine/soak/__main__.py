@@ -50,6 +50,7 @@ def main(arguments: Sequence[str]) -> int:
             seed=flags.seed * 1000 + number,
             requests=each,
             checks_busy=not flags.idle_checks_only,
+            device=flags.device,
             tell=_tell,
         )
         rows.append(as_row(result))
@@ -144,6 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--idle-checks-only", action="store_true", help="do not account for KV after every pass"
     )
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--output", type=Path, default=OUTPUT)
     return parser
 

@@ -73,6 +73,7 @@ def soak_setting(
     seed: int,
     requests: int,
     checks_busy: bool = True,
+    device: str = "cpu",
     tell: Callable[[str], None] = print,
 ) -> SettingResult:
     """Soaks one setting.
@@ -84,6 +85,7 @@ def soak_setting(
         seed: Of requests, regimes and aborts.
         requests: How many requests the plugin's engine is sent, > 0.
         checks_busy: The plugin's engine accounts for its KV after every pass, not only idle.
+        device: "cpu" or "cuda", of both engines.
         tell: Takes a line of progress.
 
     Raises:
@@ -94,7 +96,8 @@ def soak_setting(
     modes = ("in_place", "retract") if setting.has_small_kv else ("in_place",)
     phases = make_phases(seed=seed, count=requests, with_penalties=not setting.has_small_kv)
     checks = _BUSY_CHECKS if checks_busy else {}
-    with _pair(setting, model=model, folder=folder, checks=checks) as (stock, engine):
+    pair = _pair(setting, model=model, folder=folder, checks=checks, device=device)
+    with pair as (stock, engine):
         tell(f"{setting.name}: engines up after {time.monotonic() - began:.0f} s")
         reference, again, found, regimes = asyncio.run(
             _passes(stock, engine, phases=phases, seed=seed, modes=modes)
@@ -134,7 +137,9 @@ def soak_setting(
 
 
 @contextmanager
-def _pair(setting: Setting, *, model: Path, folder: Path, checks: dict[str, str]) -> Any:
+def _pair(
+    setting: Setting, *, model: Path, folder: Path, checks: dict[str, str], device: str
+) -> Any:
     """A stock engine and one with the plugin, started together."""
     with ExitStack() as stack, ThreadPoolExecutor(max_workers=2) as pool:
         starts = []
@@ -146,6 +151,7 @@ def _pair(setting: Setting, *, model: Path, folder: Path, checks: dict[str, str]
                 flags=setting.flags,
                 environment=setting.environment | own,
                 start_s=_START_S,
+                device=device,
             )
             starts.append(pool.submit(started.enter_context, context))
             # Ports are free only until an engine binds them: let the first one choose.
