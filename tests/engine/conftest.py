@@ -8,7 +8,13 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from engine_prompts import Paired, choosy_prompts, mixed_prompts, pressing_prompts
+from engine_prompts import (
+    Paired,
+    choosy_prompts,
+    mixed_prompts,
+    pressing_prompts,
+    single_sample,
+)
 from harness import running_engine
 
 from nodeagent.models.tiny import TinyOptions, make_tiny
@@ -30,7 +36,7 @@ def paired(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Paired]:
     with running_engine(model, folder / "stock.log", flags=FLAGS, environment=off) as stock:
         answers = stock.generate_all(prompts) | stock.generate_all(pressing)
         # One at a time: with overlap SGLang counts penalties by what else it ran between.
-        alone = {p.rid: stock.answer(p) for p in choosy}
+        alone = {p.rid: stock.answer(single_sample(p)) for p in choosy}
         stock_has_state = stock.state() is not None
     with running_engine(model, folder / "plugin.log", flags=FLAGS) as engine:
         yield Paired(

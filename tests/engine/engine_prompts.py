@@ -1,7 +1,7 @@
 """What the engines of a test are asked, and what they answered."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from harness import Engine, Prompt
@@ -16,7 +16,7 @@ class Paired:
     pressing: tuple[Prompt, ...]
     stock: dict[str, list[int]]
     choosy: tuple[Prompt, ...]
-    stock_alone: dict[str, Any]  # whole answers to the choosy ones, one at a time
+    stock_alone: dict[str, Any]  # whole answers to the choosy ones, one sample at a time
     stock_has_state: bool
 
 
@@ -94,3 +94,8 @@ def choosy_prompts() -> tuple[Prompt, ...]:
         for offline in (True, False)
         for i, (extra, asks) in enumerate(_PICKY)
     )
+
+
+def single_sample(prompt: Prompt) -> Prompt:
+    """The prompt asked for one sample: greedy ones are all that one."""
+    return replace(prompt, extra={k: v for k, v in prompt.extra.items() if k != "n"})

@@ -34,16 +34,18 @@ def flat(values: Any) -> list[Any]:
     return [values]
 
 
-def assert_same(answer: Any, expected: Any, rid: str) -> None:
-    """The same tokens, text and end, and logprobs within rounding."""
-    pairs = zip(as_samples(answer), as_samples(expected), strict=True)
-    for one, other in pairs:
-        assert one["output_ids"] == other["output_ids"], rid
-        assert one["text"] == other["text"], rid
-        reasons = [sample["meta_info"]["finish_reason"] for sample in (one, other)]
+def assert_same(answer: Any, expected: Any, prompt: Prompt) -> None:
+    """Every sample has the same tokens, text and end, and logprobs within rounding."""
+    rid = prompt.rid
+    samples = as_samples(answer)
+    assert len(samples) == prompt.extra.get("n", 1), rid
+    for one in samples:
+        assert one["output_ids"] == expected["output_ids"], rid
+        assert one["text"] == expected["text"], rid
+        reasons = [sample["meta_info"]["finish_reason"] for sample in (one, expected)]
         assert reasons[0] == reasons[1], rid
         for key in _LOGPROBS:
-            leaves = [flat(sample["meta_info"].get(key)) for sample in (one, other)]
+            leaves = [flat(sample["meta_info"].get(key)) for sample in (one, expected)]
             assert leaves[0] == pytest.approx(leaves[1], abs=_TOLERANCE), (rid, key)
 
 
@@ -91,6 +93,6 @@ def test_answers_equal_stock_when_choosy_requests_are_parked_and_evicted(paired:
     log = engine.log.read_text(errors="replace")
     assert "slacktide_evicted rid=cho-" in log
     for prompt in paired.choosy:
-        assert_same(done[prompt.rid], paired.stock_alone[prompt.rid], prompt.rid)
+        assert_same(done[prompt.rid], paired.stock_alone[prompt.rid], prompt)
     for prompt in urgent:
         assert done[prompt.rid]["output_ids"] == paired.stock[prompt.rid], prompt.rid
