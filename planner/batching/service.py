@@ -3,7 +3,7 @@
 Owns the order: rows parked too long, eldest first; rows just resumed; then the least
 served. Refuses the choice of how many run (`decodes`).
 
-Least served first is least attained service (Tiresias, NSDI 2019, section 3), in steps
+Least served first is least attained service (Tiresias, NSDI 2019), in steps
 coarse enough that two rows do not take turns at every pass; the bound on parked passes is
 ours, since least attained service alone starves a long row beside ever new ones.
 """

@@ -26,7 +26,7 @@ rows = st.lists(
 def test_eviction_is_cheapest_first_and_never_a_row_too_many(rows, short_tokens, short_rows):
     """Every row spared costs at least as much to compute again; without the last one, short.
 
-    Echo and ConServe: evict by recompute cost.
+    The order is the project's own: by what an eviction would have to compute again.
     """
     gone = choose_evictions(rows, short_tokens=short_tokens, short_rows=short_rows)
     able = [row for row in rows if is_evictable(row)]
