@@ -1,9 +1,9 @@
 """How many offline prompt tokens the next iteration computes, and whose.
 
-Owns the size of offline chunks: the largest whose bound fits what is left (HyGen,
-get_max_tokens), never under the floor unless a prompt ends in it. The engine has one
-mid-prefill slot, so at most the last chunk of a pass cuts a prompt. Refuses the limit
-itself (`budget`, `dutycycle`) and the order (`order`).
+Owns the size of offline chunks: the largest whose bound fits what is left (HyGen, arXiv
+2501.14808, get_max_tokens), never under the floor unless a prompt ends in it. The engine
+has one mid-prefill slot, so at most the last chunk of a pass cuts a prompt. Refuses the
+limit itself (`budget`, `dutycycle`) and the order (`order`).
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from planner.latency.features import BatchShape
 from planner.latency.predictor import LatencyModel
 
 _NAMED_BEHIND = 8  # requests named behind those taken, for prompts that turn out shorter
-_MAX_MISFITS = 8  # requests passed over for smaller ones before the search ends
+_MAX_MISFITS = 8  # requests passed over for smaller ones, in each half of a search
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +87,9 @@ def size_chunks(
     A request that has not started is taken only if KV holds its whole prompt; one that
     has is continued with what there is. One that waited too long and lacks only the KV
     that offline rows hold is not passed over: nothing starts before it, so KV comes free.
+    Others that lack KV do not bar those behind them: at most `_MAX_MISFITS` by age, share or
+    deadline are passed over, then as many in prefix order, whose cursor goes on behind
+    them. So of n waiting, one that fits is come to within n/`_MAX_MISFITS` searches.
 
     Args:
         walk: Waiting offline requests, in order.
@@ -106,7 +109,7 @@ def size_chunks(
     )
     tokens_left, kv_left, rows_left = room.tokens, room.kv_tokens, room.rows
     floor = max(1, min(budgets.min_chunk_tokens, room.tokens))
-    total = misfits = 0
+    total = misfits = misfits_ahead = 0
     names: list[str] = []
     request = started if started is not None else walk.next()
     while request is not None and tokens_left > 0 and kv_left > 0:
@@ -117,13 +120,18 @@ def size_chunks(
         if not request.is_started:
             if rows_left <= 0:
                 break
-            if remaining > kv_left:
-                misfits += 1
-                if misfits == _MAX_MISFITS or (
-                    walk.claim is Claim.AGED and remaining <= kv_left + _held_tokens(room)
-                ):
+            if -(-remaining // page_size) * page_size > kv_left:
+                if walk.claim is Claim.AGED and remaining <= kv_left + _held_tokens(room):
                     break
-                walk.pass_over()
+                walk.pass_over(request)
+                if walk.claim is Claim.PREFIX:
+                    misfits += 1
+                    if misfits == _MAX_MISFITS:
+                        break
+                else:
+                    misfits_ahead += 1
+                    if misfits_ahead == _MAX_MISFITS:
+                        walk.turn_to_prefixes()
                 request = walk.next()
                 continue
         limit_tokens = min(tokens_left, kv_left)
@@ -150,7 +158,8 @@ def size_chunks(
         if chunk < remaining:
             request = None
             break
-        tokens_left, kv_left = tokens_left - chunk, kv_left - chunk
+        tokens_left -= chunk
+        kv_left -= -(-chunk // page_size) * page_size
         request = walk.next()
     if total:
         _name_behind(names, first=request, walk=walk)
@@ -181,6 +190,8 @@ def force_chunk(
         return ChunkChoice(shape=beside)
     floor = -(-max(1, budgets.min_chunk_tokens) // page_size) * page_size
     chunk = min(request.remaining_tokens, floor, limit_tokens)
+    if chunk < request.remaining_tokens:
+        chunk = chunk // page_size * page_size
     if chunk <= 0:
         return ChunkChoice(shape=beside)
     names: list[str] = []

@@ -64,7 +64,7 @@ class OfflineWalk:
         self._owed_tokens = state.memory.age_owed_tokens
         self._cursor = state.memory.prompt_cursor
         self._share = min(1.0, max(0.0, budgets.age_share))
-        self._is_age_blocked = False
+        self._is_age_blocked = self._is_prefix_only = False
         self._given: set[str] = set()
         self._claim = Claim.PREFIX
         self._oldest_pass = state.pass_number - budgets.aged_passes
@@ -86,13 +86,14 @@ class OfflineWalk:
             eldest = self._eldest = next(self._by_age, None)
         if eldest is None:
             return None
-        if eldest.queued_pass < self._oldest_pass:
-            return self._give(eldest, Claim.AGED)
-        if not self._is_age_blocked and (self._owed_tokens > 0.0 or self._share >= 1.0):
-            return self._give(eldest, Claim.ELDEST)
-        for work in self._urgent:
-            if work.rid not in given:
-                return self._give(work, Claim.URGENT)
+        if not self._is_prefix_only:
+            if eldest.queued_pass < self._oldest_pass:
+                return self._give(eldest, Claim.AGED)
+            if not self._is_age_blocked and (self._owed_tokens > 0.0 or self._share >= 1.0):
+                return self._give(eldest, Claim.ELDEST)
+            for work in self._urgent:
+                if work.rid not in given:
+                    return self._give(work, Claim.URGENT)
         for work in self._by_prompt:
             if work.rid not in given:
                 return self._give(work, Claim.PREFIX)
@@ -112,14 +113,21 @@ class OfflineWalk:
             owed_tokens -= min(tokens, max(0.0, owed_tokens))  # pays debts, saves nothing up
         self._owed_tokens = owed_tokens
 
-    def pass_over(self) -> None:
+    def pass_over(self, work: PrefillWork) -> None:
         """The last request given does not fit now.
 
         Where it was taken for its age, prefix order goes on in its place for this pass,
-        and nothing more is owed: no share can be had of what does not fit.
+        and nothing more is owed: no share can be had of what does not fit. Where it came
+        in prefix order, the next search goes on behind it.
         """
-        if self._claim is Claim.ELDEST and self._share < 1.0:
+        if self._claim is Claim.PREFIX:
+            self._cursor = by_prompt(work)
+        elif self._claim is Claim.ELDEST and self._share < 1.0:
             self._is_age_blocked = True
+
+    def turn_to_prefixes(self) -> None:
+        """Goes on in prefix order alone: too many that come before it do not fit."""
+        self._is_prefix_only = self._is_age_blocked = True
 
     @property
     def cursor(self) -> tuple[bytes, float, str] | None:

@@ -218,6 +218,45 @@ def test_eldest_that_lacks_kv_lets_prefix_order_go_on():
     assert plan_iteration(state, model=MODEL, budgets=budgets).offline_order[0] == "big"
 
 
+@pytest.mark.parametrize("share", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("large", [8, 9, 30])
+@pytest.mark.parametrize("claim", ["prefix", "aged", "urgent"])
+def test_prompts_beyond_kv_bar_no_smaller_one_for_ever(share, large, claim):
+    """One that fits is come to within n/8 searches, though online never gives KV back.
+
+    The large ones stand first by prefix, by age and, in turn, by claim.
+    """
+    first = {
+        "prefix": {},
+        "aged": {"queued_pass": -5_000},
+        "urgent": {"deadline_s": NOW_S},
+    }[claim]
+    waiting = (
+        *(
+            offline_prompt(
+                f"big{i:02d}", remaining_tokens=900, arrival_s=1.0, prompt_key=b"a", **first
+            )
+            for i in range(large)
+        ),
+        offline_prompt("small", remaining_tokens=50, prompt_key=b"b"),
+    )
+    state = engine_state(
+        running=(online_row(),),
+        waiting_offline=waiting,
+        kv_free_tokens=100,
+        mixes_prefill_and_decode=True,
+        memory=Memory(age_owed_tokens=10.0),
+    )
+    budgets = Budgets(kv_reserve_ratio=0.0, age_share=share)
+    for _ in range(-(-len(waiting) // 8)):
+        plan = plan_iteration(state, model=MODEL, budgets=budgets)
+        if plan.offline_chunk_tokens:
+            break
+        state = replace(state, memory=plan.memory)
+    assert plan.offline_order[0] == "small"
+    assert plan.offline_chunk_tokens == 50
+
+
 def test_aged_request_holds_the_line_when_offline_rows_hold_its_kv():
     """Past aged_passes, nothing younger takes the KV that comes free: it starts in the end."""
     aged = offline_prompt("aged", remaining_tokens=500, queued_pass=-5_000, prompt_key=b"z")
