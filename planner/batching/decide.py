@@ -8,6 +8,8 @@ cycle added: sum up online; evict offline where online lacks KV; hold the limit;
 offline decodes; size offline chunks; book what they spent.
 """
 
+from dataclasses import replace
+
 from planner.batching import dutycycle
 from planner.batching.budget import offline_limit_ms, trusted_ms
 from planner.batching.chunks import ChunkChoice, ChunkRoom, force_chunk, size_chunks
@@ -44,12 +46,6 @@ def plan_iteration(state: EngineState, *, model: LatencyModel, budgets: Budgets)
         runs if there is any. `memory` is to be handed back in the next state.
     """
     scene = survey(state)
-    limit_ms = _limit_ms(scene, state=state, budgets=budgets)
-    decodes = _decodes(scene, state=state, limit_ms=limit_ms, model=model, budgets=budgets)
-    room_ms = _chunk_room_ms(
-        scene, decodes, state=state, limit_ms=limit_ms, model=model, budgets=budgets
-    )
-    shape = _pass_shape(scene, decodes, state=state)
     peak_tokens = recent_peak_tokens(
         state.memory, online_tokens=scene.online_kv_tokens, now_s=state.now_s, budgets=budgets
     )
@@ -59,6 +55,12 @@ def plan_iteration(state: EngineState, *, model: LatencyModel, budgets: Budgets)
         total_tokens=state.kv_total_tokens,
         budgets=budgets,
     )
+    limit_ms = _limit_ms(scene, state=state, reserve=reserve, budgets=budgets)
+    decodes = _decodes(scene, state=state, limit_ms=limit_ms, model=model, budgets=budgets)
+    room_ms = _chunk_room_ms(
+        scene, decodes, state=state, limit_ms=limit_ms, model=model, budgets=budgets
+    )
+    shape = _pass_shape(scene, decodes, state=state)
     chunk = _chunks(
         scene,
         decodes,
@@ -84,6 +86,7 @@ def plan_iteration(state: EngineState, *, model: LatencyModel, budgets: Budgets)
         budget_ms=room_ms if chunk.tokens else limit_ms,
         memory=_book(
             scene,
+            decodes,
             chunk,
             state=state,
             model=model,
@@ -95,18 +98,37 @@ def plan_iteration(state: EngineState, *, model: LatencyModel, budgets: Budgets)
     )
 
 
-def _limit_ms(scene: Scene, *, state: EngineState, budgets: Budgets) -> float:
+def _limit_ms(scene: Scene, *, state: EngineState, reserve: int, budgets: Budgets) -> float:
     """What an iteration with offline decodes is held to."""
     limit_ms = offline_limit_ms(budgets, has_online=scene.has_online, slack_ms=scene.slack_ms)
     if scene.decodes.rows and not state.mixes_prefill_and_decode:
-        room_ms = dutycycle.decode_room_ms(
-            state.memory, budgets=budgets, parked_rows=len(scene.parked)
+        is_calm = dutycycle.is_calm(budgets)
+        is_burst = (
+            is_calm
+            and bool(scene.parked)
+            and dutycycle.is_burst_due(
+                scene.parked,
+                budgets=budgets,
+                can_grow=_can_start(scene, state=state, reserve=reserve, budgets=budgets),
+            )
         )
+        room_ms = dutycycle.decode_room_ms(state.memory, budgets=budgets, is_burst=is_burst)
         # A burst may exceed the latency budget, which then holds the mean.
-        if limit_ms > 0.0 and dutycycle.is_calm(budgets):
+        if limit_ms > 0.0 and is_calm:
             return max(0.0, min(scene.slack_ms, room_ms))
         limit_ms = min(limit_ms, room_ms)
     return limit_ms
+
+
+def _can_start(scene: Scene, *, state: EngineState, reserve: int, budgets: Budgets) -> bool:
+    """Whether rows and KV let another offline request become a row."""
+    kv_tokens = scene.kv_free_tokens - reserve
+    if scene.started_offline is not None:
+        return kv_tokens > 0
+    held_rows = len(scene.running) + len(scene.parked)
+    if scene.free_rows <= 0 or held_rows >= budgets.max_offline_rows:
+        return False
+    return any(work.remaining_tokens <= kv_tokens for work in state.waiting_offline)
 
 
 def _decodes(
@@ -121,7 +143,9 @@ def _decodes(
     is_allowed = budgets.runs_offline and (limit_ms > 0.0 or not scene.has_online)
     mixes = state.mixes_prefill_and_decode
     if not mixes and scene.prefill.tokens and budgets.runs_offline:
-        return keep_decodes(scene.running, scene.parked, online=online)
+        return keep_decodes(
+            scene.running, scene.parked, online=online, kv_free_tokens=scene.kv_free_tokens
+        )
     prefill = scene.prefill if mixes else OnlinePrefill()
     coefficients = model.prefill if prefill.rows else model.decode
     trusted_limit_ms = trusted_ms(limit_ms, coefficients=coefficients, budgets=budgets)
@@ -141,6 +165,8 @@ def _decodes(
         online=online,
         fits=fits,
         budgets=budgets,
+        kv_free_tokens=scene.kv_free_tokens,
+        page_size=state.page_size,
         is_allowed=is_allowed,
         needs_progress=is_allowed and not scene.has_online,
     )
@@ -242,7 +268,7 @@ def _chunks(
         room=ChunkRoom(
             limit_ms=room_ms,
             tokens=free_tokens,
-            kv_tokens=scene.kv_free_tokens - reserve,
+            kv_tokens=decodes.kv_free_tokens - reserve,
             held=(scene.running, scene.parked),
             rows=min(scene.free_rows, budgets.max_offline_rows - held_rows),
         ),
@@ -255,15 +281,16 @@ def _chunks(
             OfflineWalk(queue, state=state, budgets=budgets, token_ms=token_ms),
             started=started,
             beside=beside,
-            limit_tokens=min(free_tokens, scene.kv_free_tokens),
+            limit_tokens=min(free_tokens, decodes.kv_free_tokens),
             budgets=budgets,
             page_size=state.page_size,
         )
-    return choice if choice.tokens else none
+    return choice if choice.tokens else replace(none, cursor=choice.cursor)
 
 
 def _book(
     scene: Scene,
+    decodes: DecodeChoice,
     chunk: ChunkChoice,
     *,
     state: EngineState,
@@ -295,7 +322,10 @@ def _book(
                 memory, budgets=budgets, decode_bound_ms=bound_ms
             )
             calm_gaps_left = dutycycle.calm_gaps_after_decode(
-                memory, budgets=budgets, decode_bound_ms=bound_ms
+                memory,
+                budgets=budgets,
+                decode_bound_ms=bound_ms,
+                has_offline=decodes.offline_rows > 0,
             )
     return Memory(
         stall_ms=stall_ms,

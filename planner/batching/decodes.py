@@ -1,7 +1,8 @@
 """Which offline decodes run in the next iteration, and which are parked.
 
-Owns the selection, with hysteresis: a row just parked stays parked for a while. Refuses
-the time model, the caller says what fits, and the order (`service`).
+Owns the selection, with hysteresis: a row just parked stays parked for a while. Each row
+that runs has KV for its next token. Refuses the time model, the caller says what fits,
+and the order (`service`).
 
 Source: HyGen (arXiv 2501.14808), phase 2 of two-phase scheduling: an offline decode is
 admitted if its marginal time is within what is left of the budget. HyGen preempts what
@@ -11,7 +12,7 @@ is not; here it is parked with its KV held.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from planner.batching.eviction import cheapest_first
+from planner.batching.eviction import cheapest_first, growth_tokens
 from planner.batching.service import in_service_order
 from planner.batching.state import Budgets, DecodeRow
 
@@ -48,6 +49,7 @@ class DecodeChoice:
     longest_tokens: int
     offline_rows: int
     parked_rows: int  # that stay or become parked
+    kv_free_tokens: int  # after one decode of every row that runs; < 0 where they lack it
 
 
 def choose_decodes(
@@ -57,6 +59,8 @@ def choose_decodes(
     online: tuple[int, int, int],
     fits: Fits,
     budgets: Budgets,
+    kv_free_tokens: int,
+    page_size: int,
     is_allowed: bool,
     needs_progress: bool,
 ) -> DecodeChoice:
@@ -68,6 +72,9 @@ def choose_decodes(
         online: Rows, context tokens and longest context of the online decodes.
         fits: Whether a set of decodes is within the limit; monotone in each argument.
         budgets: Live settings.
+        kv_free_tokens: Free once every row of `running`, and those parked that must run, has
+            the KV of its next token.
+        page_size: Tokens a KV page holds.
         is_allowed: False: nothing runs but what must.
         needs_progress: Nothing online exists, so one row runs even if it does not fit.
     """
@@ -90,7 +97,15 @@ def choose_decodes(
         elif row.passes_in_state >= min_parked:
             candidates.append(row)
     if is_allowed:
-        _choose(candidates, chosen=chosen, sums=sums, fits=fits, budgets=budgets)
+        _choose(
+            _within_kv(
+                candidates, budgets=budgets, kv_free_tokens=kv_free_tokens, page_size=page_size
+            ),
+            chosen=chosen,
+            sums=sums,
+            fits=fits,
+            budgets=budgets,
+        )
         if needs_progress and not chosen:
             able = [*running, *(row for row in parked if row.can_resume)]
             if able:
@@ -98,7 +113,39 @@ def choose_decodes(
                 first = min(group, key=claim)
                 chosen.add(first.rid)
                 sums.add(first.context_tokens)
-    return _settled(running, parked, chosen=chosen, sums=sums, budgets=budgets)
+    return _settled(
+        running,
+        parked,
+        chosen=chosen,
+        sums=sums,
+        budgets=budgets,
+        kv_free_tokens=kv_free_tokens,
+        page_size=page_size,
+    )
+
+
+def _within_kv(
+    candidates: list[DecodeRow], *, budgets: Budgets, kv_free_tokens: int, page_size: int
+) -> list[DecodeRow]:
+    """The candidates whose next tokens KV holds, in service order where it does not hold all.
+
+    A running one that is left out gives up the page counted for it.
+    """
+    if page_size * len(candidates) <= kv_free_tokens:
+        return candidates
+    kv_left = kv_free_tokens + growth_tokens(
+        [row for row in candidates if not row.is_parked], page_size=page_size
+    )
+    if growth_tokens(candidates, page_size=page_size) <= kv_left:
+        return candidates
+    within: list[DecodeRow] = []
+    for group, claim in in_service_order(candidates, budgets=budgets):
+        for row in sorted(group, key=claim):
+            growth = growth_tokens((row,), page_size=page_size)
+            if growth <= kv_left:
+                within.append(row)
+                kv_left -= growth
+    return within
 
 
 def _choose(
@@ -153,7 +200,11 @@ def _take_whole(group: Sequence[DecodeRow], *, chosen: set[str], sums: _Sums, fi
 
 
 def keep_decodes(
-    running: Sequence[DecodeRow], parked: Sequence[DecodeRow], *, online: tuple[int, int, int]
+    running: Sequence[DecodeRow],
+    parked: Sequence[DecodeRow],
+    *,
+    online: tuple[int, int, int],
+    kv_free_tokens: int,
 ) -> DecodeChoice:
     """Leaves every row as it is, but for those that must run, in a pass that decodes nothing."""
     sums = _Sums(*online)
@@ -167,6 +218,7 @@ def keep_decodes(
         longest_tokens=sums.longest_tokens,
         offline_rows=len(running) + len(must),
         parked_rows=len(parked) - len(must),
+        kv_free_tokens=kv_free_tokens,
     )
 
 
@@ -177,13 +229,20 @@ def _settled(
     chosen: set[str],
     sums: _Sums,
     budgets: Budgets,
+    kv_free_tokens: int,
+    page_size: int,
 ) -> DecodeChoice:
     """Names what changes state, and evicts what the bound on parked rows leaves over."""
     aside = [row for row in running if row.rid not in chosen]
     waiting = [row for row in parked if row.rid not in chosen]
     resume: list[str] = []
     if len(waiting) < len(parked):
-        resume = sorted([row.rid for row in parked if row.rid in chosen])
+        back = [row for row in parked if row.rid in chosen]
+        resume = sorted([row.rid for row in back])
+        kv_free_tokens -= growth_tokens(
+            [row for row in back if not row.must_run], page_size=page_size
+        )
+    kv_free_tokens += growth_tokens(aside, page_size=page_size)
     surplus = len(aside) + len(waiting) - max(0, budgets.max_parked_rows)
     evicted: tuple[str, ...] = ()
     park = [row.rid for row in aside]
@@ -201,4 +260,5 @@ def _settled(
         longest_tokens=sums.longest_tokens,
         offline_rows=len(chosen),
         parked_rows=len(aside) + len(waiting) - len(evicted),
+        kv_free_tokens=kv_free_tokens,
     )

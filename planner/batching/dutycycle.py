@@ -16,7 +16,18 @@ held apart: ordinary ones end within the calm budget, and at least `calm_gaps` o
 separate the long ones. A gap is long by a chunk, by an online prompt, or because it decodes
 the rows parked meanwhile: many at once cost less a row than a few in every pass (simulated
 against the measured CPU engine: 1.24 of what concurrency cap 4 does at its own tails,
-where gaps held alike gave 0.95).
+where gaps held alike gave 0.95). A gap that online decodes fill by themselves is ordinary,
+however long: offline work lengthened nothing.
+
+Such a burst waits for `burst_rows` rows, but only while another can still join them, and
+only until a row has been parked for more than `max_parked_passes`. So nothing starves where
+a row fits the gap limit G and online decodes alone end under the latency budget L by e > 0.
+Of n rows parked, each decodes within
+
+    max(max_parked_passes, min_parked_passes) + n (1 + max(calm_gaps, (G - L)/e))
+
+passes that decode: after each burst the gaps owed and the debt are over in the time of the
+second term, and the row parked longest goes first. Chunks come between as gaps of their own.
 
 No chunk starts while a first token is on its way, or beside an online prompt: where a launch
 blocks, the token leaves only after the pass that follows.
@@ -25,7 +36,9 @@ Refuses measured durations: it books upper bounds when they are planned, so that
 rank keeps the same book.
 """
 
-from planner.batching.state import Budgets, Memory
+from collections.abc import Sequence
+
+from planner.batching.state import Budgets, DecodeRow, Memory
 
 
 def chunk_room_ms(
@@ -53,18 +66,32 @@ def may_lengthen(memory: Memory) -> bool:
     return memory.debt_ms <= 0.0 and (memory.calm_gaps_left <= 0 or memory.has_stalled)
 
 
-def decode_room_ms(memory: Memory, *, budgets: Budgets, parked_rows: int) -> float:
+def is_burst_due(parked: Sequence[DecodeRow], *, budgets: Budgets, can_grow: bool) -> bool:
+    """Whether parked rows are worth a long gap now.
+
+    Args:
+        parked: Offline rows set aside, which a burst would decode.
+        budgets: Live settings.
+        can_grow: Whether another request could still join them.
+    """
+    if len(parked) >= budgets.burst_rows or not can_grow:
+        return True
+    longest = budgets.max_parked_passes
+    return any(row.passes_in_state > longest for row in parked)
+
+
+def decode_room_ms(memory: Memory, *, budgets: Budgets, is_burst: bool) -> float:
     """What the bound of a decode may reach after the stalls of its gap, in milliseconds.
 
     Args:
         memory: The book so far.
         budgets: Live settings.
-        parked_rows: Offline rows set aside, which a burst would decode.
+        is_burst: Whether the parked rows are worth a long gap (`is_burst_due`).
     """
     gap_ms = max(budgets.latency_budget_ms, budgets.max_stall_ms) - memory.stall_ms
     if not is_calm(budgets):
         return max(0.0, min(budgets.latency_budget_ms, gap_ms))
-    if parked_rows >= budgets.burst_rows and may_lengthen(memory):
+    if is_burst and may_lengthen(memory):
         return max(0.0, gap_ms)
     return max(0.0, min(budgets.calm_budget_ms, gap_ms))
 
@@ -74,11 +101,13 @@ def is_calm(budgets: Budgets) -> bool:
     return 0.0 < budgets.calm_budget_ms < budgets.latency_budget_ms
 
 
-def calm_gaps_after_decode(memory: Memory, *, budgets: Budgets, decode_bound_ms: float) -> int:
-    """Ordinary gaps owed once a decode has closed this one."""
+def calm_gaps_after_decode(
+    memory: Memory, *, budgets: Budgets, decode_bound_ms: float, has_offline: bool
+) -> int:
+    """Ordinary gaps owed once a decode, with offline rows in it or not, has closed this one."""
     if not is_calm(budgets):
         return 0
-    if memory.has_stalled or decode_bound_ms > budgets.calm_budget_ms:
+    if memory.has_stalled or (has_offline and decode_bound_ms > budgets.calm_budget_ms):
         return max(0, budgets.calm_gaps)
     return max(0, memory.calm_gaps_left - 1)
 

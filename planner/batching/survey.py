@@ -3,6 +3,10 @@
 Owns what online work takes of the engine before offline work is considered: its decodes,
 its prompts, and the KV and rows that offline requests are evicted for. Refuses time
 limits: online is never held to one.
+
+Source: HyGen (arXiv 2501.14808), phase 1 of two-phase scheduling: online first, preempting
+offline requests for what it lacks. That one offline row is kept where nothing online
+exists is ours: it has to run.
 """
 
 from dataclasses import dataclass
@@ -22,7 +26,7 @@ class Scene:
     evicted: tuple[DecodeRow, ...]
     running: tuple[DecodeRow, ...]  # offline, not evicted
     parked: tuple[DecodeRow, ...]
-    kv_free_tokens: int  # after eviction, online prompts and one decode of every row
+    kv_free_tokens: int  # after eviction, online prompts and one decode of every running row
     is_kv_short: bool
     online_kv_tokens: int  # that online holds, or takes in this pass
     free_rows: int  # after eviction and online prompts
@@ -60,7 +64,10 @@ def survey(state: EngineState) -> Scene:
         chunk_tokens = max(1, state.kv_total_tokens)
     elif state.mixes_prefill_and_decode:
         chunk_tokens = max(1, chunk_tokens - decodes.rows)
-    growth = growth_tokens(state.running, page_size=state.page_size)
+    growth = growth_tokens(
+        (*state.running, *[row for row in parked if row.must_run and row.can_resume]),
+        page_size=state.page_size,
+    )
     prefill = OnlinePrefill()
     if state.waiting_online or (started is not None and started_offline is None):
         evictable = [row for row in (*running, *parked) if is_evictable(row)]
@@ -75,18 +82,29 @@ def survey(state: EngineState) -> Scene:
             rows=state.free_rows + len(evictable),
         )
     starts = prefill.rows - (1 if started is not None and started_offline is None else 0)
-    short_tokens = growth + prefill.kv_tokens - state.kv_free_tokens
+    # Where nothing else runs, for the one row that resumes.
+    resume_tokens = 0
+    if not has_online and not running and any(row.can_resume for row in parked):
+        resume_tokens = max(0, state.page_size - growth)
+    short_tokens = growth + resume_tokens + prefill.kv_tokens - state.kv_free_tokens
     short_rows = max(0, starts) - state.free_rows
     evicted: tuple[DecodeRow, ...] = ()
     if short_tokens > 0 or short_rows > 0:
         candidates = [*running, *parked]
         evicted = choose_evictions(candidates, short_tokens=short_tokens, short_rows=short_rows)
-        if not has_online and len(evicted) == len(candidates):
-            evicted = evicted[:-1]
         gone = {row.rid for row in evicted}
+        if (
+            not has_online
+            and evicted
+            and not any(
+                row.can_resume or not row.is_parked for row in candidates if row.rid not in gone
+            )
+        ):
+            gone.discard(evicted[-1].rid)  # the dearest goes on: nothing else could run
+            evicted = evicted[:-1]
         running = tuple([row for row in running if row.rid not in gone])
         parked = tuple([row for row in parked if row.rid not in gone])
-    kv_free = -short_tokens + sum([row.context_tokens for row in evicted])
+    kv_free = resume_tokens - short_tokens + sum([row.context_tokens for row in evicted])
     return Scene(
         decodes=decodes,
         prefill=prefill,

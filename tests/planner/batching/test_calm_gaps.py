@@ -1,5 +1,8 @@
 """Where passes take turns: long gaps are few, and no first token waits for a chunk."""
 
+import math
+from dataclasses import replace
+
 import pytest
 from engine_states import (
     MODEL,
@@ -9,8 +12,9 @@ from engine_states import (
     online_prompt,
     online_row,
 )
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_engine import SmallEngine, online_rows
 
 from planner.batching.decide import plan_iteration
 from planner.batching.dutycycle import calm_gaps_after_decode, decode_room_ms, may_lengthen
@@ -74,8 +78,9 @@ def test_decode_keeps_the_calm_budget_until_a_burst_is_worth_it():
     many = [offline_row(f"o{i:02d}", is_parked=True, passes_in_state=99) for i in range(30)]
     nothing = {"waiting_offline": ()}
     online = tuple(online_row(f"on{i}", last_token_s=1000.0) for i in range(9))
-    calm = _plan(running=online, parked=tuple(few), **nothing)
-    assert calm.bound_ms <= max(CALM.calm_budget_ms, _plan(running=online, **nothing).bound_ms)
+    calm = _plan(running=online, parked=tuple(few), memory=Memory(debt_ms=0.1))
+    assert calm.resume == () and calm.offline_chunk_tokens == 0
+    assert _plan(running=online, parked=tuple(few)).resume == ()
     burst = _plan(running=online, parked=tuple(many), **nothing)
     assert len(burst.resume) == 30
     assert burst.bound_ms > CALM.calm_budget_ms
@@ -102,14 +107,14 @@ def test_offline_lengthens_no_gap_before_the_calm_ones_are_over(steps):
                 calm_gaps_left=memory.calm_gaps_left,
             )
         elif kind == "decode":
-            room_ms = decode_room_ms(memory, budgets=CALM, parked_rows=8)
+            room_ms = decode_room_ms(memory, budgets=CALM, is_burst=True)
             bound_ms = min(wanted_ms, room_ms)
             is_long = memory.has_stalled or bound_ms > CALM.calm_budget_ms
             assert not is_long or memory.has_stalled or ordinary >= CALM.calm_gaps
             ordinary = 0 if is_long else ordinary + 1
             memory = Memory(
                 calm_gaps_left=calm_gaps_after_decode(
-                    memory, budgets=CALM, decode_bound_ms=bound_ms
+                    memory, budgets=CALM, decode_bound_ms=bound_ms, has_offline=True
                 )
             )
 
@@ -118,6 +123,86 @@ def test_offline_lengthens_no_gap_before_the_calm_ones_are_over(steps):
 def test_without_a_calm_budget_all_gaps_are_alike(calm_budget_ms):
     """Zero, or nothing below the latency budget: no bursts, no gaps owed."""
     budgets = Budgets(latency_budget_ms=40.0, calm_budget_ms=calm_budget_ms)
-    assert decode_room_ms(Memory(), budgets=budgets, parked_rows=64) == 40.0
+    assert decode_room_ms(Memory(), budgets=budgets, is_burst=True) == 40.0
     stalled = Memory(stall_ms=20.0, has_stalled=True)
-    assert calm_gaps_after_decode(stalled, budgets=budgets, decode_bound_ms=5.0) == 0
+    owed = calm_gaps_after_decode(stalled, budgets=budgets, decode_bound_ms=5.0, has_offline=True)
+    assert owed == 0
+
+
+SCARCE = Budgets(latency_budget_ms=20.0, calm_budget_ms=5.5, max_stall_ms=100.0)
+
+
+def _parked(count, **fields):
+    return tuple(
+        offline_row(f"o{i}", is_parked=True, **{"passes_in_state": 99, **fields})
+        for i in range(count)
+    )
+
+
+def test_last_rows_of_a_batch_decode_when_nothing_can_join_them():
+    """No more of them to wait for: fewer than `burst_rows` run together."""
+    online = tuple(online_row(f"on{i}", last_token_s=1000.0) for i in range(3))
+    assert len(_plan(SCARCE, running=online, parked=_parked(6), waiting_offline=()).resume) == 6
+    waits = {"waiting_offline": (offline_prompt("b", remaining_tokens=64),)}
+    assert _plan(SCARCE, running=online, parked=_parked(6), **waits).resume == ()
+    full = replace(SCARCE, max_offline_rows=6)
+    assert len(_plan(full, running=online, parked=_parked(6), **waits).resume) == 6
+    for lack in ({"free_rows": 0}, {"kv_free_tokens": 10_063}):  # a tenth of KV is reserved
+        plan = _plan(SCARCE, running=online, parked=_parked(6), **waits, **lack)
+        assert len(plan.resume) == 6
+
+
+def test_few_rows_decode_once_one_was_parked_beyond_the_bound():
+    """Others may still join, but the wait for them ends at max_parked_passes."""
+    online = tuple(online_row(f"on{i}", last_token_s=1000.0) for i in range(3))
+    assert _plan(SCARCE, running=online, parked=_parked(6, passes_in_state=256)).resume == ()
+    assert len(_plan(SCARCE, running=online, parked=_parked(6, passes_in_state=257)).resume) == 6
+
+
+def test_online_decodes_beyond_the_calm_budget_owe_no_calm_gaps():
+    """What online takes by itself is ordinary, or no long gap would ever be due."""
+    online = tuple(online_row(f"on{i}", last_token_s=1000.0) for i in range(9))  # 11 ms
+    plan = _plan(running=online, waiting_offline=(), memory=Memory(calm_gaps_left=1))
+    assert plan.bound_ms > CALM.calm_budget_ms and plan.memory.calm_gaps_left == 0
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    online=st.integers(1, 4),
+    parked=st.integers(1, 10),
+    calm_ms=st.sampled_from([-1.0, 0.4]),
+    room_ms=st.sampled_from([1.0, 1.5, 6.0]),
+    overdraft_ms=st.sampled_from([0.0, 20.0]),
+    waits=st.booleans(),
+)
+def test_no_parked_row_starves_with_calm_gaps(
+    online, parked, calm_ms, room_ms, overdraft_ms, waits
+):
+    """Each decodes within the bound of `dutycycle`, where one row fits the gap limit.
+
+    One row takes 1 ms. The calm budget takes none beside online, or not even online; what
+    waits could join by KV and rows, but its least chunk fits no gap.
+    """
+    alone_ms = 2.0 + online
+    budgets = Budgets(
+        latency_budget_ms=alone_ms + room_ms,
+        max_stall_ms=alone_ms + room_ms + overdraft_ms,
+        calm_budget_ms=alone_ms + calm_ms,
+        max_parked_passes=20,
+        min_chunk_tokens=512,
+    )
+    engine = SmallEngine(
+        budgets=budgets,
+        mixes=False,
+        online=online_rows(online),
+        waiting=[offline_prompt("big", remaining_tokens=900)] if waits else [],
+        output_tokens=10**6,
+    )
+    engine.parked = list(_parked(parked, passes_in_state=0))
+    turn = 1 + max(budgets.calm_gaps, math.ceil(overdraft_ms / room_ms))
+    bound = budgets.max_parked_passes + parked * turn
+    for _ in range(3 * bound):
+        engine.step()
+    assert engine.decodes == 3 * bound
+    assert engine.longest_parked <= bound
+    assert min(row.generated_tokens for row in [*engine.parked, *engine.running]) > 10

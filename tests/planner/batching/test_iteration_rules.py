@@ -403,6 +403,87 @@ def test_eviction_leaves_one_row_when_nothing_is_online():
     assert len(plan(state).evict) == 1
 
 
+def test_resumed_rows_are_those_whose_next_token_has_kv():
+    """A token each at page 1; at page 16 only the rows whose last page is full take one."""
+    parked = tuple(offline_row(f"off{i}", is_parked=True) for i in range(3))
+    state = engine_state(running=(online_row(),), parked=parked, kv_free_tokens=2)
+    assert plan(state).resume == ("off0",)  # the online row takes the other token
+    assert plan(replace(state, kv_free_tokens=1)).resume == ()
+    paged = replace(state, page_size=16, kv_free_tokens=16)
+    full = offline_row("off3", is_parked=True, context_tokens=160)
+    fuller = offline_row("off4", is_parked=True, context_tokens=320)
+    result = plan(replace(paged, parked=(*parked, full, fuller)))
+    assert result.resume == ("off0", "off1", "off2", "off3")
+
+
+def test_row_that_steps_aside_leaves_its_token_to_the_one_that_resumes():
+    """An aged row is not kept parked by KV that a younger one would take."""
+    aged = offline_row("off1", is_parked=True, passes_in_state=300)
+    state = engine_state(
+        running=(online_row(), offline_row("off0")), parked=(aged,), kv_free_tokens=2
+    )
+    result = plan(state)
+    assert (result.park, result.resume, result.evict) == (("off0",), ("off1",), ())
+
+
+def test_chunk_takes_no_kv_that_resumed_rows_need():
+    """50 rows resume and take a token each of 100; the prompt gets the other 50."""
+    parked = tuple(offline_row(f"off{i:02d}", is_parked=True) for i in range(50))
+    state = engine_state(
+        parked=parked,
+        started=offline_prompt("mid", is_started=True, remaining_tokens=300),
+        kv_free_tokens=100,
+        mixes_prefill_and_decode=True,
+    )
+    result = plan(state, kv_reserve_ratio=0.0, idle_budget_ms=1e6)
+    assert len(result.resume) == 50 and result.offline_chunk_tokens == 50
+
+
+def test_a_row_that_can_run_is_kept_when_the_others_cannot_resume():
+    """Nothing online: of a running row and one whose result is in flight, the former stays."""
+    state = engine_state(
+        running=(offline_row("r0"),),
+        parked=(offline_row("p1", is_parked=True, can_resume=False),),
+        kv_free_tokens=0,
+    )
+    assert plan(state).evict == () and plan(state).park == ()
+
+
+def test_a_parked_row_gives_up_its_kv_when_no_other_could_resume():
+    """Two parked rows fill KV: the cheaper goes, so that the other has room for a token."""
+    parked = (
+        offline_row("p0", is_parked=True, recompute_tokens=9),
+        offline_row("p1", is_parked=True),
+    )
+    result = plan(engine_state(parked=parked, kv_free_tokens=0))
+    assert (result.evict, result.resume) == (("p0",), ("p1",))
+
+
+@pytest.mark.parametrize(("free_tokens", "chunk_tokens"), [(20, 16), (47, 32), (15, 0)])
+def test_forced_chunk_that_cuts_a_prompt_ends_on_a_page(free_tokens, chunk_tokens):
+    """KV of one page and a quarter holds a chunk of one page."""
+    state = engine_state(
+        waiting_offline=(offline_prompt(remaining_tokens=900),),
+        kv_free_tokens=free_tokens,
+        page_size=16,
+    )
+    assert plan(state).offline_chunk_tokens == chunk_tokens
+
+
+def test_prompt_is_taken_only_where_kv_holds_its_pages():
+    """A prompt of 100 tokens takes seven pages of 16, that is 112 tokens."""
+    state = engine_state(
+        running=(online_row(context_tokens=1),),
+        waiting_offline=(offline_prompt(),),
+        kv_free_tokens=111,
+        page_size=16,
+        mixes_prefill_and_decode=True,
+    )
+    assert plan(state, kv_reserve_ratio=0.0).offline_chunk_tokens == 0
+    roomy = replace(state, kv_free_tokens=112)
+    assert plan(roomy, kv_reserve_ratio=0.0).offline_chunk_tokens == 100
+
+
 def test_chunk_leaves_the_reserve_to_online_bursts():
     """A tenth of KV is not for offline prompts; a prompt that does not fit is passed over."""
     waiting = (
