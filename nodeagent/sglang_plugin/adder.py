@@ -26,6 +26,7 @@ class ColocationAdder(PrefillAdder):  # type: ignore[misc]
 
     def __init__(self, *args: Any, colocation: Colocation, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        started_ns = perf_counter_ns()
         self._colocation = colocation
         self._allowance_tokens = colocation.plan.offline_chunk_tokens
         self._by_engine_ns = 0  # SGLang's part of what this adder took
@@ -34,6 +35,7 @@ class ColocationAdder(PrefillAdder):  # type: ignore[misc]
         self.memory_budget.total_offset += sum(
             self._get_running_request_total_token_offset(r) for r in colocation.lot.requests
         )
+        colocation.cost.spent_ns += perf_counter_ns() - started_ns
 
     def add_one_req(
         self, req: Any, has_chunked_req: bool, truncation_align_size: int | None
@@ -41,8 +43,7 @@ class ColocationAdder(PrefillAdder):  # type: ignore[misc]
         """Admits a waiting request, or says why the pass takes no more."""
         started_ns, by_engine_ns = perf_counter_ns(), self._by_engine_ns
         result = self._add(req, has_chunked_req, truncation_align_size)
-        own_ns = perf_counter_ns() - started_ns - (self._by_engine_ns - by_engine_ns)
-        self._colocation.cost.spent_ns += own_ns
+        self._charge(started_ns, by_engine_ns)
         return result
 
     def _add(
@@ -73,6 +74,12 @@ class ColocationAdder(PrefillAdder):  # type: ignore[misc]
         """Continues the mid-prefill request. Returns it while it is unfinished."""
         if not is_offline(req):
             return super().add_chunked_req(req)
+        started_ns, by_engine_ns = perf_counter_ns(), self._by_engine_ns
+        rest = self._add_offline_chunk(req)
+        self._charge(started_ns, by_engine_ns)
+        return rest
+
+    def _add_offline_chunk(self, req: Any) -> Any:
         if self._colocation.plan.requeue_started and self._colocation.can_release(req):
             self._colocation.requeue_chunk(req)
             return None
@@ -84,7 +91,9 @@ class ColocationAdder(PrefillAdder):  # type: ignore[misc]
         limit = self.chunked_req_limit
         self.chunked_req_limit = tokens if limit is None else min(tokens, limit)
         before = self.rem_chunk_tokens
+        started_ns = perf_counter_ns()
         rest = super().add_chunked_req(req)
+        self._by_engine_ns += perf_counter_ns() - started_ns
         used = before - self.rem_chunk_tokens
         self._allowance_tokens -= used
         if rest is not None and used == 0:
@@ -95,7 +104,15 @@ class ColocationAdder(PrefillAdder):  # type: ignore[misc]
 
     def preempt_to_schedule(self, req: Any) -> bool:
         """Makes an engine row for an online request out of an offline one's."""
-        return not is_offline(req) and self._evict_one()
+        started_ns = perf_counter_ns()
+        has_row = not is_offline(req) and self._evict_one()
+        self._charge(started_ns, self._by_engine_ns)
+        return has_row
+
+    def _charge(self, started_ns: int, by_engine_ns: int) -> None:
+        """Adds what has passed since, but for SGLang's part, to the pass's cost."""
+        own_ns = perf_counter_ns() - started_ns - (self._by_engine_ns - by_engine_ns)
+        self._colocation.cost.spent_ns += own_ns
 
     def add_one_req_ignore_eos(self, req: Any) -> AddReqResult:
         """SGLang's path for fixed lengths without a prefix cache."""

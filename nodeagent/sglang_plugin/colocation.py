@@ -129,12 +129,14 @@ class Colocation:
 
     def end_admission(self, *, has_batch: bool) -> None:
         """SGLang has built its prefill batch, or none: settles what we changed under it."""
+        started_ns = perf_counter_ns()
         chunk = self.sat_out_chunk
         if has_batch and chunk is not None and chunk is self._scheduler.chunked_req:
             # SGLang counts every pass with a batch as a chunk in flight; this one held
             # none of it, and its last chunk would be dropped as a middle one.
             chunk.inflight_middle_chunks -= 1
         self._requeue_released()
+        self.cost.spent_ns += perf_counter_ns() - started_ns
 
     def make_room_to_decode(self, batch: Any) -> None:
         """Evicts offline rows until the batch's next token fits, before SGLang retracts.

@@ -71,9 +71,11 @@ class ColocationScheduler(Scheduler):  # type: ignore[misc]
     def _poll_timeout_aborts(self) -> list[Any]:
         """Rank 0, once a pass: what is returned rides the broadcast, the stamp too."""
         self.slacktide.end_pass()
-        local = list(super()._poll_timeout_aborts())
+        local: list[Any] = super()._poll_timeout_aborts()
+        started_ns = perf_counter_ns()
         if not self._is_quiet():
             local.append(self.slacktide.clock.stamp())
+        self.slacktide.cost.spent_ns += perf_counter_ns() - started_ns
         return local
 
     def process_input_requests(self, recv_reqs: list[Any]) -> None:
