@@ -16,10 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner.batching.decide import plan_iteration
-from planner.batching.eviction import is_evictable
+from planner.batching.eviction import growth_tokens, is_evictable
 from planner.batching.state import Budgets, Memory, WorkClass
 from planner.latency.features import BatchShape
 from planner.latency.predictor import default_model
+
+# Of each property: enough to find every mutation that was tried, within a second or two.
+EXAMPLES = 150
 
 MODELS = (MODEL, default_model("cpu"), default_model("a100"))
 
@@ -137,7 +140,7 @@ def _survivors(state, plan):
     return running, parked
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(state=engines(), budgets=budget_settings, model=st.sampled_from(MODELS))
 def test_plan_moves_only_what_it_may(state, budgets, model):
     """Only offline rows are named, each once, and none the engine cannot move."""
@@ -157,7 +160,7 @@ def test_plan_moves_only_what_it_may(state, budgets, model):
     assert plan.budget_ms >= 0.0 and plan.bound_ms >= plan.predicted_ms >= 0.0
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(state=engines(), budgets=budget_settings, model=st.sampled_from(MODELS))
 def test_online_is_never_delayed_beyond_the_bound(state, budgets, model):
     """Offline work in an iteration by choice keeps its bound within budget and slack.
@@ -189,7 +192,7 @@ def test_online_is_never_delayed_beyond_the_bound(state, budgets, model):
                 assert plan.bound_ms <= slack_ms * (1 + 1e-9) + 1e-6
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(state=engines(), budgets=budget_settings, model=st.sampled_from(MODELS))
 def test_budget_is_never_spent_twice_when_passes_take_turns(state, budgets, model):
     """Stalls of a gap, the chunk and the decode after it are within one gap limit."""
@@ -207,7 +210,7 @@ def test_budget_is_never_spent_twice_when_passes_take_turns(state, budgets, mode
     assert state.memory.debt_ms == 0.0
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(state=engines(), budgets=budget_settings, model=st.sampled_from(MODELS))
 def test_something_runs_when_nothing_online_exists(state, budgets, model):
     """Progress: the engine never idles beside offline work that it could run."""
@@ -223,7 +226,52 @@ def test_something_runs_when_nothing_online_exists(state, budgets, model):
         assert plan.offline_chunk_tokens > 0
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(
+    state=engines(),
+    budgets=budget_settings,
+    model=st.sampled_from(MODELS),
+    online=st.integers(0, 2),
+    running=st.integers(0, 4),
+    parked=st.integers(0, 8),
+    pages=st.integers(0, 12),
+    offset=st.integers(0, 3),
+)
+def test_what_is_resumed_or_computed_has_its_kv(
+    state, budgets, model, online, running, parked, pages, offset
+):
+    """A next token for every row that runs, and the chunk, are within what is free.
+
+    But for the one row that runs where nothing else would.
+    """
+    contexts = [16 * (i + 5) + (i % 4 < offset) for i in range(8)]
+    state = replace(
+        state,
+        running=(
+            *[online_row(f"on{i}", context_tokens=contexts[i]) for i in range(online)],
+            *[offline_row(f"off{i}", context_tokens=contexts[i]) for i in range(running)],
+        ),
+        parked=tuple(
+            offline_row(f"park{i}", is_parked=True, context_tokens=contexts[i])
+            for i in range(parked)
+        ),
+        waiting_online=(),
+        started=None,
+        kv_free_tokens=pages * state.page_size,
+    )
+    plan = plan_iteration(state, model=model, budgets=budgets)
+    kept, _ = _survivors(state, plan)
+    alone = not _has_online(state) and len(kept) == 1
+    if not plan.offline_chunk_tokens and (not plan.resume or alone):
+        return
+    online_rows = [row for row in state.running if row.work_class is WorkClass.ONLINE]
+    held = {row.rid: row.context_tokens for row in (*state.running, *state.parked)}
+    free = state.kv_free_tokens + sum(held[rid] for rid in plan.evict)
+    growth = growth_tokens([*online_rows, *kept], page_size=state.page_size)
+    assert growth + plan.offline_chunk_tokens <= free
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(
     state=engines(),
     budgets=budget_settings,
