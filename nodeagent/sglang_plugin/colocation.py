@@ -59,6 +59,9 @@ class Colocation:
         self._has_offline = False  # anywhere in the engine, in this pass
         self._released: list[Any] = []
         self._waiting = WaitingReader()
+        self._queue_seen: list[Any] = []  # the waiting queue as `observe` last walked it
+        self._is_queue_dated = True  # a stamp dated every arrival of that walk
+        self._queue_has_offline = False
 
     # ------------------------------------------------------------ the pass
 
@@ -68,7 +71,12 @@ class Colocation:
         self.sat_out_chunk = None
         self.lot.drop_finished()
         self._pass_number += 1
+        had_offline = self._has_offline
         self.plan = self._decide(running)
+        # Lets online requests take offline rows (`ColocationAdder.preempt_to_schedule`). It
+        # also makes SGLang try admission anew in every pass, however full: one pass more
+        # than offline work lasts, so that none is left shut out, then as in a stock engine.
+        self._scheduler.enable_priority_preemption = self._has_offline or had_offline
         if self.plan is not _NOTHING or self.lot.requests:
             running = self._carry_out(running)
         self.cost.spent_ns += perf_counter_ns() - started_ns
@@ -290,8 +298,12 @@ class Colocation:
     def _holds_offline(self, running: Any) -> bool:
         """Whether offline work is anywhere in the engine; dates all requests on the way."""
         s, clock = self._scheduler, self.clock
-        holds = observe(running.reqs, clock=clock)
-        holds = observe(s.waiting_queue, clock=clock) or holds
+        # Waiting changes no token: a queue of thousands is walked only where it changed.
+        if not self._is_queue_dated or s.waiting_queue != self._queue_seen:
+            self._queue_seen = list(s.waiting_queue)
+            self._queue_has_offline = observe(self._queue_seen, clock=clock)
+            self._is_queue_dated = clock.is_stamped
+        holds = observe(running.reqs, clock=clock) or self._queue_has_offline
         holds = observe(self.lot.requests, clock=clock) or holds
         if s.chunked_req is not None:
             holds = observe((s.chunked_req,), clock=clock) or holds

@@ -45,16 +45,16 @@ class RequestRecord:
 
 def record_of(req: Any) -> RequestRecord:
     """The record of an engine request, made at first sight."""
-    record: RequestRecord | None = getattr(req, "slacktide", None)
-    if record is None:
+    try:
+        record: RequestRecord = req.slacktide
+    except AttributeError:
         labels = read_labels(req.sampling_params.custom_params)
-        record = RequestRecord(
+        record = req.slacktide = RequestRecord(
             labels=labels,
             can_park=is_rebuildable(req),
             is_offline=labels.work_class is WorkClass.OFFLINE,
             is_penalised=is_penalised(req),
         )
-        req.slacktide = record
     return record
 
 

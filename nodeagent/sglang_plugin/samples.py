@@ -7,18 +7,17 @@ blocks on its result. The ring is bounded; a reader follows by sequence number.
 """
 
 from collections import deque
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from nodeagent.plugin_contract import MeasuredIteration
-from nodeagent.sglang_plugin.rows import is_offline
+from nodeagent.sglang_plugin.rows import record_of
 from planner.latency.features import BatchShape
 
 RING_ITERATIONS = 512
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Composition:
+class Composition(NamedTuple):  # made once a pass: a frozen dataclass costs three times that
     """What a batch holds, by class."""
 
     shape: BatchShape
@@ -40,24 +39,30 @@ def compose(batch: Any, *, unfinished: Any) -> Composition:
     is_extend = batch.forward_mode.is_extend()
     prefills = len(batch.reqs) - len(batch.decoding_reqs or ()) if is_extend else 0
     rows, prompt, output = [0, 0], [0, 0], [0, 0]  # online, offline
-    tokens = context = decode_context = longest = 0
+    tokens = context = 0
     attention = padded = 0.0
-    for i, req in enumerate(batch.reqs):
-        which = int(is_offline(req))
+    for i in range(prefills):
+        req = batch.reqs[i]
+        which = int(record_of(req).is_offline)
+        new, cached = int(batch.extend_lens[i]), int(batch.prefix_lens[i])
+        tokens += new
+        context += cached
+        attention += new * (cached + new / 2.0)
+        padded += float((cached + new) ** 2)
         rows[which] += 1
-        if i < prefills:
-            new, cached = int(batch.extend_lens[i]), int(batch.prefix_lens[i])
-            tokens += new
-            context += cached
-            attention += new * (cached + new / 2.0)
-            padded += float((cached + new) ** 2)
-            prompt[which] += new
-        else:
-            length = len(req.origin_input_ids) + len(req.output_ids)
-            decode_context += length
-            longest = max(longest, length)
+        prompt[which] += new
         if req is not unfinished:
             output[which] += 1
+    decodes = batch.reqs[prefills:] if prefills else batch.reqs
+    decode_context = longest = offline = 0
+    for req in decodes:  # every pass, every row: no more than it takes
+        length = len(req.origin_input_ids) + len(req.output_ids)
+        decode_context += length
+        if length > longest:
+            longest = length
+        if record_of(req).is_offline:
+            offline += 1
+    online = len(decodes) - offline
     return Composition(
         shape=BatchShape(
             prefill_tokens=tokens,
@@ -65,16 +70,16 @@ def compose(batch: Any, *, unfinished: Any) -> Composition:
             prefill_context_tokens=context,
             prefill_attention=attention,
             prefill_padded_sq=padded,
-            decode_rows=len(batch.reqs) - prefills,
+            decode_rows=len(decodes),
             decode_context_tokens=decode_context,
             decode_max_context_tokens=longest,
         ),
-        online_rows=rows[0],
-        offline_rows=rows[1],
+        online_rows=rows[0] + online,
+        offline_rows=rows[1] + offline,
         online_prompt_tokens=prompt[0],
         offline_prompt_tokens=prompt[1],
-        online_output_tokens=output[0],
-        offline_output_tokens=output[1],
+        online_output_tokens=output[0] + online,
+        offline_output_tokens=output[1] + offline,
     )
 
 

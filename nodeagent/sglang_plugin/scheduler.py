@@ -50,7 +50,7 @@ class ColocationScheduler(Scheduler):  # type: ignore[misc]
         logger.info("slacktide_installed model=%s", self.slacktide.settings.model.identity)
 
     def init_schedule_policy(self) -> None:
-        """Puts our order on top, and lets online requests take offline rows."""
+        """Puts our order on top of SGLang's."""
         super().init_schedule_policy()
         self.policy = ColocationPolicy(
             self.schedule_policy,
@@ -60,7 +60,6 @@ class ColocationScheduler(Scheduler):  # type: ignore[misc]
             self.schedule_low_priority_values_first,
             colocation=self.slacktide,
         )
-        self.enable_priority_preemption = True  # reaches ColocationAdder.preempt_to_schedule
 
     def get_prefill_adder_class(self) -> Any:
         """Our adder; SGLang calls what it gets with the adder's arguments."""

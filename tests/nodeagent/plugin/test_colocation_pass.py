@@ -57,6 +57,48 @@ def test_pass_is_planned_when_any_offline_request_waits(scheduler: Any, make_req
     assert colocation.plan.offline_chunk_tokens > 0
 
 
+def test_queue_is_dated_like_a_full_walk_when_it_changes_or_stays(
+    scheduler: Any, make_request: Any
+) -> None:
+    """Passes that skip an unchanged queue date and class its requests as walking it would."""
+    colocation = colocation_at(scheduler, 1.0)
+    online, offline = make_request("on", 20), make_request("off", 40, offline=True)
+    passes: tuple[tuple[float | None, list[Any], bool], ...] = (
+        (1.0, [], False),
+        (None, [online], False),  # unstamped: dated by the next stamp, though nothing changed
+        (3.0, [online], False),
+        (4.0, [online], False),
+        (None, [online, offline], True),
+        (None, [online, offline], True),
+        (7.0, [online, offline], True),
+        (8.0, [offline], True),
+        (9.0, [], False),
+    )
+    for now_s, queue, holds in passes:
+        stamp = None if now_s is None else PassStamp(now_s=now_s, last_pass_ms=1.0)
+        colocation.clock.receive(stamp)
+        scheduler.waiting_queue = queue
+        assert colocation._holds_offline(Rows()) is holds
+    assert record_of(online).arrival_s == 3.0
+    assert record_of(offline).arrival_s == 7.0
+
+
+def test_admission_is_tried_in_every_pass_only_while_offline_work_is_there(
+    scheduler: Any, make_request: Any
+) -> None:
+    """Offline rows can be taken while there are any, and one pass longer: what they shut
+    out is let in. Online alone keeps SGLang's own short way past a full batch.
+    """
+    colocation = colocation_at(scheduler, 7.0)
+    offline = make_request("off", 40, offline=True)
+    seen = []
+    for queue in ([make_request("on", 20)], [offline], [], []):
+        scheduler.waiting_queue = queue
+        colocation.begin_pass(Rows())
+        seen.append(scheduler.enable_priority_preemption)
+    assert seen == [False, True, True, False]
+
+
 def test_offline_yields_and_engine_lives_when_a_decision_raises(
     scheduler: Any, make_request: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
