@@ -144,7 +144,11 @@ def _decodes(
     mixes = state.mixes_prefill_and_decode
     if not mixes and scene.prefill.tokens and budgets.runs_offline:
         return keep_decodes(
-            scene.running, scene.parked, online=online, kv_free_tokens=scene.kv_free_tokens
+            scene.running,
+            scene.parked,
+            online=online,
+            kv_free_tokens=scene.kv_free_tokens,
+            page_size=state.page_size,
         )
     prefill = scene.prefill if mixes else OnlinePrefill()
     coefficients = model.prefill if prefill.rows else model.decode

@@ -49,7 +49,7 @@ class DecodeChoice:
     longest_tokens: int
     offline_rows: int
     parked_rows: int  # that stay or become parked
-    kv_free_tokens: int  # after one decode of every row that runs; < 0 where they lack it
+    kv_free_tokens: int  # after a decode of every row that ran or runs; < 0 where KV lacks it
 
 
 def choose_decodes(
@@ -72,35 +72,30 @@ def choose_decodes(
         online: Rows, context tokens and longest context of the online decodes.
         fits: Whether a set of decodes is within the limit; monotone in each argument.
         budgets: Live settings.
-        kv_free_tokens: Free once every row of `running`, and those parked that must run, has
-            the KV of its next token.
+        kv_free_tokens: Free once every row of `running` has the KV of its next token.
         page_size: Tokens a KV page holds.
         is_allowed: False: nothing runs but what must.
         needs_progress: Nothing online exists, so one row runs even if it does not fit.
     """
     sums = _Sums(*online)
     chosen: set[str] = set()
-    candidates: list[DecodeRow] = []
     min_parked = budgets.min_parked_passes
-    for row in running:
-        if row.must_run or not row.can_park:
-            chosen.add(row.rid)
-            sums.add(row.context_tokens)
-        else:
-            candidates.append(row)
-    for row in parked:
-        if not row.can_resume:
-            continue
-        if row.must_run:
-            chosen.add(row.rid)
-            sums.add(row.context_tokens)
-        elif row.passes_in_state >= min_parked:
-            candidates.append(row)
+    candidates = [row for row in running if row.can_park and not row.must_run]
+    bound = [row for row in parked if row.must_run and row.can_resume]
+    kv_left = kv_free_tokens - growth_tokens(bound, page_size=page_size)
+    if len(candidates) < len(running):
+        bound += [row for row in running if row.must_run or not row.can_park]
+    for row in bound:
+        chosen.add(row.rid)
+        sums.add(row.context_tokens)
+    candidates += [
+        row
+        for row in parked
+        if row.passes_in_state >= min_parked and row.can_resume and not row.must_run
+    ]
     if is_allowed:
         _choose(
-            _within_kv(
-                candidates, budgets=budgets, kv_free_tokens=kv_free_tokens, page_size=page_size
-            ),
+            _within_kv(candidates, budgets=budgets, kv_free_tokens=kv_left, page_size=page_size),
             chosen=chosen,
             sums=sums,
             fits=fits,
@@ -205,6 +200,7 @@ def keep_decodes(
     *,
     online: tuple[int, int, int],
     kv_free_tokens: int,
+    page_size: int,
 ) -> DecodeChoice:
     """Leaves every row as it is, but for those that must run, in a pass that decodes nothing."""
     sums = _Sums(*online)
@@ -218,7 +214,7 @@ def keep_decodes(
         longest_tokens=sums.longest_tokens,
         offline_rows=len(running) + len(must),
         parked_rows=len(parked) - len(must),
-        kv_free_tokens=kv_free_tokens,
+        kv_free_tokens=kv_free_tokens - growth_tokens(must, page_size=page_size),
     )
 
 
@@ -239,10 +235,7 @@ def _settled(
     if len(waiting) < len(parked):
         back = [row for row in parked if row.rid in chosen]
         resume = sorted([row.rid for row in back])
-        kv_free_tokens -= growth_tokens(
-            [row for row in back if not row.must_run], page_size=page_size
-        )
-    kv_free_tokens += growth_tokens(aside, page_size=page_size)
+        kv_free_tokens -= growth_tokens(back, page_size=page_size)
     surplus = len(aside) + len(waiting) - max(0, budgets.max_parked_rows)
     evicted: tuple[str, ...] = ()
     park = [row.rid for row in aside]

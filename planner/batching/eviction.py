@@ -20,7 +20,7 @@ def growth_tokens(rows: Sequence[DecodeRow], *, page_size: int) -> int:
     """KV that one decode of `rows` takes: a page for each row whose last page is full."""
     if page_size == 1:
         return len(rows)
-    return page_size * sum(1 for row in rows if row.context_tokens % page_size == 0)
+    return page_size * len([row for row in rows if row.context_tokens % page_size == 0])
 
 
 def choose_evictions(

@@ -45,15 +45,14 @@ class OnlinePrefill:
 
 
 def online_decodes(running: Sequence[DecodeRow], *, now_s: float) -> OnlineDecodes:
-    """Sums over the running rows, in one walk."""
+    """Sums over the running rows."""
     rows = context = longest = 0
     slack = inf
     awaits_first_token = False
-    offline = []
     online = WorkClass.ONLINE
-    for row in running:
+    offline = [row for row in running if row.work_class is not online]
+    for row in running if len(offline) < len(running) else ():
         if row.work_class is not online:
-            offline.append(row)
             continue
         rows += 1
         if row.generated_tokens == 0:

@@ -64,10 +64,7 @@ def survey(state: EngineState) -> Scene:
         chunk_tokens = max(1, state.kv_total_tokens)
     elif state.mixes_prefill_and_decode:
         chunk_tokens = max(1, chunk_tokens - decodes.rows)
-    growth = growth_tokens(
-        (*state.running, *[row for row in parked if row.must_run and row.can_resume]),
-        page_size=state.page_size,
-    )
+    growth = growth_tokens(state.running, page_size=state.page_size)
     prefill = OnlinePrefill()
     if state.waiting_online or (started is not None and started_offline is None):
         evictable = [row for row in (*running, *parked) if is_evictable(row)]

@@ -1,5 +1,6 @@
 """Two tensor-parallel ranks that decide apart and must decide alike."""
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -15,8 +16,9 @@ from planner.batching.state import Budgets
 
 pytestmark = pytest.mark.engine
 
-# SGLang wants a NUMA node for each rank, or to be told the cores; both ranks share one here.
-_TWO_RANKS_ON_A_CORE = {"SGLANG_CPU_OMP_THREADS_BIND": "0|0"}
+# SGLang wants a NUMA node for each rank, or to be told the cores: two of ours, or one for both.
+_CORES = sorted(os.sched_getaffinity(0))
+_RANKS_ON_CORES = {"SGLANG_CPU_OMP_THREADS_BIND": f"{_CORES[0]}|{_CORES[-1]}"}
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +29,7 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     model = make_tiny(folder, options=TinyOptions())
     flags = ("--max-total-tokens=6144", "--chunked-prefill-size=256", "--tp=2")
     with running_engine(
-        model, folder / "ranks.log", flags=flags, environment=_TWO_RANKS_ON_A_CORE
+        model, folder / "ranks.log", flags=flags, environment=_RANKS_ON_CORES
     ) as engine:
         yield engine
 

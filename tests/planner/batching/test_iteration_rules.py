@@ -416,6 +416,17 @@ def test_resumed_rows_are_those_whose_next_token_has_kv():
     assert result.resume == ("off0", "off1", "off2", "off3")
 
 
+def test_row_that_must_run_takes_its_token_before_others_resume():
+    """Whatever KV there is; who resumes by choice gets what is left."""
+    parked = (
+        offline_row("off0", is_parked=True),
+        offline_row("off1", is_parked=True, must_run=True),
+    )
+    state = engine_state(running=(online_row(),), parked=parked, kv_free_tokens=2)
+    assert plan(state).resume == ("off1",)
+    assert plan(replace(state, kv_free_tokens=3)).resume == ("off0", "off1")
+
+
 def test_row_that_steps_aside_leaves_its_token_to_the_one_that_resumes():
     """An aged row is not kept parked by KV that a younger one would take."""
     aged = offline_row("off1", is_parked=True, passes_in_state=300)
