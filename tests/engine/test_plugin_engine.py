@@ -82,7 +82,9 @@ def test_offline_is_evicted_and_outputs_equal_stock_when_kv_is_short(paired: Pai
     """Online prompts take the KV of offline rows, which compute theirs again later."""
     engine = paired.engine
     before = settled(engine).counters
-    assert engine.settings(encode_budgets(Budgets(idle_budget_ms=1000.0)))
+    # No reserve, or bursts of other tests would keep room for these online prompts.
+    greedy = Budgets(idle_budget_ms=1000.0, kv_reserve_ratio=0.0, kv_reserve_ceiling_ratio=0.0)
+    assert engine.settings(encode_budgets(greedy))
     offline = [p for p in paired.pressing if p.offline]
     online = [p for p in paired.pressing if not p.offline]
     with ThreadPoolExecutor(max_workers=2) as pool:
