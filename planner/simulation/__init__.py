@@ -9,7 +9,5 @@ Map:
     settings    what engine is simulated
     admission   which prompts join a pass, as SGLang and the plugin admit them
     engine      the engine's loop: plan, admit, run, emit
-    passes      one pass: what runs in it, and its shape
-    eviction    which row gives up its KV, as the plugin or stock SGLang chooses
     replay      a workload run to its end: traces, throughput, counters
 """

@@ -14,7 +14,7 @@ from enum import Enum
 from planner.batching.state import IterationPlan
 from planner.simulation.live import LiveRequest
 from planner.simulation.memory import KvMemory
-from planner.simulation.settings import EngineSettings, Yields
+from planner.simulation.settings import EngineSettings
 
 _CLIP_NEW_TOKENS = 4096  # SGLANG_CLIP_MAX_NEW_TOKENS_ESTIMATION
 
@@ -61,7 +61,6 @@ class Admission:
         self._allowance = plan.offline_chunk_tokens
         self._offset = mixed + sum(self._expected(live) for live in (*running, *parked))
         self._is_slot_taken = False
-        self._frees_kv = settings.yields is Yields.ONLINE
 
     # ------------------------------------------------------------ the mid-prefill request
 
@@ -108,7 +107,7 @@ class Admission:
                 return False
         while True:
             answer = self._add(live)
-            if answer is Answer.NO_TOKEN and self._frees_kv and self._evict():
+            if answer is Answer.NO_TOKEN and self._evict():
                 continue
             if answer is Answer.OTHER and self._yield_slot(live):
                 continue

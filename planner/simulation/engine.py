@@ -12,6 +12,7 @@ as the plugin asks it.
 
 from dataclasses import dataclass, replace
 
+from planner.batching.eviction import cheapest_first
 from planner.batching.policy import Policy
 from planner.batching.state import (
     Budgets,
@@ -21,12 +22,11 @@ from planner.batching.state import (
     PrefillWork,
     WorkClass,
 )
+from planner.latency.features import BatchShape
 from planner.latency.predictor import LatencyModel
-from planner.simulation import eviction
 from planner.simulation.admission import Admission
 from planner.simulation.live import LiveRequest
 from planner.simulation.memory import KvMemory
-from planner.simulation.passes import Pass, made_pass
 from planner.simulation.request import SimulatedRequest
 from planner.simulation.settings import EngineSettings
 
@@ -53,6 +53,19 @@ class EngineCounters:
     recomputed_tokens: int = 0
     cached_tokens: int = 0
     over_bound: int = 0  # passes that lasted longer than the plan's bound
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pass:
+    """One iteration: what runs, and its plan."""
+
+    shape: BatchShape
+    prompts: tuple[tuple[LiveRequest, int], ...]
+    finished_prompts: tuple[LiveRequest, ...]
+    decodes: tuple[LiveRequest, ...]
+    plan: IterationPlan
+    online_rows: int
+    offline_rows: int
 
 
 class Engine:
@@ -145,9 +158,15 @@ class Engine:
         if run.plan.bound_ms and lasted_ms > run.plan.bound_ms:
             self.counters.over_bound += 1
         ended = []
-        told = [live for live, _ in run.prompts if live.settles()]
-        told = [live for live in run.finished_prompts if live in told]
-        for live in (*[r for r in run.decodes if r.settles()], *told):
+        for live, _ in run.prompts:
+            live.in_flight -= 1
+        for live in run.decodes:
+            live.in_flight -= 1
+            live.generated += 1
+            live.emitted_s.append(at_s)
+            if live.generated == live.request.output_tokens:
+                ended.append(live)
+        for live in run.finished_prompts:
             live.generated += 1
             live.emitted_s.append(at_s)
             if live.generated == live.request.output_tokens:
@@ -241,7 +260,7 @@ class Engine:
             parked=self._parked,
             free_rows=self._free_rows(),
             reserve_tokens=plan.kv_reserve_tokens,
-            evict_one=self._evict_one,
+            evict_one=self._evict_cheapest,
         )
         if self._started is not None:
             admission.continue_started(self._started)
@@ -276,7 +295,7 @@ class Engine:
             else sum([r.growth_tokens(self.memory) for r in decodes])
         )
         while needed > self.memory.free_tokens and self._running:
-            if self._evict_one() is None:
+            if self._evict_cheapest() is None:
                 self._retract()
             still = {r.rid for r in self._running}
             decodes = tuple([r for r in decodes if r.rid in still])
@@ -292,14 +311,29 @@ class Engine:
         *,
         plan: IterationPlan,
     ) -> Pass:
+        tokens = 0
+        attention = padded_sq = 0.0
+        context_before = 0
         finished = []
-        for live, _ in prompts:
+        online_rows = 0
+        for live, chunk in prompts:
+            before = live.kv_tokens - chunk
+            tokens += chunk
+            context_before += before
+            attention += chunk * (before + chunk / 2.0)
+            padded_sq += float(live.kv_tokens * live.kv_tokens)
+            online_rows += not live.is_offline
             live.in_flight += 1
             live.share(self.memory)
             if live.kv_tokens == live.target_tokens:
                 finished.append(live)
-        run = made_pass(prompts, decodes, finished_prompts=finished, plan=plan)
+        context = longest = 0
         for live in decodes:
+            kv = live.kv_tokens
+            context += kv
+            if kv > longest:
+                longest = kv
+            online_rows += not live.is_offline
             live.in_flight += 1
             live.launched += 1
         for live in finished:
@@ -310,14 +344,32 @@ class Engine:
             self._running = [r for r in rows if not r.is_launched_out]
             if len(self._running) < len(rows):
                 self._finishing += [r for r in rows if r.is_launched_out]
-        self.counters.passes += 1
+        counters = self.counters
+        counters.passes += 1
         if prompts:
-            self.counters.prefill_passes += 1
+            counters.prefill_passes += 1
         else:
             self._new_token_ratio = max(
                 _LEAST_NEW_TOKEN_RATIO, self._new_token_ratio - _NEW_TOKEN_RATIO_DECAY
             )
-        return run
+        return Pass(
+            shape=BatchShape(
+                prefill_tokens=tokens,
+                prefill_rows=len(prompts),
+                prefill_context_tokens=context_before,
+                prefill_attention=attention,
+                prefill_padded_sq=padded_sq,
+                decode_rows=len(decodes),
+                decode_context_tokens=context,
+                decode_max_context_tokens=longest,
+            ),
+            prompts=prompts,
+            finished_prompts=tuple(finished),
+            decodes=decodes,
+            plan=plan,
+            online_rows=online_rows,
+            offline_rows=len(prompts) + len(decodes) - online_rows,
+        )
 
     # ------------------------------------------------------------ eviction
 
@@ -325,34 +377,34 @@ class Engine:
         held = len(self._running) + len(self._parked) + (self._started is not None)
         return self.settings.max_running_requests - held
 
-    def _evict_one(self) -> LiveRequest | None:
-        """Gives up an offline row for online work, or for decodes that find no KV."""
-        victim = eviction.next_victim(
-            self._running, self._parked, number=self._number, yields=self.settings.yields
+    def _evict_cheapest(self) -> LiveRequest | None:
+        """Gives up the offline row that is cheapest to compute again."""
+        number = self._number
+        rows = cheapest_first(
+            live.as_row(number=number, is_parked=is_parked)
+            for requests, is_parked in ((self._parked, True), (self._running, False))
+            for live in requests
+            if live.is_offline and not live.in_flight
         )
-        return self._evict(victim.rid) if victim is not None else None
+        return self._evict(rows[0].rid) if rows else None
 
     def _evict(self, rid: str) -> LiveRequest | None:
         for requests in (self._parked, self._running):
             for live in requests:
-                if live.rid == rid and live.is_offline:
+                if live.rid == rid and live.is_offline and not live.in_flight:
                     requests.remove(live)
-                    self._release(live)
+                    live.leave(self.memory, keeps=True)
+                    self._released.append(live)
                     self.counters.evicted += 1
                     return live
         return None
 
     def _retract(self) -> None:
-        """SGLang's last resort, of any class: the row starts again."""
-        live = eviction.retracted(self._running)
-        self._running.remove(live)
-        self._release(live)
-        self.counters.retracted_online += not live.is_offline
-
-    def _release(self, live: LiveRequest) -> None:
-        live.lose_results()
+        """SGLang's last resort: the newest row of any class starts again."""
+        live = self._running.pop()
         live.leave(self.memory, keeps=True)
         self._released.append(live)
+        self.counters.retracted_online += not live.is_offline
 
     def _requeue_released(self) -> None:
         """Back to the queue, once the pass has its batch."""

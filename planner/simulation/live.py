@@ -21,9 +21,8 @@ class LiveRequest:
 
     __slots__ = (
         "arrival_s", "credited_tokens", "emitted_s", "generated", "held_tokens", "in_flight",
-        "is_offline", "keys", "kv_tokens", "launched", "lost_passes", "match_due", "pinned",
-        "prefix_tokens", "queued_pass", "request", "rid", "row", "state_pass", "unit_tokens",
-        "work",
+        "is_offline", "keys", "kv_tokens", "launched", "match_due", "pinned", "prefix_tokens",
+        "queued_pass", "request", "rid", "row", "state_pass", "unit_tokens", "work",
     )  # fmt: skip
 
     def __init__(self, request: SimulatedRequest, *, page_size: int, prompt_key: bytes) -> None:
@@ -34,7 +33,6 @@ class LiveRequest:
         self.generated = 0  # settled
         self.launched = 0  # tokens whose pass was launched
         self.in_flight = 0  # passes it is in that have not settled
-        self.lost_passes = 0  # of these, whose results are dropped: it was evicted meanwhile
         self.kv_tokens = 0  # computed by launched passes, shared prefix included
         self.held_tokens = 0  # of pages it alone owns
         self.pinned = 0  # leading units of its prefix it reads from the cache
@@ -177,19 +175,6 @@ class LiveRequest:
                 return
             self.held_tokens -= unit
             self.pinned += 1
-
-    def lose_results(self) -> None:
-        """Drops what is on its way: the tokens of passes in flight are computed again."""
-        self.lost_passes = self.in_flight
-        self.launched = self.generated
-
-    def settles(self) -> bool:
-        """Books the end of one pass; False where its result is dropped."""
-        self.in_flight -= 1
-        if self.lost_passes:
-            self.lost_passes -= 1
-            return False
-        return True
 
     def leave(self, memory: KvMemory, *, keeps: bool) -> None:
         """Gives up its KV; `keeps` leaves its own part in the cache until that is evicted."""

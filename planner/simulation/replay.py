@@ -16,9 +16,8 @@ from math import inf
 from planner.batching.policy import Policy
 from planner.batching.state import Budgets
 from planner.latency.predictor import LatencyModel
-from planner.simulation.engine import Engine, EngineCounters
+from planner.simulation.engine import Engine, EngineCounters, Pass
 from planner.simulation.live import LiveRequest
-from planner.simulation.passes import Pass
 from planner.simulation.request import SimulatedRequest
 from planner.simulation.settings import EngineSettings, Loop
 from planner.simulation.truth import Truth

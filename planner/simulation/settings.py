@@ -17,15 +17,6 @@ class Loop(Enum):
     OVERLAP_BLOCKING = "overlap_blocking"
 
 
-class Yields(Enum):
-    """What offline rows give up their KV for in the engine itself, beyond the policy's plans."""
-
-    ONLINE = "online"  # online prompts and decodes, the cheapest to compute again first: the plugin
-    # Rows for online prompts and KV for decodes, in SGLang's order; online prompts wait for KV
-    # (0.5.23: `preempt_to_schedule` frees request slots only, `retract_decode` KV).
-    STOCK = "stock"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSettings:
     """Limits of one engine.
@@ -40,7 +31,6 @@ class EngineSettings:
             take turns.
         caches_prefixes: False: `disable_radix_cache`.
         loop: Which loop runs.
-        yields: What offline rows give up their KV for.
         pass_overhead_ms: Host time of each pass that the device waits for, >= 0.
         poll_ms: How often the loop looks again while a policy runs nothing.
     """
@@ -53,7 +43,6 @@ class EngineSettings:
     mixes: bool = True
     caches_prefixes: bool = True
     loop: Loop = Loop.PLAIN
-    yields: Yields = Yields.ONLINE
     pass_overhead_ms: float = 0.0
     poll_ms: float = 1.0
 
