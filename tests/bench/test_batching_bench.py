@@ -1,6 +1,6 @@
 """The states that `make bench-batching` decides for, and what it makes of its samples."""
 
-from bench.batching.decisions import figures_of
+from bench.batching.decisions import Sample, figures_of
 from bench.batching.states import PARKED_ROWS, RUNNING_ROWS, WAITING, draw_cases
 from planner.batching.decide import plan_iteration
 from planner.batching.state import WorkClass
@@ -33,9 +33,13 @@ def test_states_are_the_same_when_the_seed_is() -> None:
 
 def test_figures_take_the_tail_from_every_decision() -> None:
     """A hundredth of slow decisions shows in the p99, and misses its target."""
-    run = [("turns idle", 50.0)] * 980 + [("mixes online", 900.0)] * 20
+    quick = Sample(label="turns idle", wall_us=50.0, cpu_us=40.0)
+    slow = Sample(label="mixes online", wall_us=900.0, cpu_us=60.0)
+    run = [quick] * 980 + [slow] * 20
     figures = {figure.name: figure for figure in figures_of([run, run], [[5.0], [7.0]])}
     assert figures["decision, median"].value == 50.0 and figures["decision, median"].met
     assert figures["decision, p99"].value == 900.0 and not figures["decision, p99"].met
+    assert figures["decision, CPU median"].value == 40.0
+    assert figures["mixes online, CPU median"].value == 60.0
     assert figures["mixes online, median"].value == 900.0
     assert figures["state made, median"].value == 6.0
