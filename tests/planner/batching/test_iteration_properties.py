@@ -21,7 +21,7 @@ from planner.batching.state import Budgets, Memory, WorkClass
 from planner.latency.features import BatchShape
 from planner.latency.predictor import default_model
 
-# Of each property: a second or so a property, within a second or two.
+# Draws of a property: all of this file within seconds on one core.
 EXAMPLES = 150
 
 MODELS = (MODEL, default_model("cpu"), default_model("a100"))
