@@ -169,8 +169,11 @@ class _Search:
         Each round first raises every budget alone, since what one of them does may begin
         far from here, and ends when the elasticities lead no further.
         """
-        names = [name for name in DIMENSIONS if getattr(self._start, name) > 0.0]
-        if self._best is None or not names:
+        if self._best is None:
+            return
+        # A budget that is 0 at the best point stays there: it has no logarithm.
+        names = [name for name in DIMENSIONS if getattr(self._best.budgets, name) > 0.0]
+        if not names:
             return
         elasticities = Elasticities(budgets=len(names), outputs=len(self._logs(self._best)))
         for record in list(self._records.values()):
@@ -247,14 +250,15 @@ class _Search:
         there: ProbeRecord,
         names: Sequence[str],
     ) -> None:
-        moved = [
-            log(getattr(there.budgets, name) / getattr(here.budgets, name))
-            if getattr(there.budgets, name) > 0.0
-            else 0.0
-            for name in names
-        ]
+        if self._shut(there) != self._shut(here):
+            return
+        moved = [log(getattr(there.budgets, name) / getattr(here.budgets, name)) for name in names]
         pairs = zip(self._logs(there), self._logs(here), strict=True)
         elasticities.learn(moved, [after - before for after, before in pairs])
+
+    def _shut(self, record: ProbeRecord) -> tuple[bool, ...]:
+        """Which budgets are 0: between points that differ in this, nothing is elastic."""
+        return tuple(value == 0.0 for value in self._key(record.budgets))
 
     def _logs(self, record: ProbeRecord) -> list[float]:
         """Logarithms of the work, then of each limited statistic over its target."""

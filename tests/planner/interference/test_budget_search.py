@@ -145,3 +145,19 @@ def test_baseline_without_samples_is_refused():
         LatencyTargets.from_baseline(
             _quantiles(1, 1, count=0), _quantiles(1, 1), tolerance_ratio=0.1
         )
+
+
+def test_search_goes_on_where_only_idle_passes_may_hold_offline_work():
+    """Budgets shut at the best point stay shut; those left open are still searched."""
+    engine = Engine()
+
+    def probe(budgets):
+        result = engine(budgets)
+        if budgets.latency_budget_ms > 0.0 or budgets.max_stall_ms > 0.0:
+            return replace(result, itl=_quantiles(500, 900))
+        return result
+
+    outcome = search_budgets(probe, targets=TARGETS, start=START, max_probes=30)
+    assert outcome.reason is Reason.FOUND
+    assert outcome.best.budgets.latency_budget_ms == outcome.best.budgets.max_stall_ms == 0.0
+    assert outcome.best.budgets.idle_budget_ms > 1.5 * START.idle_budget_ms
