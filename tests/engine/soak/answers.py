@@ -113,7 +113,6 @@ def gap_of(
                     "temperature": 0.0,
                     "max_new_tokens": 1,
                     "ignore_eos": True,
-                    **request.sampling,
                 },
             },
         )

@@ -92,15 +92,13 @@ def soak_setting(
         RuntimeError: An engine did not start, or stock gave no answer to compare with.
     """
     began = time.monotonic()
-    # A pause that retracts forgets penalties, as every retraction of SGLang does.
-    modes = ("in_place", "retract") if setting.has_small_kv else ("in_place",)
-    phases = make_phases(seed=seed, count=requests, with_penalties=not setting.has_small_kv)
+    phases = make_phases(seed=seed, count=requests)
     checks = _BUSY_CHECKS if checks_busy else {}
     pair = _pair(setting, model=model, folder=folder, checks=checks, device=device)
     with pair as (stock, engine):
         tell(f"{setting.name}: engines up after {time.monotonic() - began:.0f} s")
         reference, again, found, regimes = asyncio.run(
-            _passes(stock, engine, phases=phases, seed=seed, modes=modes)
+            _passes(stock, engine, phases=phases, seed=seed)
         )
         by_rid = {r.rid: r for phase in phases for r in phase.requests}
         if bad := [f"{rid}: {a}" for rid, a in reference.items() if a.error or a.was_aborted]:
@@ -163,7 +161,7 @@ def _pair(
 
 
 async def _passes(
-    stock: Engine, engine: Engine, *, phases: tuple[Phase, ...], seed: int, modes: tuple[str, ...]
+    stock: Engine, engine: Engine, *, phases: tuple[Phase, ...], seed: int
 ) -> tuple[dict[str, Answer], dict[str, Answer], dict[str, Answer], Counter[str]]:
     timeout = aiohttp.ClientTimeout(total=ANSWER_S)
     # No connection is kept: one that the server closes while idle would fail a request.
@@ -180,9 +178,7 @@ async def _passes(
         async def ask_plugin() -> tuple[dict[str, Answer], Counter[str]]:
             client = EngineClient(session, port=engine.port)
             regimes: Counter[str] = Counter()
-            change = asyncio.create_task(
-                _change_regimes(client, seed=seed, modes=modes, regimes=regimes)
-            )
+            change = asyncio.create_task(_change_regimes(client, seed=seed, regimes=regimes))
             answers = await client.run(phases, with_aborts=True)
             change.cancel()
             await asyncio.wait((change,))
@@ -196,9 +192,7 @@ async def _passes(
     return first, again, found, regimes
 
 
-async def _change_regimes(
-    client: EngineClient, *, seed: int, modes: tuple[str, ...], regimes: Counter[str]
-) -> None:
+async def _change_regimes(client: EngineClient, *, seed: int, regimes: Counter[str]) -> None:
     draw = random.Random(seed + 1)
     while True:
         name, budgets = draw_budgets(draw)
@@ -208,7 +202,7 @@ async def _change_regimes(
         regimes[name] += 1
         await asyncio.sleep(draw.uniform(0.1, 0.6))
         if draw.random() < _SHARE_PAUSED:
-            mode = draw.choice(modes)
+            mode = draw.choice(("in_place", "retract"))
             await client.post("/pause_generation", {"mode": mode})
             await asyncio.sleep(draw.uniform(0.0, 0.1))
             await client.post("/continue_generation", {})
