@@ -220,17 +220,12 @@ def _chunk_room_ms(
 
 def _pass_shape(scene: Scene, decodes: DecodeChoice, *, state: EngineState) -> BatchShape:
     """The pass without offline chunks."""
-    prefill = scene.prefill
-    runs_decodes = state.mixes_prefill_and_decode or not prefill.tokens
-    return BatchShape(
-        prefill_tokens=prefill.tokens,
-        prefill_rows=prefill.rows,
-        prefill_context_tokens=prefill.context_tokens,
-        prefill_attention=prefill.attention,
-        prefill_padded_sq=prefill.padded_sq,
-        decode_rows=decodes.rows if runs_decodes else 0,
-        decode_context_tokens=decodes.context_tokens if runs_decodes else 0,
-        decode_max_context_tokens=decodes.longest_tokens if runs_decodes else 0,
+    if not state.mixes_prefill_and_decode and scene.prefill.tokens:
+        return scene.prefill.with_decodes(rows=0, context_tokens=0, longest_tokens=0)
+    return scene.prefill.with_decodes(
+        rows=decodes.rows,
+        context_tokens=decodes.context_tokens,
+        longest_tokens=decodes.longest_tokens,
     )
 
 

@@ -11,12 +11,15 @@ is not; here it is parked with its KV held.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from planner.batching.eviction import cheapest_first, growth_tokens
 from planner.batching.service import in_service_order
 from planner.batching.state import Budgets, DecodeRow
 
-_MAX_MISFITS = 8  # rows passed over for smaller ones before the search ends
+_MAX_MISFITS = 8  # rows passed over before the search ends with the smallest
+
+_smallest_first = attrgetter("context_tokens", "arrival_s", "rid")
 
 Fits = Callable[[int, int, int], bool]
 """Whether decodes of (rows, context tokens, longest context) fit the iteration."""
@@ -154,7 +157,8 @@ def _choose(
     """Adds the candidates that fit, in service order, to `chosen` and `sums`.
 
     A group that fits whole is taken whole, since `fits` is monotone: only the group in
-    which the room ends is gone through row by row.
+    which the room ends is gone through row by row. After `_MAX_MISFITS` rows only the
+    smallest is tried: if any row fits, it does, so rows that never fit bar no other.
     """
     room = budgets.max_offline_rows - len(chosen)
     if len(candidates) <= room and _take_whole(candidates, chosen=chosen, sums=sums, fits=fits):
@@ -168,16 +172,25 @@ def _choose(
         for row in group:
             if room <= 0:
                 return
-            tokens = row.context_tokens
-            reach = tokens if tokens > sums.longest_tokens else sums.longest_tokens
-            if fits(sums.rows + 1, sums.context_tokens + tokens, reach):
-                chosen.add(row.rid)
-                sums.add(tokens)
+            if _take(row, chosen=chosen, sums=sums, fits=fits):
                 room -= 1
                 continue
             misfits += 1
             if misfits == _MAX_MISFITS:
+                rest = [row for row in candidates if row.rid not in chosen]
+                _take(min(rest, key=_smallest_first), chosen=chosen, sums=sums, fits=fits)
                 return
+
+
+def _take(row: DecodeRow, *, chosen: set[str], sums: _Sums, fits: Fits) -> bool:
+    """Adds a row if it fits."""
+    tokens = row.context_tokens
+    reach = tokens if tokens > sums.longest_tokens else sums.longest_tokens
+    if not fits(sums.rows + 1, sums.context_tokens + tokens, reach):
+        return False
+    chosen.add(row.rid)
+    sums.add(tokens)
+    return True
 
 
 def _take_whole(group: Sequence[DecodeRow], *, chosen: set[str], sums: _Sums, fits: Fits) -> bool:

@@ -12,6 +12,7 @@ from operator import attrgetter
 
 from planner.batching.budget import first_token_slack_ms, gap_slack_ms
 from planner.batching.state import DecodeRow, PrefillWork, WorkClass
+from planner.latency.features import BatchShape
 
 _QUEUE_HORIZON_PASSES = 8  # waiting prompts further back than this many passes are not looked at
 
@@ -42,6 +43,19 @@ class OnlinePrefill:
     kv_tokens: int = 0  # KV the engine must have to admit them
     needs_slot: bool = False  # one of them is cut and takes the mid-prefill slot
     slack_ms: float = inf  # how long a pass may last for every first token to be in time
+
+    def with_decodes(self, *, rows: int, context_tokens: int, longest_tokens: int) -> BatchShape:
+        """A pass of these prompts beside decodes; arguments as of `BatchShape`."""
+        return BatchShape(
+            prefill_tokens=self.tokens,
+            prefill_rows=self.rows,
+            prefill_context_tokens=self.context_tokens,
+            prefill_attention=self.attention,
+            prefill_padded_sq=self.padded_sq,
+            decode_rows=rows,
+            decode_context_tokens=context_tokens,
+            decode_max_context_tokens=longest_tokens,
+        )
 
 
 def online_decodes(running: Sequence[DecodeRow], *, now_s: float) -> OnlineDecodes:

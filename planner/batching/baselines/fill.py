@@ -122,16 +122,10 @@ def decode_shape(room: Room, rows: Sequence[DecodeRow]) -> BatchShape:
 
 def with_online_prompts(shape: BatchShape, room: Room) -> BatchShape:
     """The same decodes beside the online prompts of the pass."""
-    prefill = room.prefill
-    return BatchShape(
-        prefill_tokens=prefill.tokens,
-        prefill_rows=prefill.rows,
-        prefill_context_tokens=prefill.context_tokens,
-        prefill_attention=prefill.attention,
-        prefill_padded_sq=prefill.padded_sq,
-        decode_rows=shape.decode_rows,
-        decode_context_tokens=shape.decode_context_tokens,
-        decode_max_context_tokens=shape.decode_max_context_tokens,
+    return room.prefill.with_decodes(
+        rows=shape.decode_rows,
+        context_tokens=shape.decode_context_tokens,
+        longest_tokens=shape.decode_max_context_tokens,
     )
 
 

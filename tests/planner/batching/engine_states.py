@@ -1,5 +1,8 @@
 """Short constructors of engine states, for tests of the iteration decision."""
 
+import random
+from dataclasses import replace
+
 from planner.batching.state import DecodeRow, EngineState, PrefillWork, WorkClass
 from planner.latency.coefficients import Coefficients
 from planner.latency.predictor import LatencyModel
@@ -91,4 +94,14 @@ def engine_state(**fields):
             "mixes_prefill_and_decode": False,
         }
         | fields
+    )
+
+
+def laid_out_otherwise(state, *, seed):
+    """The same engine, its rows and queues in another order."""
+    draw = random.Random(seed)
+    names = ("running", "parked", "waiting_online", "waiting_offline")
+    queues = {name: getattr(state, name) for name in names}
+    return replace(
+        state, **{name: tuple(draw.sample(queue, len(queue))) for name, queue in queues.items()}
     )

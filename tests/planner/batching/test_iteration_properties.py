@@ -1,12 +1,12 @@
 """What holds of every iteration decision, whatever the engine's state."""
 
-import random
 from dataclasses import replace
 
 from engine_states import (
     MODEL,
     NOW_S,
     engine_state,
+    laid_out_otherwise,
     offline_prompt,
     offline_row,
     online_prompt,
@@ -280,18 +280,7 @@ def test_what_is_resumed_or_computed_has_its_kv(
 )
 def test_plan_does_not_depend_on_the_order_of_its_inputs(state, budgets, model, seed):
     """Every rank decides alike, however its queues are laid out."""
-    rng = random.Random(seed)
-
-    def shuffled(items):
-        return tuple(rng.sample(items, len(items)))
-
-    other = replace(
-        state,
-        running=shuffled(state.running),
-        parked=shuffled(state.parked),
-        waiting_online=shuffled(state.waiting_online),
-        waiting_offline=shuffled(state.waiting_offline),
-    )
+    other = laid_out_otherwise(state, seed=seed)
     assert plan_iteration(other, model=model, budgets=budgets) == plan_iteration(
         state, model=model, budgets=budgets
     )

@@ -162,6 +162,26 @@ def test_decodes_fill_the_room_with_smaller_rows_when_a_large_one_misfits():
     assert result.park == ("off0",)
 
 
+def test_rows_that_never_fit_bar_no_smaller_one():
+    """Twenty rows beyond the budget, parked for longest and so first in order: the small one
+    behind them all runs.
+    """
+    model = replace(MODEL, decode=replace(MODEL.decode, decode_context=0.01))
+    parked = (
+        *(
+            offline_row(f"big{i:02d}", is_parked=True, context_tokens=5_000, passes_in_state=900)
+            for i in range(20)
+        ),
+        offline_row("small", is_parked=True, context_tokens=10, passes_in_state=300),
+    )
+    result = plan_iteration(
+        engine_state(running=(online_row(context_tokens=0),), parked=parked),
+        model=model,
+        budgets=Budgets(latency_budget_ms=10.0),
+    )
+    assert result.resume == ("small",)
+
+
 def test_parked_rows_beyond_the_bound_are_evicted_cheapest_first():
     """max_parked_rows bounds what idles in KV."""
     running = (online_row(), *(offline_row(f"off{i}", recompute_tokens=9 - i) for i in range(4)))

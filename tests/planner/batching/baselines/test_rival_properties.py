@@ -1,6 +1,5 @@
 """What holds of every rival's plan, so that one simulation can run them all."""
 
-import random
 from dataclasses import replace
 
 import pytest
@@ -8,6 +7,7 @@ from engine_states import (
     MODEL,
     NOW_S,
     engine_state,
+    laid_out_otherwise,
     offline_prompt,
     offline_row,
     online_prompt,
@@ -233,18 +233,7 @@ def test_rival_leaves_the_pass_to_online_prompts(policy, state, budgets):
 )
 def test_rival_decides_alike_however_its_queues_are_laid_out(policy, state, budgets, model, seed):
     """Deterministic under permutation of equal inputs, ties included."""
-    rng = random.Random(seed)
-
-    def shuffled(items):
-        return tuple(rng.sample(items, len(items)))
-
-    other = replace(
-        state,
-        running=shuffled(state.running),
-        parked=shuffled(state.parked),
-        waiting_online=shuffled(state.waiting_online),
-        waiting_offline=shuffled(state.waiting_offline),
-    )
+    other = laid_out_otherwise(state, seed=seed)
     assert policy(other, model=model, budgets=budgets) == policy(
         state, model=model, budgets=budgets
     )
