@@ -14,10 +14,8 @@ never a debt, and the budget holds each gap by itself.
 With a calm budget gaps are of two kinds, so that the median and the mean of a gap can be
 held apart: ordinary ones end within the calm budget, and at least `calm_gaps` of them
 separate the long ones. A gap is long by a chunk, by an online prompt, or because it decodes
-the rows parked meanwhile: many at once cost less a row than a few in every pass (simulated
-against the measured CPU engine: 1.24 of what concurrency cap 4 does at its own tails,
-where gaps held alike gave 0.95). A gap that online decodes fill by themselves is ordinary,
-however long: offline work lengthened nothing.
+the rows parked meanwhile: many at once cost less a row than a few in every pass. A gap that
+online decodes fill by themselves is ordinary, however long: offline work lengthened nothing.
 
 Such a burst waits for `burst_rows` rows, but only while another can still join them, and
 only until a row has been parked for more than `max_parked_passes`. So nothing starves where
