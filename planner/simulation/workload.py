@@ -8,7 +8,6 @@ sources are read lazily, so memory is bounded by what is in flight.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from heapq import heappop, heappush
-from itertools import count as naturals
 from math import inf
 
 from planner.simulation.request import SimulatedRequest
@@ -96,11 +95,3 @@ class Arrivals:
         self._owners[request.rid] = (source, turnaround_s)
         self._sent += 1
         heappush(self._due, (at_s, self._sent, replace(request, at_s=at_s)))
-
-
-def uniform_requests(
-    *, prefix: str, template: SimulatedRequest, count: int | None = None
-) -> Iterator[SimulatedRequest]:
-    """Requests alike but for their rid: a source for closed loops, endless without `count`."""
-    for number in naturals() if count is None else range(count):
-        yield replace(template, rid=f"{prefix}{number:08d}")
