@@ -66,6 +66,7 @@ class Pass:
     plan: IterationPlan
     online_rows: int
     offline_rows: int
+    changed_rows: int  # parked, resumed or evicted before it
 
 
 class Engine:
@@ -91,6 +92,7 @@ class Engine:
         self._parked: list[LiveRequest] = []
         self._released: list[LiveRequest] = []
         self._plan_memory = Memory()
+        self._changed_rows = 0  # since the last launch
         self._number = 0
         self._last_pass_ms = 0.0
         self._new_token_ratio = _FIRST_NEW_TOKEN_RATIO
@@ -236,6 +238,7 @@ class Engine:
             self._running = [r for r in self._running if r.rid not in aside or not r.is_offline]
             self._move(gone, self._parked)
             self.counters.parked += len(gone)
+            self._changed_rows += len(gone)
         if plan.resume:
             wanted = set(plan.resume)
             back = [r for r in self._parked if r.rid in wanted and not r.in_flight]
@@ -243,6 +246,7 @@ class Engine:
             self._parked = [r for r in self._parked if r.rid not in names]
             self._move(back, self._running)
             self.counters.resumed += len(back)
+            self._changed_rows += len(back)
 
     def _move(self, requests: list[LiveRequest], to: list[LiveRequest]) -> None:
         for live in requests:
@@ -352,6 +356,7 @@ class Engine:
             self._new_token_ratio = max(
                 _LEAST_NEW_TOKEN_RATIO, self._new_token_ratio - _NEW_TOKEN_RATIO_DECAY
             )
+        changed_rows, self._changed_rows = self._changed_rows, 0
         return Pass(
             shape=BatchShape(
                 prefill_tokens=tokens,
@@ -369,6 +374,7 @@ class Engine:
             plan=plan,
             online_rows=online_rows,
             offline_rows=len(prompts) + len(decodes) - online_rows,
+            changed_rows=changed_rows,
         )
 
     # ------------------------------------------------------------ eviction
@@ -396,6 +402,7 @@ class Engine:
                     live.leave(self.memory, keeps=True)
                     self._released.append(live)
                     self.counters.evicted += 1
+                    self._changed_rows += 1
                     return live
         return None
 

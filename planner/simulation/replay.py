@@ -205,7 +205,11 @@ class _Run:
 
     def _execute(self, run: Pass) -> None:
         settings = self._engine.settings
-        lasted_ms = self._truth(run.shape) + settings.pass_overhead_ms
+        lasted_ms = (
+            self._truth(run.shape)
+            + settings.pass_overhead_ms
+            + settings.changing_ms(run.changed_rows)
+        )
         if not 0.0 < lasted_ms < inf:
             raise ValueError(f"truth: a pass of {run.shape} lasts {lasted_ms} ms, must be > 0")
         start_s = max(self._now_s, self._device_free_s)

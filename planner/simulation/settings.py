@@ -5,6 +5,7 @@ Owns its limits, in SGLang's spelling. Refuses policy: that is a callable beside
 
 from dataclasses import dataclass
 from enum import Enum
+from math import inf
 
 
 class Loop(Enum):
@@ -33,6 +34,10 @@ class EngineSettings:
         loop: Which loop runs.
         pass_overhead_ms: Host time of each pass that the device waits for, >= 0.
         poll_ms: How often the loop looks again while a policy runs nothing.
+        change_ms: Added to a pass before which at least one row was parked, resumed or
+            evicted, finite and >= 0: the engine rebuilds its batch. The measured pass
+            has it; the policy's model knows nothing of it.
+        change_row_ms: Added for each such row, likewise.
     """
 
     kv_tokens: int
@@ -45,6 +50,8 @@ class EngineSettings:
     loop: Loop = Loop.PLAIN
     pass_overhead_ms: float = 0.0
     poll_ms: float = 1.0
+    change_ms: float = 0.0
+    change_row_ms: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("kv_tokens", "page_size", "max_prefill_tokens", "max_running_requests"):
@@ -55,3 +62,12 @@ class EngineSettings:
                 f"engine: pass_overhead_ms {self.pass_overhead_ms} must be >= 0 and "
                 f"poll_ms {self.poll_ms} > 0"
             )
+        for name in ("change_ms", "change_row_ms"):
+            if not 0.0 <= getattr(self, name) < inf:
+                raise ValueError(
+                    f"engine: {name} is {getattr(self, name)}, must be finite and >= 0"
+                )
+
+    def changing_ms(self, rows: int) -> float:
+        """What parking, resuming and evicting so many rows adds to the pass after it."""
+        return self.change_ms + rows * self.change_row_ms if rows else 0.0
