@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from statistics import median_low
 
 WINDOW_ITERATIONS = 512
 MIN_ITERATIONS = 128  # fewer say nothing: a coverage of 0.9 is then good to 2.7 points
@@ -63,12 +64,15 @@ class DriftReport:
     """The window in numbers.
 
     Error is the mean absolute error relative to what was measured, each at most 1; coverage
-    the share of iterations within their bound. Both are NaN for an empty window. The target
-    is the mean coverage that calibrated bounds stated, 0 where there was none. Coverage is
-    judged on iterations with a calibrated bound, and only where there are enough of them.
+    the share of iterations within their bound; predicted and measured are medians, for
+    people. All four are NaN for an empty window. The target is the mean coverage that
+    calibrated bounds stated, 0 where there was none. Coverage is judged on iterations with a
+    calibrated bound, and only where there are enough of them.
     """
 
     iterations: int
+    predicted_ms: float
+    measured_ms: float
     error_ratio: float
     coverage_ratio: float
     target_coverage_ratio: float
@@ -77,6 +81,8 @@ class DriftReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Entry:
+    predicted_ms: float
+    measured_ms: float
     error_ratio: float
     is_covered: bool
     target_ratio: float
@@ -131,7 +137,11 @@ class DriftWindow:
             error = _WORST_ERROR_RATIO
         self._entries.append(
             _Entry(
-                error_ratio=error, is_covered=measured_ms <= bound_ms, target_ratio=coverage_ratio
+                predicted_ms=math.inf if math.isnan(predicted_ms) else predicted_ms,
+                measured_ms=measured_ms,
+                error_ratio=error,
+                is_covered=measured_ms <= bound_ms,
+                target_ratio=coverage_ratio,
             )
         )
         return True
@@ -154,6 +164,8 @@ class DriftWindow:
             verdict = DriftVerdict.COVERAGE_TOO_LOW
         return DriftReport(
             iterations=len(entries),
+            predicted_ms=_median([entry.predicted_ms for entry in entries]),
+            measured_ms=_median([entry.measured_ms for entry in entries]),
             error_ratio=error,
             coverage_ratio=coverage,
             target_coverage_ratio=target if calibrated else 0.0,
@@ -163,3 +175,7 @@ class DriftWindow:
 
 def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values) if values else math.nan
+
+
+def _median(values: Sequence[float]) -> float:
+    return median_low(values) if values else math.nan
