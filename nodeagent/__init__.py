@@ -10,7 +10,7 @@ Map:
     codec                         protobuf at the border
     reconciler, replica           assignment -> running replicas; one replica's life
     engine/                       engine processes and their HTTP interface
-    inference/                    online requests
+    inference/, aborts            online requests; requests that end early
     offline/                      batch items
     telemetry, fits, latencies, work, status
                                   what is measured, fitted and reported

@@ -31,8 +31,9 @@ from nodeagent.fits import FittedModels
 from nodeagent.inference.servicer import InferenceServicer
 from nodeagent.models.facts import ModelFacts
 from nodeagent.offline.control import ItemControl
+from nodeagent.offline.gate import NodeFacts
 from nodeagent.reconciler import Reconciler
-from nodeagent.replica import NodeFacts, Replica
+from nodeagent.replica import Replica
 from nodeagent.session import Session
 from nodeagent.settings import Settings
 from nodeagent.telemetry import Telemetry

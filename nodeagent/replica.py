@@ -2,7 +2,7 @@
 
 Owns the tasks of a replica and the order of its end: no new requests, offline items handed
 back, online streams finished or their grace over, engine stopped. Refuses to decide
-whether it should exist (the reconciler's) and what offline work may do (planner.rollout's).
+whether it should exist (the reconciler's) and what offline work may do (its gate's).
 Invariants: `state` is derived, never set; requests are accepted only in RUNNING; when
 `run` has returned, no process of the engine is left.
 """
@@ -11,8 +11,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from nodeagent.aborts import Aborts
 from nodeagent.assignment import DesiredReplica
 from nodeagent.engine.client import EngineClient, EngineFinish
 from nodeagent.engine.errors import EngineError
@@ -20,37 +21,22 @@ from nodeagent.engine.supervisor import EngineState, Supervisor
 from nodeagent.latencies import Latencies
 from nodeagent.offline.bodies import Result
 from nodeagent.offline.control import ItemControl
+from nodeagent.offline.gate import NodeFacts, OfflineGate
 from nodeagent.offline.puller import Puller
 from nodeagent.status import ReplicaLoad, ReplicaStatus
 from nodeagent.telemetry import Telemetry
 from nodeagent.work import WorkMeter
-from planner.batching.state import Budgets, WorkClass
-from planner.model import ReplicaState, Stage
-from planner.rollout.budgets import engine_budgets
-from planner.rollout.canary import WorkCap
-from planner.rollout.gate import OfflineFacts, OfflineRefusal, Yielding, offline_refusal
-from planner.rollout.guard import GuardReading, GuardSettings, GuardState, judge
+from planner.batching.state import WorkClass
+from planner.model import ReplicaState
 
 _log = logging.getLogger(__name__)
 
 _POLL_INTERVAL_S = 1.0
-_GUARD_INTERVAL_S = 0.5
-_GUARD_WINDOW_S = 5.0
 _DRAIN_INTERVAL_S = 0.1
 _AFTER_SURPRISE_S = 1.0
 _HAND_BACK_S = 5.0
-_MOST_ABORTS = 1_024
 _QUEUE_FACTOR = 8
 """Online requests held per running slot; what waits behind more could not meet an SLO."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeFacts:
-    """What of the node's state a replica's offline work depends on."""
-
-    is_lease_held: bool
-    kill_switch: bool
-    is_cordoned: bool
 
 
 class Replica:
@@ -91,25 +77,29 @@ class Replica:
         self._desired = desired
         self._supervisor = supervisor
         self._telemetry = telemetry
-        self._node_facts = node_facts
-        self._offline_window = offline_window
         self._on_change = on_change
         self._drain_by_s: float | None = None
         self._drain_requested = asyncio.Event()
-        self._guard = GuardState()
-        self._guard_settings = GuardSettings()
-        self._aborts: asyncio.Queue[str] = asyncio.Queue(maxsize=_MOST_ABORTS)
-        self._cap = WorkCap()
         self._work = WorkMeter(model=lambda: telemetry.model, clock=time.monotonic)
+        self._aborts = Aborts(replica=desired.id, client=lambda: supervisor.client)
+        self._gate = OfflineGate(
+            desired=lambda: self._desired,
+            state=lambda: self.state,
+            node_facts=node_facts,
+            telemetry=telemetry,
+            latencies=self.latencies,
+            client=lambda: supervisor.client,
+            window=offline_window,
+        )
         self._puller = Puller(
             replica=desired.id,
             window=offline_window,
             control=control,
-            refuse=self.refuse_offline,
-            limit=self._offline_limit,
-            client=lambda: self._supervisor.client,
+            refuse=self._gate.refuse,
+            limit=self._gate.limit,
+            client=lambda: supervisor.client,
             count=self._count_offline,
-            abort_soon=self.abort_soon,
+            abort_soon=self._aborts.add,
         )
 
     # -- what others see ------------------------------------------------------------
@@ -176,7 +166,7 @@ class Replica:
         """The report's content; latencies and iterations are those since the last call."""
         engine = self._supervisor.status
         state = self._telemetry.state
-        refusal = self.refuse_offline()
+        refusal = self._gate.refuse()
         return ReplicaStatus(
             id=self.id,
             state=self.state,
@@ -188,22 +178,6 @@ class Replica:
             load=self.load(),
             latency=self.latencies.take_report(now_s=time.monotonic()),
             iterations=self._telemetry.take_iterations(),
-        )
-
-    def refuse_offline(self) -> OfflineRefusal | None:
-        """Why offline work may not run here now; None if it may."""
-        node = self._node_facts()
-        return offline_refusal(
-            OfflineFacts(
-                state=self.state,
-                stage=self._desired.stage,
-                is_lease_held=node.is_lease_held,
-                kill_switch=node.kill_switch,
-                is_cordoned=node.is_cordoned,
-                plugin_refusal=self._telemetry.refusal,
-                telemetry_age_s=self._telemetry.age_s(now_s=time.monotonic()),
-                guard_reason=self._guard.reason,
-            )
         )
 
     # -- what others do to it -------------------------------------------------------
@@ -233,10 +207,7 @@ class Replica:
 
     def abort_soon(self, rid: str) -> None:
         """Has the engine abort the request; its connection is closed either way."""
-        try:
-            self._aborts.put_nowait(rid)
-        except asyncio.QueueFull:
-            _log.warning("abort_dropped replica=%s rid=%s", self.id, rid)
+        self._aborts.add(rid)
 
     # -- its life -------------------------------------------------------------------
 
@@ -249,8 +220,8 @@ class Replica:
                     tasks.create_task(self._keep(part))
                     for part in (
                         self._poll_forever,
-                        self._guard_forever,
-                        self._abort_forever,
+                        self._gate.run,
+                        self._aborts.run,
                         self._puller.run,
                     )
                 ]
@@ -274,7 +245,7 @@ class Replica:
             try:
                 await part()
             except Exception:  # noqa: BLE001 - as above
-                _log.exception("replica_part_failed replica=%s part=%s", self.id, part.__name__)
+                _log.exception("replica_part_failed replica=%s part=%s", self.id, part.__qualname__)
             await asyncio.sleep(_AFTER_SURPRISE_S)
 
     async def _drain(self) -> None:
@@ -298,7 +269,7 @@ class Replica:
             else:
                 try:
                     now_s = time.monotonic()
-                    await self._telemetry.poll(client, budgets=self._budgets, now_s=now_s)
+                    await self._telemetry.poll(client, budgets=self._gate.budgets, now_s=now_s)
                     await self._telemetry.refit(now_s=now_s)
                     failures = 0
                 except EngineError as error:
@@ -307,79 +278,10 @@ class Replica:
                         _log.warning("telemetry_lost replica=%s cause=%s", self.id, error)
             await asyncio.sleep(_POLL_INTERVAL_S)
 
-    async def _guard_forever(self) -> None:
-        while True:
-            await asyncio.sleep(_GUARD_INTERVAL_S)
-            now_s = time.monotonic()
-            if self.state is not ReplicaState.RUNNING or not self._desired.stage.runs_offline:
-                self._guard = GuardState()
-                continue
-            recent = self.latencies.summarize(after_s=now_s - _GUARD_WINDOW_S)
-            reading = GuardReading(
-                now_s=now_s,
-                telemetry_age_s=self._telemetry.age_s(now_s=now_s),
-                requests=recent.requests,
-                attained=recent.attained,
-                gaps=recent.itl_ms.count,
-                itl_p99_ms=recent.itl_ms.p99,
-            )
-            before = self._guard
-            self._guard = judge(
-                before, reading, slo=self._desired.slo, settings=self._guard_settings
-            )
-            if self._guard.is_cut != before.is_cut:
-                await self._apply_guard()
-
-    async def _apply_guard(self) -> None:
-        """Cuts or restores at once; the next poll repeats it if this fails."""
-        _log.warning(
-            "guard_changed replica=%s cut=%s hold_s=%.0f reason=%r",
-            *(self.id, self._guard.is_cut, self._guard.hold_s, self._guard.reason),
-        )
-        if (client := self._supervisor.client) is None:
-            return
-        try:
-            await self._telemetry.set_budgets(client, self._budgets())
-        except EngineError as error:
-            _log.warning("guard_not_applied replica=%s cause=%s", self.id, error)
-
-    async def _abort_forever(self) -> None:
-        while True:
-            rid = await self._aborts.get()
-            client = self._supervisor.client
-            if client is None:
-                continue
-            try:
-                await client.abort(rid)
-            except EngineError as error:
-                _log.warning("abort_failed replica=%s rid=%s cause=%s", self.id, rid, error)
-
-    def _budgets(self) -> Budgets:
-        """What the engine is held to now. A held window may finish; a cut stops its rows."""
-        refusal = self.refuse_offline()
-        is_cut = self._guard.is_cut or (
-            refusal is not None and refusal.yielding is not Yielding.HOLD
-        )
-        return engine_budgets(
-            slo=self._desired.slo,
-            latency_budget_ms=self._desired.latency_budget_ms,
-            stage=self._desired.stage,
-            may_run_offline=not is_cut,
-        )
-
-    def _offline_limit(self, in_engine: int) -> int:
-        """Items that may start: at stage canary the offline share is a ceiling."""
-        if self._desired.stage is not Stage.CANARY:
-            self._cap = WorkCap()
-            return self._offline_window
-        share = self._desired.offline_share
-        self._cap = self._cap.filled(share=share, now_s=time.monotonic())
-        return self._cap.room(in_engine=in_engine)
-
     def _count_offline(self, result: Result) -> None:
         work_ms = self._work.add(
             WorkClass.OFFLINE,
             prompt_tokens=result.prompt_tokens,
             output_tokens=result.output_tokens,
         )
-        self._cap = self._cap.charged(work_ms)
+        self._gate.charge(work_ms)

@@ -3,8 +3,9 @@
 Owns reading the plugin's state, remembering its iterations for the latency fit, and
 holding the engine to its settings: budgets and coefficients are compared with what the
 engine reports and sent again where they differ, so a restarted engine heals by itself.
-Refuses to admit an engine whose plugin is absent or of another version: it says so once
-in the log, and in `refusal` as long as it lasts.
+Holds its predictions against what was measured (`drift`), where the model in force is
+one fitted here. Refuses to admit an engine whose plugin is absent or of another version:
+it says so once in the log, and in `refusal` as long as it lasts.
 """
 
 import asyncio
@@ -29,6 +30,7 @@ from planner.batching.state import Budgets
 from planner.latency.predictor import LatencyModel
 from planner.latency.sample import IterationSample
 from planner.latency.window import SampleWindow
+from planner.rollout.drift_hold import DriftHold, DriftSettings
 
 _log = logging.getLogger(__name__)
 
@@ -45,10 +47,17 @@ class Telemetry:
         identity: what the engine's latency model is keyed by, see `identity_of`.
         default: the latency model until one is fitted.
         models: fitted models of this node.
+        drift: when its predictions are too far off.
     """
 
     def __init__(
-        self, *, replica: str, identity: str, default: LatencyModel, models: FittedModels
+        self,
+        *,
+        replica: str,
+        identity: str,
+        default: LatencyModel,
+        models: FittedModels,
+        drift: DriftSettings | None = None,
     ) -> None:
         self._replica = replica
         self._identity = identity
@@ -62,6 +71,7 @@ class Telemetry:
         self.state: PluginState | None = None
         self.heard_s: float | None = None
         self.refusal = "engine is not ready"
+        self.drift = DriftHold(replica=replica, settings=drift)
 
     @property
     def model(self) -> LatencyModel:
@@ -99,12 +109,7 @@ class Telemetry:
         self.refusal = refusal
         if state is None:
             return
-        for iteration in state.samples_after(self._sequence):
-            self._sequence = iteration.sequence
-            self._unreported.append(iteration)
-            self._samples.add(
-                IterationSample(shape=iteration.shape, measured_ms=iteration.measured_ms)
-            )
+        self._take_in(state, now_s=now_s)
         self.state, self.heard_s = state, now_s
         await self._correct(client, state, budgets=budgets())
 
@@ -149,11 +154,42 @@ class Telemetry:
         fitted = self._models.fitted(self._identity)
         return summarize_iterations(iterations, model_identity=fitted.identity if fitted else "")
 
+    def _take_in(self, state: PluginState, *, now_s: float) -> None:
+        """Remembers the iterations since the last poll, and judges their predictions."""
+        before = self.drift.reason
+        # Those of a poll that finds another model were predicted by either.
+        is_either = self.drift.use(self._model_of(state), now_s=now_s)
+        for iteration in state.samples_after(self._sequence):
+            self._sequence = iteration.sequence
+            self._unreported.append(iteration)
+            self._samples.add(
+                IterationSample(shape=iteration.shape, measured_ms=iteration.measured_ms)
+            )
+            if not is_either:
+                self.drift.add(
+                    iteration.shape,
+                    predicted_ms=iteration.predicted_ms,
+                    bound_ms=iteration.bound_ms,
+                    measured_ms=iteration.measured_ms,
+                )
+        self.drift.judge(now_s=now_s)
+        if bool(before) != bool(self.drift.reason):
+            _log.warning(
+                "drift_hold_changed replica=%s reason=%r", self._replica, self.drift.reason
+            )
+
+    def _model_of(self, state: PluginState) -> LatencyModel | None:
+        """The fitted model in force in the engine; None where it runs another."""
+        fitted = self._models.fitted(self._identity)
+        if fitted is None or state.fingerprint != model_fingerprint(fitted.identity):
+            return None
+        return fitted
+
     async def _correct(self, client: EngineClient, state: PluginState, *, budgets: Budgets) -> None:
         if state.budgets != budgets:
             await self.set_budgets(client, budgets)
         fitted = self._models.fitted(self._identity)
-        if fitted is not None and state.fingerprint != model_fingerprint(fitted.identity):
+        if fitted is not None and self._model_of(state) is None:
             await client.set_internal_state(
                 encode_model(values=fitted.to_values(), identity=fitted.identity)
             )
