@@ -7,7 +7,13 @@ Map:
     live        a request inside the engine, and how a policy sees it
     truth       how long a pass really takes
     settings    what engine is simulated
+    residents   who is in the engine and where; a plan's moves: evict, park, resume
+    reading     the engine as the decision's state
     admission   which prompts join a pass, as SGLang and the plugin admit them
-    engine      the engine's loop: plan, admit, run, emit
+    decoding    which rows decode, and who gives up KV for them
+    passes      a pass, from its launch to its results
+    counters    what happened, over a run
+    ledger      what every run checks: requests end once, tokens and KV add up
+    engine      the engine's loop: plan, apply, admit, decode, launch, settle
     replay      a workload run to its end: traces, throughput, counters
 """

@@ -20,9 +20,10 @@ class LiveRequest:
     """One request between arrival and end."""
 
     __slots__ = (
-        "arrival_s", "credited_tokens", "emitted_s", "generated", "held_tokens", "in_flight",
-        "is_offline", "keys", "kv_tokens", "launched", "match_due", "pinned", "prefix_tokens",
-        "queued_pass", "request", "rid", "row", "state_pass", "unit_tokens", "work",
+        "arrival_s", "computed_tokens", "credited_tokens", "emitted_s", "generated",
+        "held_tokens", "in_flight", "in_flight_tokens", "is_offline", "keys", "kv_tokens",
+        "launched", "match_due", "pinned", "prefilled_tokens", "prefix_tokens", "queued_pass",
+        "request", "rid", "row", "state_pass", "unit_tokens", "void", "work",
     )  # fmt: skip
 
     def __init__(self, request: SimulatedRequest, *, page_size: int, prompt_key: bytes) -> None:
@@ -33,7 +34,11 @@ class LiveRequest:
         self.generated = 0  # settled
         self.launched = 0  # tokens whose pass was launched
         self.in_flight = 0  # passes it is in that have not settled
+        self.in_flight_tokens = 0  # of its prompt, in those passes
+        self.void = 0  # of those passes, the eldest: launched before it gave up its KV
         self.kv_tokens = 0  # computed by launched passes, shared prefix included
+        self.computed_tokens = 0  # KV it had when it last gave it up
+        self.prefilled_tokens = 0  # KV at the end of its last prefill
         self.held_tokens = 0  # of pages it alone owns
         self.pinned = 0  # leading units of its prefix it reads from the cache
         self.prefix_tokens = 0  # of a waiting request: what the cache held when last matched
@@ -76,17 +81,29 @@ class LiveRequest:
     @property
     def left_tokens(self) -> int:
         """Output the engine must still expect."""
-        return max(0, self.request.longest_output_tokens - self.launched)
-
-    @property
-    def is_launched_out(self) -> bool:
-        """Whether its last token is in a launched pass."""
-        return self.launched >= self.request.output_tokens
+        return max(0, self.request.longest_output_tokens - self.generated)
 
     @property
     def kept_key(self) -> Hashable:
         """Under which an eviction leaves its own KV in the cache."""
         return ("kept", self.rid)
+
+    # ------------------------------------------------------------ results
+
+    def receive(self) -> bool:
+        """A pass it is in has its result. Returns whether the result counts."""
+        self.in_flight -= 1
+        if self.void:
+            self.void -= 1
+            return False
+        return True
+
+    def credit(self) -> int:
+        """Prompt tokens done that were not done before, however often repeated."""
+        done = min(self.kv_tokens - self.in_flight_tokens, self.request.prompt_tokens)
+        gained = max(0, done - self.credited_tokens)
+        self.credited_tokens += gained
+        return gained
 
     # ------------------------------------------------------------ as a policy sees it
 
@@ -176,11 +193,26 @@ class LiveRequest:
             self.held_tokens -= unit
             self.pinned += 1
 
-    def leave(self, memory: KvMemory, *, keeps: bool) -> None:
-        """Gives up its KV; `keeps` leaves its own part in the cache until that is evicted."""
-        tokens = self.held_tokens
-        if tokens and not (keeps and memory.cache(self.kept_key, tokens=tokens, readers=0)):
-            memory.release(tokens)
+    def restart(self, memory: KvMemory, *, kept_tokens: int | None) -> None:
+        """Gives up its KV before its end: it starts again from the tokens its client has.
+
+        Args:
+            memory: Takes its KV back.
+            kept_tokens: How much of it stays in the cache until that is evicted; None: all.
+        """
+        kept = self.kv_tokens if kept_tokens is None else min(kept_tokens, self.kv_tokens)
+        own = max(0, kept - self.pinned * self.unit_tokens) // memory.page_size * memory.page_size
+        if own and memory.cache(self.kept_key, tokens=own, readers=0):
+            self.held_tokens -= own
+        self.computed_tokens = max(self.computed_tokens, self.kv_tokens)
+        self.leave(memory)
+        self.launched = self.generated
+        self.void = self.in_flight
+        self.in_flight_tokens = 0
+
+    def leave(self, memory: KvMemory) -> None:
+        """Gives up its KV."""
+        memory.release(self.held_tokens)
         memory.unread(self.keys[: self.pinned])
         self.held_tokens = self.kv_tokens = self.pinned = 0
         self.match_due = 0

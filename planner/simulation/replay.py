@@ -16,8 +16,10 @@ from math import inf
 from planner.batching.policy import Policy
 from planner.batching.state import Budgets
 from planner.latency.predictor import LatencyModel
-from planner.simulation.engine import Engine, EngineCounters, Pass
+from planner.simulation.counters import EngineCounters
+from planner.simulation.engine import Engine
 from planner.simulation.live import LiveRequest
+from planner.simulation.passes import Pass
 from planner.simulation.request import SimulatedRequest
 from planner.simulation.settings import EngineSettings, Loop
 from planner.simulation.truth import Truth
@@ -112,6 +114,7 @@ def replay(
         ValueError: A request that cannot fit, unsorted arrivals, a window that ends
             before it begins, or a truth that gives no positive duration.
         RuntimeError: The policy runs nothing for good while work waits.
+        ConservationError: Requests, tokens or KV did not add up, checked in every run.
     """
     if not 0.0 <= from_s < to_s:
         raise ValueError(f"window [{from_s}, {to_s}): must begin at or after 0 and not be empty")
@@ -124,6 +127,7 @@ def replay(
         on_pass=on_pass,
     )
     run.to_the_end()
+    run.engine.audit()
     return run.result()
 
 
@@ -149,7 +153,7 @@ class _Run:
         to_s: float,
         on_pass: Callable[[PassRecord], None] | None,
     ) -> None:
-        self._engine, self._arrivals, self._truth = engine, arrivals, truth
+        self.engine, self._arrivals, self._truth = engine, arrivals, truth
         self._from_s, self._to_s, self._on_pass = from_s, to_s, on_pass
         self._now_s = 0.0
         self._device_free_s = 0.0
@@ -162,12 +166,12 @@ class _Run:
         self._polls = 0
 
     def to_the_end(self) -> None:
-        engine, arrivals = self._engine, self._arrivals
+        engine, arrivals = self.engine, self._arrivals
         while self._now_s < self._to_s or self._measured_live:
             if arrivals.next_s <= self._now_s:
                 for request in arrivals.take(until_s=self._now_s):
                     self._arrive(request)
-            run = engine.begin_pass(now_s=self._now_s) if engine.has_work else None
+            run = engine.begin_pass(now_s=self._now_s) if engine.live else None
             if run is not None:
                 self._polls = 0
                 self._execute(run)
@@ -179,7 +183,7 @@ class _Run:
                 return
 
     def _arrive(self, request: SimulatedRequest) -> None:
-        self._engine.add(request)
+        self.engine.add(request)
         self._measured_live += self._is_measured(request)
 
     def _is_measured(self, request: SimulatedRequest) -> bool:
@@ -188,7 +192,7 @@ class _Run:
     def _wait(self) -> bool:
         """Goes on to when something may happen; False when nothing will."""
         next_s = self._arrivals.next_s
-        if not self._engine.has_work:
+        if not self.engine.live:
             if next_s == inf or (next_s >= self._to_s and not self._measured_live):
                 return False
             self._now_s = max(self._now_s, next_s)
@@ -196,15 +200,15 @@ class _Run:
         self._polls += 1
         if self._polls > _MAX_IDLE_POLLS:
             raise RuntimeError(
-                f"simulation: {self._engine.live} requests in the engine, and the policy has "
+                f"simulation: {self.engine.live} requests in the engine, and the policy has "
                 f"run nothing for {_MAX_IDLE_POLLS} polls up to {self._now_s:.3f} s"
             )
-        poll_s = self._engine.settings.poll_ms / 1e3
+        poll_s = self.engine.settings.poll_ms / 1e3
         self._now_s = max(self._now_s, min(next_s, self._now_s + poll_s))
         return True
 
     def _execute(self, run: Pass) -> None:
-        settings = self._engine.settings
+        settings = self.engine.settings
         lasted_ms = (
             self._truth(run.shape)
             + settings.pass_overhead_ms
@@ -243,37 +247,19 @@ class _Run:
             )
 
     def _settle(self, done: _InFlight, *, at_s: float) -> None:
-        run = done.run
+        settled = self.engine.settle(done.run, at_s=at_s, lasted_ms=done.lasted_ms)
         is_counted = self._from_s <= at_s < self._to_s
-        for live, _ in run.prompts:
-            self._credit(live, is_counted=is_counted)
         if is_counted:
-            for live in (*run.decodes, *run.finished_prompts):
-                if live.is_offline:
-                    self._offline_output += 1
-                else:
-                    self._online_tokens += 1
-        for live in self._engine.settle(run, at_s=at_s, lasted_ms=done.lasted_ms):
+            self._online_tokens += settled.online_tokens
+            self._offline_prompt += settled.offline_prompt_tokens
+            self._offline_output += settled.offline_output_tokens
+        for live in settled.ended:
             self._arrivals.ended(live.rid, at_s=at_s)
             if live.is_offline:
                 self._offline_ended += is_counted
             elif self._is_measured(live.request):
                 self._measured_live -= 1
                 self._traces.append((live.arrival_s, live.rid, _trace(live)))
-
-    def _credit(self, live: LiveRequest, *, is_counted: bool) -> None:
-        """Counts what of a prompt has become done; a repetition counts nothing."""
-        done = min(live.kv_tokens, live.request.prompt_tokens)
-        gained = done - live.credited_tokens
-        if gained <= 0:
-            return
-        live.credited_tokens = done
-        if not is_counted:
-            return
-        if live.is_offline:
-            self._offline_prompt += gained
-        else:
-            self._online_tokens += gained
 
     def result(self) -> Replayed:
         self._traces.sort(key=lambda entry: entry[:2])
@@ -289,7 +275,7 @@ class _Run:
             online_busy_ratio=self._online_busy_s / window_s,
             offline_ended=self._offline_ended,
             end_s=self._now_s,
-            counters=self._engine.counters,
+            counters=self.engine.counters,
         )
 
 

@@ -18,6 +18,16 @@ class Loop(Enum):
     OVERLAP_BLOCKING = "overlap_blocking"
 
 
+class Scheduler(Enum):
+    """Whose scheduler carries plans out: what gives up KV beyond the plan where it is short."""
+
+    # This project's plugin: offline rows, for online prompts and for decodes.
+    PLUGIN = "plugin"
+    # SGLang's: nothing for a prompt, which waits; decodes are retracted for one another,
+    # and what is evicted leaves only the KV of its prefill in the cache.
+    STOCK = "stock"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSettings:
     """Limits of one engine.
@@ -32,6 +42,7 @@ class EngineSettings:
             take turns.
         caches_prefixes: False: `disable_radix_cache`.
         loop: Which loop runs.
+        scheduler: Whose scheduler it is; STOCK for policies that stand for stock SGLang.
         pass_overhead_ms: Host time of each pass that the device waits for, >= 0.
         poll_ms: How often the loop looks again while a policy runs nothing.
         change_ms: Added to a pass before which at least one row was parked, resumed or
@@ -48,6 +59,7 @@ class EngineSettings:
     mixes: bool = True
     caches_prefixes: bool = True
     loop: Loop = Loop.PLAIN
+    scheduler: Scheduler = Scheduler.PLUGIN
     pass_overhead_ms: float = 0.0
     poll_ms: float = 1.0
     change_ms: float = 0.0
