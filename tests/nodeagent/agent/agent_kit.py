@@ -21,6 +21,7 @@ from slacktide.v1 import (
     deployment_pb2,
     inference_service_pb2,
     inference_service_pb2_grpc,
+    item_service_pb2,
     replica_pb2,
 )
 
@@ -53,6 +54,20 @@ def make_assignment(
     return agent_service_pb2.NodeAssignment(
         epoch=epoch, revision=revision, replicas=[assigned], **changes
     )
+
+
+def make_items(count: int, prompt: str = "p") -> list[item_service_pb2.Item]:
+    """Lines 0 to count - 1 of batch b1, all alike."""
+    body = json.dumps({"model": "chat", "prompt": prompt, "max_tokens": 2}).encode()
+    return [
+        item_service_pb2.Item(
+            lease=item_service_pb2.ItemLease(item=f"batches/b1/items/{line}"),
+            custom_id=f"c{line}",
+            url="/v1/completions",
+            body=body,
+        )
+        for line in range(count)
+    ]
 
 
 async def until(holds: Callable[[], object], *, within_s: float = 20.0) -> None:

@@ -3,8 +3,10 @@
 `make_app` serves in-process. As a program it accepts SGLang's command line and listens at
 its --port, so that a supervisor can start it in SGLang's place. Prompts steer it: "refuse"
 is answered like a prompt that is too long, "die" ends the process amid a stream, "fail"
-is an internal error, "wait" never ends, "slow" takes 50 ms a token, "fault" makes its
-plugin report one from then on. `GET /fake` tells what it saw.
+is an internal error, "wait" never ends, "slow" takes 50 ms a token. From then on, "fault"
+makes its plugin report one, "busy" has many iterations run between two polls, "twice" has
+them last twice as long as before, and "once" as long as at first. `GET /fake` tells what
+it saw.
 """
 
 import asyncio
@@ -24,6 +26,7 @@ from nodeagent.plugin_contract import (
 )
 from planner.batching.state import Budgets
 from planner.latency.features import BatchShape
+from planner.latency.predictor import LatencyModel, default_model
 
 TOO_LONG = "The input (9000 tokens) is longer than the model's context length (64 tokens)."
 
@@ -57,6 +60,11 @@ class FakeEngine:
         self._fingerprint = 0
         self._sequence = 0
         self._fault = ""
+        self._model = default_model("cpu")
+        self.iterations = 1
+        """Between two polls."""
+        self.slowdown = 1.0
+        """Of every iteration."""
 
     def make_app(self) -> web.Application:
         app = web.Application(client_max_size=64 * 1024 * 1024)
@@ -93,26 +101,36 @@ class FakeEngine:
     async def _server_info(self, _request: web.Request) -> web.Response:
         if self.is_silent:
             await asyncio.sleep(3600)
-        self._sequence += 1
         state = PluginState(
             budgets=self._budgets,
             fingerprint=self._fingerprint,
             fault=self._fault,
             kv_free_tokens=750,
             kv_total_tokens=1000,
-            samples=(
-                MeasuredIteration(
-                    sequence=self._sequence,
-                    shape=BatchShape().with_decode(context_tokens=10),
-                    measured_ms=10.0,
-                    predicted_ms=9.0,
-                    bound_ms=12.0,
-                    budget_ms=0.0,
-                ),
-            ),
+            samples=tuple(self._measured() for _ in range(self.iterations)),
         )
         internal = {"slacktide": state.to_values()} if self.has_plugin else {}
         return web.json_response({"version": "0.5.23", "internal_states": [internal]})
+
+    def _measured(self) -> MeasuredIteration:
+        """The next iteration, as the model in force predicts it."""
+        self._sequence += 1
+        number = self._sequence
+        rows, context = 1 + number % 8, 64 * (1 + number % 5)
+        shape = BatchShape(
+            decode_rows=rows,
+            decode_context_tokens=rows * context,
+            decode_max_context_tokens=context,
+        )
+        noise = 1.0 + 0.01 * (number * 7919 % 11 - 5)
+        return MeasuredIteration(
+            sequence=number,
+            shape=shape,
+            measured_ms=self.slowdown * noise * (5.0 + rows + 0.01 * context),
+            predicted_ms=self._model.predict_ms(shape),
+            bound_ms=self._model.bound_ms(shape),
+            budget_ms=0.0,
+        )
 
     async def _set_internal_state(self, request: web.Request) -> web.Response:
         values = (await request.json())["server_args"]
@@ -122,6 +140,7 @@ class FakeEngine:
             self._budgets = Budgets(**{**_fields(self._budgets), **update.budgets})  # type: ignore[arg-type]
         if update and update.fingerprint is not None:
             self._fingerprint = update.fingerprint
+            self._model = LatencyModel.from_values(update.coefficients or {}, identity="sent")
         return web.json_response([True])
 
     async def _abort(self, request: web.Request) -> web.Response:
@@ -145,8 +164,7 @@ class FakeEngine:
         self.seen.running.add(rid)
         for number in range(1, count + 1):
             await asyncio.sleep(0.05 if prompt == "slow" else self.token_s)
-            if prompt == "fault":
-                self._fault = "ValueError: forced"
+            self._obey(prompt)
             if prompt == "wait":
                 await asyncio.sleep(3600)
             if prompt == "die" and number == 2:
@@ -167,6 +185,17 @@ class FakeEngine:
             await _send(response, event)
         self.seen.running.discard(rid)
         return await _end_stream(response)
+
+    def _obey(self, prompt: str) -> None:
+        match prompt:
+            case "fault":
+                self._fault = "ValueError: forced"
+            case "busy":
+                self.iterations = 200
+            case "twice":
+                self.slowdown = 2.0
+            case "once":
+                self.slowdown = 1.0
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()

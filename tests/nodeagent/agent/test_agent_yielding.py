@@ -7,9 +7,9 @@ import time
 from typing import Any
 
 import pytest
-from agent_kit import AgentUnderTest, make_assignment, until
+from agent_kit import AgentUnderTest, make_assignment, make_items, until
 from controlplane_fake import FakeControlPlane
-from slacktide.v1 import agent_service_pb2, deployment_pb2, item_service_pb2, replica_pb2
+from slacktide.v1 import agent_service_pb2, deployment_pb2, replica_pb2
 
 from nodeagent.assignment_store import AssignmentStore
 from nodeagent.engine.client import EngineAnswer, EngineClient
@@ -17,19 +17,6 @@ from nodeagent.telemetry import Telemetry
 
 ENABLED = "slacktide_budget_enabled"
 BUDGET = "slacktide_budget_latency_budget_ms"
-
-
-def items(count: int, prompt: str = "p") -> list[item_service_pb2.Item]:
-    body = json.dumps({"model": "chat", "prompt": prompt, "max_tokens": 2}).encode()
-    return [
-        item_service_pb2.Item(
-            lease=item_service_pb2.ItemLease(item=f"batches/b1/items/{line}"),
-            custom_id=f"c{line}",
-            url="/v1/completions",
-            body=body,
-        )
-        for line in range(count)
-    ]
 
 
 def canary(offline_share: float) -> agent_service_pb2.NodeAssignment:
@@ -55,7 +42,7 @@ async def test_guard_cuts_by_itself_and_restores_when_online_recovers(
     assert cut["updates"][-1][BUDGET] == 0.0
     await until(lambda: (r := control_plane.replica()) and "guard: " in r.offline_refusal)
     pulls = control_plane.pulls
-    control_plane.pending.extend(items(3))
+    control_plane.pending.extend(make_items(3))
 
     await agent.seen_until(lambda seen: seen["updates"][-1].get(ENABLED) == 1)
     assert control_plane.pulls == pulls
@@ -66,7 +53,7 @@ async def test_items_are_returned_when_the_plugin_reports_a_fault(
     serving: AgentUnderTest, control_plane: FakeControlPlane
 ) -> None:
     """A plugin that stepped back gets no offline work; the report says why; online goes on."""
-    control_plane.pending.extend(items(4, "wait"))
+    control_plane.pending.extend(make_items(4, "wait"))
     await serving.seen_until(lambda seen: len(seen["running"]) == 4)
     await serving.generate("fault")
     await until(lambda: (r := control_plane.replica()) and "forced" in r.offline_refusal)
@@ -91,7 +78,7 @@ async def test_item_fails_alone_when_running_it_raises(
         return await post(client, url, body, timeout_s=timeout_s)
 
     monkeypatch.setattr(EngineClient, "post_item", surprised)
-    poison, *others = items(3)
+    poison, *others = make_items(3)
     poison.body = json.dumps({"prompt": "poison", "max_tokens": 2}).encode()
     control_plane.pending.extend([poison, *others])
     await until(lambda: len(control_plane.results) == 3)
@@ -132,7 +119,7 @@ async def test_offline_stops_when_the_kill_switch_comes_with_an_assignment_the_d
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    control_plane.pending.extend(items(4, "wait"))
+    control_plane.pending.extend(make_items(4, "wait"))
     await serving.seen_until(lambda seen: len(seen["running"]) == 4)
     monkeypatch.setattr(AssignmentStore, "accept", full)
     control_plane.send(make_assignment(revision=2, kill_switch=True))
@@ -147,7 +134,7 @@ async def test_canary_runs_no_more_than_its_offline_share(
 ) -> None:
     """At stage canary the share is a ceiling: 30 engine-ms a second of items of 14 ms each."""
     control_plane.send(canary(30.0))
-    control_plane.pending.extend(items(200))
+    control_plane.pending.extend(make_items(200))
     await until(lambda: len(control_plane.results) >= 1)
     started_s = time.monotonic()
     await until(lambda: len(control_plane.results) >= 8)
@@ -161,7 +148,7 @@ async def test_canary_pulls_nothing_when_its_offline_share_is_zero(
 ) -> None:
     """A canary the plan gives nothing asks for nothing, though its gate is open."""
     control_plane.send(canary(0.0))
-    control_plane.pending.extend(items(3))
+    control_plane.pending.extend(make_items(3))
     await until(lambda: (r := control_plane.replica()) and r.offline_admitted)
     reports = len(control_plane.reports)
     await until(lambda: len(control_plane.reports) >= reports + 2)
