@@ -4,8 +4,8 @@ Owns slack and the least of the limits. Refuses the profile: the latency budget 
 measured from outside. Slack is what is left until a target is missed; missed already, it
 is negative and offline work yields entirely.
 
-Source: the latency budget of an iteration is HyGen's (arXiv 2501.14808); the idle budget and
-the share of an uncalibrated bound are ours.
+Source: the latency budget of an iteration is HyGen's (arXiv 2501.14808, SLO-aware profiler);
+the idle budget and the share of an uncalibrated bound are ours.
 """
 
 from math import inf
@@ -20,9 +20,10 @@ def gap_slack_ms(row: DecodeRow, *, now_s: float) -> float:
     """Milliseconds until the next token of an online row misses its targets.
 
     Per-gap ITL: last token + target - now; nothing is saved. Per-request TPOT: slack
-    accrues over the request, as in Niyama (arXiv 2503.22562), which sizes chunks by the
-    slack of the requests that decode; the longest single gap is ours. The tightest counts
-    where a row has both. Without targets: inf.
+    accrues over the request, from its first token on. The scheduler that Niyama's authors
+    published (see `baselines.qoserve`) sizes chunks by such a slack of the requests that
+    decode, but lets it accrue from the TTFT deadline; the longest single gap is ours. The
+    tightest counts where a row has both. Without targets: inf.
     """
     slack_ms = inf
     since_token_ms = (now_s - row.last_token_s) * 1000.0

@@ -8,6 +8,7 @@ limit itself (`budget`, `dutycycle`) and the order (`order`).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from planner.batching.order import Claim, OfflineWalk
 from planner.batching.state import Budgets, DecodeRow, PrefillWork
@@ -18,8 +19,7 @@ _NAMED_BEHIND = 8  # requests named behind those taken, for prompts that turn ou
 _MAX_MISFITS = 8  # requests passed over for smaller ones, in each half of a search
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChunkChoice:
+class ChunkChoice(NamedTuple):
     """Offline prefill of one pass; `shape` is the pass with it."""
 
     shape: BatchShape
@@ -30,8 +30,7 @@ class ChunkChoice:
     is_forced: bool = False  # beyond the limits, since nothing else would run
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChunkRoom:
+class ChunkRoom(NamedTuple):
     """What bounds the offline prefill of a pass."""
 
     limit_ms: float  # of the bound of the whole pass
@@ -55,8 +54,9 @@ class _Prompts:
         self.rows += 1
         self.tokens += new_tokens
         self.context_tokens += cached_tokens
+        total = cached_tokens + new_tokens
         self.attention += new_tokens * (cached_tokens + new_tokens / 2.0)
-        self.padded_sq += float((cached_tokens + new_tokens) ** 2)
+        self.padded_sq += float(total * total)
 
     def beside(self, shape: BatchShape) -> BatchShape:
         """These prompts with the decodes of `shape`."""
@@ -215,11 +215,12 @@ def _bound_ms(
 ) -> float:
     """Bound of the pass with the whole rest of one more prompt, in milliseconds."""
     remaining, cached = request.remaining_tokens, request.cached_tokens
+    total = cached + remaining
     mean_ms = model.mean_ms(
         sums.rows + 1,
         sums.tokens + remaining,
         sums.attention + remaining * (cached + remaining / 2.0),
-        sums.padded_sq + float((cached + remaining) ** 2),
+        sums.padded_sq + float(total * total),
         beside.decode_rows,
         beside.decode_context_tokens,
         beside.decode_max_context_tokens,

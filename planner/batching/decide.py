@@ -8,8 +8,6 @@ cycle added: sum up online; evict offline where online lacks KV; hold the limit;
 offline decodes; size offline chunks; book what they spent.
 """
 
-from dataclasses import replace
-
 from planner.batching import dutycycle
 from planner.batching.budget import offline_limit_ms, trusted_ms
 from planner.batching.chunks import ChunkChoice, ChunkRoom, force_chunk, size_chunks
@@ -241,14 +239,15 @@ def _chunks(
     shape: BatchShape,
 ) -> ChunkChoice:
     """Offline prefill of the pass; one chunk at least where nothing else would run."""
-    memory = state.memory
-    none = ChunkChoice(shape=shape, cursor=memory.prompt_cursor, owed_tokens=memory.age_owed_tokens)
     needs_progress = not scene.has_online and not decodes.offline_rows
     started = scene.started_offline
-    if not budgets.runs_offline or not (room_ms > 0.0 or needs_progress) or scene.yields_slot:
-        return none
-    if started is None and not state.waiting_offline:
-        return none
+    if (
+        not budgets.runs_offline
+        or not (room_ms > 0.0 or needs_progress)
+        or scene.yields_slot
+        or (started is None and not state.waiting_offline)
+    ):
+        return _no_chunk(shape, state.memory)
     mixes = state.mixes_prefill_and_decode
     queue = state.offline_queue
     if queue is None:
@@ -284,7 +283,13 @@ def _chunks(
             budgets=budgets,
             page_size=state.page_size,
         )
-    return choice if choice.tokens else replace(none, cursor=choice.cursor)
+    if not choice.tokens:
+        return _no_chunk(shape, state.memory)._replace(cursor=choice.cursor)
+    return choice
+
+
+def _no_chunk(shape: BatchShape, memory: Memory) -> ChunkChoice:
+    return ChunkChoice(shape, cursor=memory.prompt_cursor, owed_tokens=memory.age_owed_tokens)
 
 
 def _book(

@@ -12,6 +12,7 @@ is not; here it is parked with its KV held.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import NamedTuple
 
 from planner.batching.eviction import cheapest_first, growth_tokens
 from planner.batching.service import in_service_order
@@ -19,7 +20,7 @@ from planner.batching.state import Budgets, DecodeRow
 
 _MAX_MISFITS = 8  # rows passed over before the search ends with the smallest
 
-_smallest_first = attrgetter("context_tokens", "arrival_s", "rid")
+_by_arrival = attrgetter("arrival_s", "rid")
 
 Fits = Callable[[int, int, int], bool]
 """Whether decodes of (rows, context tokens, longest context) fit the iteration."""
@@ -27,7 +28,7 @@ Fits = Callable[[int, int, int], bool]
 
 @dataclass(slots=True)
 class _Sums:
-    """Running sums over the rows of the decode; changed in place, once a row."""
+    """Running sums over the rows of the decode; changed in place."""
 
     rows: int
     context_tokens: int
@@ -40,13 +41,12 @@ class _Sums:
             self.longest_tokens = context_tokens
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DecodeChoice:
+class DecodeChoice(NamedTuple):
     """What becomes of the offline rows; sums are over online and offline rows that run."""
 
-    park: tuple[str, ...] = ()
-    resume: tuple[str, ...] = ()
-    evict: tuple[str, ...] = ()  # rows beyond the bound on parked ones
+    park: tuple[str, ...]
+    resume: tuple[str, ...]
+    evict: tuple[str, ...]  # rows beyond the bound on parked ones
     rows: int
     context_tokens: int
     longest_tokens: int
@@ -81,119 +81,157 @@ def choose_decodes(
         needs_progress: Nothing online exists, so one row runs even if it does not fit.
     """
     sums = _Sums(*online)
-    chosen: set[str] = set()
-    min_parked = budgets.min_parked_passes
     candidates = [row for row in running if row.can_park and not row.must_run]
-    bound = [row for row in parked if row.must_run and row.can_resume]
-    kv_left = kv_free_tokens - growth_tokens(bound, page_size=page_size)
+    bound: list[DecodeRow] = []
     if len(candidates) < len(running):
-        bound += [row for row in running if row.must_run or not row.can_park]
-    for row in bound:
-        chosen.add(row.rid)
+        bound = [row for row in running if row.must_run or not row.can_park]
+    back, may_resume, held = _parted(parked, min_parked_passes=budgets.min_parked_passes)
+    for row in (*bound, *back):
         sums.add(row.context_tokens)
-    candidates += [
-        row
-        for row in parked
-        if row.passes_in_state >= min_parked and row.can_resume and not row.must_run
-    ]
+    candidates += may_resume
+    taken: list[DecodeRow] = []
+    left = candidates
     if is_allowed:
-        _choose(
-            _within_kv(candidates, budgets=budgets, kv_free_tokens=kv_left, page_size=page_size),
-            chosen=chosen,
-            sums=sums,
-            fits=fits,
+        within, left = _within_kv(
+            candidates,
             budgets=budgets,
+            kv_free_tokens=kv_free_tokens - growth_tokens(back, page_size=page_size),
+            page_size=page_size,
         )
-        if needs_progress and not chosen:
-            able = [*running, *(row for row in parked if row.can_resume)]
-            if able:
-                group, claim = next(in_service_order(able, budgets=budgets))
-                first = min(group, key=claim)
-                chosen.add(first.rid)
-                sums.add(first.context_tokens)
-    return _settled(
-        running,
-        parked,
-        chosen=chosen,
-        sums=sums,
-        budgets=budgets,
-        kv_free_tokens=kv_free_tokens,
-        page_size=page_size,
+        room = budgets.max_offline_rows - len(bound) - len(back)
+        taken, misfits = _choose(within, room=room, sums=sums, fits=fits, budgets=budgets)
+        left += misfits
+    if needs_progress and not (taken or bound or back):
+        first = _first_in_service(running, parked, budgets=budgets)
+        if first is not None:
+            sums.add(first.context_tokens)
+            taken = [first]
+            left = [row for row in left if row is not first]
+            held = [row for row in held if row is not first]
+    back += [row for row in taken if row.is_parked]
+    aside = [row for row in left if not row.is_parked]
+    held += [row for row in left if row.is_parked]
+    evicted = _beyond_bound(aside, held, budgets=budgets)
+    gone = set(evicted)
+    return DecodeChoice(
+        park=tuple(sorted([row.rid for row in aside if row.rid not in gone])),
+        resume=tuple(sorted([row.rid for row in back])),
+        evict=evicted,
+        rows=sums.rows,
+        context_tokens=sums.context_tokens,
+        longest_tokens=sums.longest_tokens,
+        offline_rows=sums.rows - online[0],
+        parked_rows=len(aside) + len(held) - len(evicted),
+        kv_free_tokens=kv_free_tokens - growth_tokens(back, page_size=page_size),
     )
+
+
+def _parted(
+    parked: Sequence[DecodeRow], *, min_parked_passes: int
+) -> tuple[list[DecodeRow], list[DecodeRow], list[DecodeRow]]:
+    """Parked rows that must resume, that may, and that stay parked."""
+    must: list[DecodeRow] = []
+    may: list[DecodeRow] = []
+    stay: list[DecodeRow] = []
+    for row in parked:
+        if not row.can_resume:
+            stay.append(row)
+        elif row.must_run:
+            must.append(row)
+        elif row.passes_in_state >= min_parked_passes:
+            may.append(row)
+        else:
+            stay.append(row)
+    return must, may, stay
 
 
 def _within_kv(
     candidates: list[DecodeRow], *, budgets: Budgets, kv_free_tokens: int, page_size: int
-) -> list[DecodeRow]:
-    """The candidates whose next tokens KV holds, in service order where it does not hold all.
+) -> tuple[list[DecodeRow], list[DecodeRow]]:
+    """The candidates whose next tokens KV holds, first in service order, and the others.
 
     A running one that is left out gives up the page counted for it.
     """
     if page_size * len(candidates) <= kv_free_tokens:
-        return candidates
+        return candidates, []
     kv_left = kv_free_tokens + growth_tokens(
         [row for row in candidates if not row.is_parked], page_size=page_size
     )
     if growth_tokens(candidates, page_size=page_size) <= kv_left:
-        return candidates
+        return candidates, []
     within: list[DecodeRow] = []
+    without: list[DecodeRow] = []
     for group, claim in in_service_order(candidates, budgets=budgets):
         for row in sorted(group, key=claim):
             growth = growth_tokens((row,), page_size=page_size)
             if growth <= kv_left:
                 within.append(row)
                 kv_left -= growth
-    return within
+            else:
+                without.append(row)
+    return within, without
 
 
 def _choose(
-    candidates: list[DecodeRow],
-    *,
-    chosen: set[str],
-    sums: _Sums,
-    fits: Fits,
-    budgets: Budgets,
-) -> None:
-    """Adds the candidates that fit, in service order, to `chosen` and `sums`.
+    candidates: list[DecodeRow], *, room: int, sums: _Sums, fits: Fits, budgets: Budgets
+) -> tuple[list[DecodeRow], list[DecodeRow]]:
+    """Takes candidates that fit, in service order, and adds them to `sums`.
 
     A group that fits whole is taken whole, since `fits` is monotone: only the group in
     which the room ends is gone through row by row. After `_MAX_MISFITS` rows only the
     smallest is tried: if any row fits, it does, so rows that never fit bar no other.
+
+    Args:
+        candidates: Rows that may run.
+        room: How many of them at most.
+        sums: Of the rows that run anyway; changed.
+        fits: As of `choose_decodes`.
+        budgets: Live settings.
+
+    Returns:
+        The candidates taken, and those left.
     """
-    room = budgets.max_offline_rows - len(chosen)
-    if len(candidates) <= room and _take_whole(candidates, chosen=chosen, sums=sums, fits=fits):
-        return
+    if len(candidates) <= room and _take_whole(candidates, sums=sums, fits=fits):
+        return candidates, []
+    taken: list[DecodeRow] = []
+    left: list[DecodeRow] = []
     misfits = 0
     for group, claim in in_service_order(candidates, budgets=budgets):
-        if len(group) <= room and _take_whole(group, chosen=chosen, sums=sums, fits=fits):
+        if room <= 0 or misfits == _MAX_MISFITS:
+            left += group
+            continue
+        if len(group) <= room and _take_whole(group, sums=sums, fits=fits):
+            taken += group
             room -= len(group)
             continue
         group.sort(key=claim)
         for row in group:
-            if room <= 0:
-                return
-            if _take(row, chosen=chosen, sums=sums, fits=fits):
-                room -= 1
-                continue
-            misfits += 1
-            if misfits == _MAX_MISFITS:
-                rest = [row for row in candidates if row.rid not in chosen]
-                _take(min(rest, key=_smallest_first), chosen=chosen, sums=sums, fits=fits)
-                return
+            if room > 0 and misfits < _MAX_MISFITS:
+                if _take(row, sums=sums, fits=fits):
+                    taken.append(row)
+                    room -= 1
+                    continue
+                misfits += 1
+            left.append(row)
+    if misfits == _MAX_MISFITS:
+        smallest = _smallest(left)
+        if _take(smallest, sums=sums, fits=fits):
+            taken.append(smallest)
+            left = [row for row in left if row is not smallest]
+    return taken, left
 
 
-def _take(row: DecodeRow, *, chosen: set[str], sums: _Sums, fits: Fits) -> bool:
+def _take(row: DecodeRow, *, sums: _Sums, fits: Fits) -> bool:
     """Adds a row if it fits."""
     tokens = row.context_tokens
     reach = tokens if tokens > sums.longest_tokens else sums.longest_tokens
     if not fits(sums.rows + 1, sums.context_tokens + tokens, reach):
         return False
-    chosen.add(row.rid)
     sums.add(tokens)
     return True
 
 
-def _take_whole(group: Sequence[DecodeRow], *, chosen: set[str], sums: _Sums, fits: Fits) -> bool:
+def _take_whole(group: Sequence[DecodeRow], *, sums: _Sums, fits: Fits) -> bool:
     """Adds all of a group where all fit; else none."""
     contexts = [row.context_tokens for row in group]
     if not contexts:
@@ -202,9 +240,35 @@ def _take_whole(group: Sequence[DecodeRow], *, chosen: set[str], sums: _Sums, fi
     longest = max(sums.longest_tokens, *contexts)
     if not fits(rows, context, longest):
         return False
-    chosen.update([row.rid for row in group])
     sums.rows, sums.context_tokens, sums.longest_tokens = rows, context, longest
     return True
+
+
+def _first_in_service(
+    running: Sequence[DecodeRow], parked: Sequence[DecodeRow], *, budgets: Budgets
+) -> DecodeRow | None:
+    """The row with the first claim to run, however lately parked; None if there is none."""
+    able = [*running, *(row for row in parked if row.can_resume)]
+    if not able:
+        return None
+    group, claim = next(in_service_order(able, budgets=budgets))
+    return min(group, key=claim)
+
+
+def _smallest(rows: Sequence[DecodeRow]) -> DecodeRow:
+    """The row with the shortest context, the eldest of several."""
+    tokens = min([row.context_tokens for row in rows])
+    return min([row for row in rows if row.context_tokens == tokens], key=_by_arrival)
+
+
+def _beyond_bound(
+    running: Sequence[DecodeRow], parked: Sequence[DecodeRow], *, budgets: Budgets
+) -> tuple[str, ...]:
+    """Names the rows to evict where those to park and those parked exceed their bound."""
+    surplus = len(running) + len(parked) - max(0, budgets.max_parked_rows)
+    if surplus <= 0:
+        return ()
+    return tuple([row.rid for row in cheapest_first([*running, *parked])[:surplus]])
 
 
 def keep_decodes(
@@ -221,50 +285,13 @@ def keep_decodes(
     for row in (*running, *must):
         sums.add(row.context_tokens)
     return DecodeChoice(
+        park=(),
         resume=tuple(sorted([row.rid for row in must])),
+        evict=(),
         rows=sums.rows,
         context_tokens=sums.context_tokens,
         longest_tokens=sums.longest_tokens,
         offline_rows=len(running) + len(must),
         parked_rows=len(parked) - len(must),
         kv_free_tokens=kv_free_tokens - growth_tokens(must, page_size=page_size),
-    )
-
-
-def _settled(
-    running: Sequence[DecodeRow],
-    parked: Sequence[DecodeRow],
-    *,
-    chosen: set[str],
-    sums: _Sums,
-    budgets: Budgets,
-    kv_free_tokens: int,
-    page_size: int,
-) -> DecodeChoice:
-    """Names what changes state, and evicts what the bound on parked rows leaves over."""
-    aside = [row for row in running if row.rid not in chosen]
-    waiting = [row for row in parked if row.rid not in chosen]
-    resume: list[str] = []
-    if len(waiting) < len(parked):
-        back = [row for row in parked if row.rid in chosen]
-        resume = sorted([row.rid for row in back])
-        kv_free_tokens -= growth_tokens(back, page_size=page_size)
-    surplus = len(aside) + len(waiting) - max(0, budgets.max_parked_rows)
-    evicted: tuple[str, ...] = ()
-    park = [row.rid for row in aside]
-    if surplus > 0:
-        evicted = tuple([row.rid for row in cheapest_first([*aside, *waiting])[:surplus]])
-        gone = set(evicted)
-        park = [rid for rid in park if rid not in gone]
-    park.sort()
-    return DecodeChoice(
-        park=tuple(park),
-        resume=tuple(resume),
-        evict=evicted,
-        rows=sums.rows,
-        context_tokens=sums.context_tokens,
-        longest_tokens=sums.longest_tokens,
-        offline_rows=len(chosen),
-        parked_rows=len(aside) + len(waiting) - len(evicted),
-        kv_free_tokens=kv_free_tokens,
     )

@@ -6,9 +6,9 @@ held back for it (HyGen, phase 1 of two-phase scheduling).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import inf
 from operator import attrgetter
+from typing import NamedTuple
 
 from planner.batching.budget import first_token_slack_ms, gap_slack_ms
 from planner.batching.state import DecodeRow, PrefillWork, WorkClass
@@ -19,8 +19,7 @@ _QUEUE_HORIZON_PASSES = 8  # waiting prompts further back than this many passes 
 _BY_ARRIVAL = attrgetter("arrival_s", "rid")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OnlineDecodes:
+class OnlineDecodes(NamedTuple):
     """Running rows, told apart: sums over the online ones, and the offline ones."""
 
     rows: int
@@ -31,8 +30,7 @@ class OnlineDecodes:
     offline: tuple[DecodeRow, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OnlinePrefill:
+class OnlinePrefill(NamedTuple):
     """Online prompts of the next pass."""
 
     rows: int = 0
@@ -64,9 +62,10 @@ def online_decodes(running: Sequence[DecodeRow], *, now_s: float) -> OnlineDecod
     slack = inf
     awaits_first_token = False
     online = WorkClass.ONLINE
-    offline = [row for row in running if row.work_class is not online]
-    for row in running if len(offline) < len(running) else ():
+    offline: list[DecodeRow] = []
+    for row in running:
         if row.work_class is not online:
+            offline.append(row)
             continue
         rows += 1
         if row.generated_tokens == 0:

@@ -8,6 +8,7 @@ coarse enough that two rows do not take turns at every pass; the bound on parked
 ours, since least attained service alone starves a long row beside ever new ones.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any
@@ -43,7 +44,7 @@ def in_service_order(
     max_parked = budgets.max_parked_passes
     aged: list[DecodeRow] = []
     resident: list[DecodeRow] = []
-    by_service: dict[int, list[DecodeRow]] = {}
+    by_service: defaultdict[int, list[DecodeRow]] = defaultdict(list)
     for row in rows:
         if row.is_parked:
             if row.passes_in_state > max_parked:
@@ -52,11 +53,7 @@ def in_service_order(
         elif row.passes_in_state < min_resident:
             resident.append(row)
             continue
-        step = row.generated_tokens // _STEP_TOKENS
-        if step in by_service:
-            by_service[step].append(row)
-        else:
-            by_service[step] = [row]
+        by_service[row.generated_tokens // _STEP_TOKENS].append(row)
     if aged:
         yield aged, _longest_parked
     if resident:

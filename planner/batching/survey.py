@@ -9,15 +9,14 @@ offline requests for what it lacks. That one offline row is kept where nothing o
 exists is ours: it has to run.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from planner.batching.eviction import choose_evictions, growth_tokens, is_evictable
 from planner.batching.online import OnlineDecodes, OnlinePrefill, online_decodes, online_prefill
 from planner.batching.state import DecodeRow, EngineState, PrefillWork, WorkClass
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scene:
+class Scene(NamedTuple):
     """What online does, what it takes from offline, and who is left."""
 
     decodes: OnlineDecodes

@@ -141,8 +141,8 @@ class LatencyModel:
         decodes, context = shape.decode_rows, shape.decode_context_tokens
         longest = shape.decode_max_context_tokens
         prefix = shape.prefill_context_tokens + cached_tokens
+        middle = high  # first, since often the limit in tokens is what binds
         while low < high:
-            middle = (low + high + 1) // 2
             chunk = middle * page_size
             mean = self.mean_ms(
                 rows,
@@ -158,6 +158,7 @@ class LatencyModel:
                 low = middle
             else:
                 high = middle - 1
+            middle = (low + high + 1) // 2
         return low * page_size
 
     def to_values(self) -> dict[str, float]:
