@@ -125,7 +125,7 @@ def test_started_prompt_in_flight_yields_its_slot():
     engine.add(offline("b", prompt_tokens=300))
     first = engine.begin_pass(now_s=0.0)
     assert [chunk for _, chunk in first.prompts] == [128]
-    engine.add(online("a", prompt_tokens=300))
+    engine.add(online("a", prompt_tokens=100))
     second = engine.begin_pass(now_s=0.001)  # the first has no result yet
     assert [live.rid for live, _ in second.prompts] == ["a"]
     assert engine.counters.requeued == 1

@@ -11,6 +11,7 @@ from simulated_engines import MODEL, offline, online, run, settings, unbounded
 
 from planner.batching.decide import plan_iteration
 from planner.batching.state import Budgets, IterationPlan
+from planner.simulation import replay as replay_module
 from planner.simulation.replay import replay
 from planner.simulation.settings import Loop
 from planner.simulation.truth import model_truth
@@ -214,8 +215,9 @@ def test_impossible_input_is_refused(workload, message):
         run(**workload)
 
 
-def test_policy_that_runs_nothing_is_named():
+def test_policy_that_runs_nothing_is_named(monkeypatch):
     """A policy that starves the engine ends the run with a word, not in a loop."""
+    monkeypatch.setattr(replay_module, "_MAX_IDLE_POLLS", 1_000)
     with pytest.raises(RuntimeError, match="run nothing"):
         replay(
             settings=settings(poll_ms=1000.0),
