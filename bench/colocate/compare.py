@@ -9,7 +9,7 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +22,6 @@ from bench.colocate.arms import (
     ArmSlo,
     arms_of,
     attained_slo,
-    pooled_metrics,
     round_order,
     slo_of,
 )
@@ -35,15 +34,17 @@ from bench.colocate.prepare import (
     BUSY_RATIO,
     FIRST_JUDGED_SLICE,
     Prepared,
+    Rehearse,
     Tuning,
     prepare,
     slice_of,
 )
 from bench.colocate.reading import BLOCK_S, ArmReading, read_arm
+from bench.colocate.scale import Latencies
 from bench.colocate.slices import TRACES, OfflinePrompts, Slice
 from bench.colocate.stage import Stage, pin_this_process
 from bench.colocate.tables import sentence, show_arms
-from bench.colocate.tuning import Rehearsal, Tuned, tune
+from bench.colocate.tuning import Tuned, miss_of, tune
 from bench.colocate.validity import problems
 from bench.demo.session import progress_since_start
 from bench.harness import Figure, Report, figure_of, publish
@@ -116,7 +117,7 @@ class _Run:
             prepared = await prepare(plugin, options, offline=self._offline, tell=self._tell)
             self._phase("latency model, rates, pilot")
             for tuning in prepared.tunings.values():
-                await self._trace(stage, tuning)
+                await self._trace(stage, tuning, prepared.rehearse)
         if options.with_prefix:
             await self._prefix()
         self._figures.append(
@@ -131,11 +132,12 @@ class _Run:
 
     # ------------------------------------------------------------ the arms of a trace
 
-    async def _trace(self, stage: Stage, tuning: Tuning) -> None:
+    async def _trace(self, stage: Stage, tuning: Tuning, rehearse: Rehearse) -> None:
         options, trace = self._options, tuning.trace
         name = trace.spec.name
         readings: dict[str, list[ArmReading]] = {arm.name: [] for arm in self._arms}
         budgets: dict[str, Budgets] = {}
+        slos: dict[str, ArmSlo] = {}
         slices, tunings = [], []
         for number in range(options.rounds[name]):
             online = slice_of(options, trace, FIRST_JUDGED_SLICE + number, rate=tuning.rate)
@@ -146,8 +148,9 @@ class _Run:
                 if arm.kind is ArmKind.SLACKTIDE:
                     slo = slo_of(arm, readings)
                     labels = SloLabels(ttft_ms=slo.ttft_ms, itl_ms=slo.itl_ms)
+                    slos[arm.name] = slo
                     found = await self._tune(
-                        tuning.rehearsal, slo, measured=readings["A"], start=budgets.get(arm.name)
+                        tuning, arm, slo, measured=readings["A"], start=budgets.get(arm.name)
                     )
                     budgets[arm.name] = found.budgets
                     tuned[arm.name] = {
@@ -160,12 +163,17 @@ class _Run:
                 readings[arm.name].append(reading)
                 self._tell(f"{name} round {number + 1}, {arm.name}: {sentence(reading)}")
             tunings.append(tuned)
+            if number + 1 < options.rounds[name]:
+                await self._learn(
+                    tuning, rehearse, online, slos=slos, budgets=budgets, readings=readings
+                )
         attained = attained_slo(readings.get("A", ()))
         show_arms(name, readings, slo=attained)
         self._samples[name] = {
             "is_generated": trace.is_generated,
             "slices": slices,
             "budgets": tunings,
+            "misses": tuning.misses,
             "arms": {
                 arm: [r.as_values(attained) for r in found] for arm, found in readings.items()
             },
@@ -183,7 +191,8 @@ class _Run:
 
     async def _tune(
         self,
-        rehearsal: Rehearsal,
+        tuning: Tuning,
+        arm: Arm,
         slo: ArmSlo,
         *,
         measured: Sequence[ArmReading],
@@ -194,14 +203,41 @@ class _Run:
         began_s = time.monotonic()
         found = await asyncio.to_thread(
             tune,
-            rehearsal,
+            tuning.rehearsal,
             slo,
-            measured_alone=pooled_metrics(measured),
+            alone=Latencies.of_arms(measured),
+            miss=tuning.miss_of(arm.name),
             start=start,
             max_probes=probes if start is None else max(1, probes // 2),
         )
         self._searched_s += time.monotonic() - began_s
         return found
+
+    async def _learn(
+        self,
+        tuning: Tuning,
+        rehearse: Rehearse,
+        online: Slice,
+        *,
+        slos: Mapping[str, ArmSlo],
+        budgets: Mapping[str, Budgets],
+        readings: Mapping[str, Sequence[ArmReading]],
+    ) -> None:
+        """What a round says of the simulation, for the rounds after it."""
+        began_s = time.monotonic()
+        rehearsal = await asyncio.to_thread(rehearse, online)
+        alone = Latencies.of_arms(readings["A"][-1:])
+        for arm, slo in slos.items():
+            miss = await asyncio.to_thread(
+                miss_of,
+                rehearsal,
+                slo=slo,
+                budgets=budgets[arm],
+                alone=alone,
+                beside=Latencies.of_arms(readings[arm][-1:]),
+            )
+            tuning.misses.setdefault(arm, []).append(miss)
+        self._searched_s += time.monotonic() - began_s
 
     async def _arm(
         self,

@@ -5,24 +5,19 @@ arm is judged by, and every engine is left empty.
 """
 
 import asyncio
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from bench.colocate.arms import slo_relative_to
 from bench.colocate.engines import BenchEngine
+from bench.colocate.fitting import Fitted, fit_model, model_settings
 from bench.colocate.options import Options
 from bench.colocate.probing import OnlineOnly, gather_samples, measure_online_only, run_pilot
+from bench.colocate.rehearsal import Rehearsal, half_busy_rate, simulated_engine
+from bench.colocate.scale import NO_MISS, typical
 from bench.colocate.slices import TRACES, OfflinePrompts, Slice, Trace, cut, load_trace
-from bench.colocate.tuning import (
-    Fitted,
-    Rehearsal,
-    fit_model,
-    growth_of,
-    half_busy_rate,
-    model_settings,
-    simulated_engine,
-    tune,
-)
+from bench.colocate.tuning import miss_of, tune
 from controlplane.localfleet.readiness import Tell
 from planner.simulation.settings import EngineSettings
 
@@ -37,6 +32,10 @@ _LENGTHS_MAX = 4096
 _SPEED_TOLERANCE = 0.1  # of measured over simulated busy share, before the rate is corrected
 
 
+Rehearse = Callable[[Slice], Rehearsal]
+"""Takes a slice into simulation."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Tuning:
     """What the arms of a trace rest on.
@@ -45,22 +44,31 @@ class Tuning:
         rate: online requests a second.
         alone: the engine with the plugin and online alone, at that rate.
         rehearsal: other requests of the trace in simulation, at that rate.
+        pilot_miss: by what a pilot came out above its simulation (`scale.misses`).
+        misses: likewise, of each arm's rounds so far.
     """
 
     trace: Trace
     rate: float
     alone: OnlineOnly
     rehearsal: Rehearsal
+    pilot_miss: dict[str, float] = field(default_factory=lambda: dict(NO_MISS))
+    misses: dict[str, list[dict[str, float]]] = field(default_factory=dict)
+
+    def miss_of(self, arm: str) -> dict[str, float]:
+        """What to expect of an arm: what its own rounds missed by, else the pilot."""
+        own = self.misses.get(arm)
+        return typical(own) if own else self.pilot_miss
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """All of it, by trace."""
+    """All of it, by trace; `rehearse` simulates any slice on the same engine."""
 
     fitted: Fitted
     settings: EngineSettings
     tunings: dict[str, Tuning]
-    pilot_growth: dict[str, float]
+    rehearse: Rehearse
 
     def as_values(self) -> dict[str, Any]:
         """What the report says of it."""
@@ -68,10 +76,13 @@ class Prepared:
             "latency_model": self.fitted.as_values(),
             "simulated_engine": {**asdict(self.settings), "loop": self.settings.loop.value},
             "online_only": {
-                name: {"requests_per_s": round(t.rate, 4), **t.alone.as_values()}
+                name: {
+                    "requests_per_s": round(t.rate, 4),
+                    **t.alone.as_values(),
+                    "pilot_miss": {metric: round(k, 3) for metric, k in t.pilot_miss.items()},
+                }
                 for name, t in self.tunings.items()
             },
-            "pilot_growth": {name: round(k, 3) for name, k in self.pilot_growth.items()},
         }
 
 
@@ -113,15 +124,24 @@ async def prepare(
     tell(f"latency model of {fitted.samples} iterations: decode: {fitted.decode.reason};"
          f" prefill: {fitted.prefill.reason}")  # fmt: skip
     await plugin.set(model_settings(fitted))
-    bench = _Bench(
-        plugin=plugin, options=options, offline=offline, fitted=fitted,
-        settings=await _settings(plugin, options), tell=tell,
-    )  # fmt: skip
+    settings = await _settings(plugin, options)
+
+    def rehearse(online: Slice) -> Rehearsal:
+        return Rehearsal(
+            fitted=fitted, settings=settings, online=online, offline=offline, window=options.window
+        )
+
+    bench = _Bench(plugin=plugin, options=options, offline=offline, rehearse=rehearse, tell=tell)
     tunings = {trace.spec.name: await bench.tuning(trace) for trace in traces}
-    growth = await bench.pilot(tunings[first.spec.name])
+    miss = await bench.pilot(tunings[first.spec.name])
     for tuning in tunings.values():  # what one pilot finds is the engine's, not the trace's
-        tuning.rehearsal.growth = growth or tuning.rehearsal.growth
-    return Prepared(fitted=fitted, settings=bench.settings, tunings=tunings, pilot_growth=growth)
+        tuning.pilot_miss = miss
+    return Prepared(
+        fitted=fitted,
+        settings=settings,
+        tunings=tunings,
+        rehearse=bench.rehearse,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,19 +151,8 @@ class _Bench:
     plugin: BenchEngine
     options: Options
     offline: OfflinePrompts
-    fitted: Fitted
-    settings: EngineSettings
+    rehearse: Rehearse
     tell: Tell
-
-    def rehearse(self, online: Slice) -> Rehearsal:
-        """A slice in simulation."""
-        return Rehearsal(
-            fitted=self.fitted,
-            settings=self.settings,
-            online=online,
-            offline=self.offline,
-            window=self.options.window,
-        )
 
     async def tuning(self, trace: Trace) -> Tuning:
         """A trace's rate, by simulation, and what online alone comes to at it, measured."""
@@ -174,14 +183,14 @@ class _Bench:
         return alone, alone.busy_ratio / simulated.alone_busy_ratio
 
     async def pilot(self, tuning: Tuning) -> dict[str, float]:
-        """One run at the widest tolerance: by what simulation understates interference."""
+        """One run at the widest tolerance: by what simulation understates latencies."""
         options = self.options
         if not options.tolerances:
-            return {}
-        alone = tuning.alone.metrics
-        slo = slo_relative_to(alone, tolerance_ratio=max(options.tolerances))
+            return dict(NO_MISS)
+        alone = tuning.alone.latencies
+        slo = slo_relative_to(alone.metrics(), tolerance_ratio=max(options.tolerances))
         found = await asyncio.to_thread(
-            tune, tuning.rehearsal, slo, measured_alone=alone, start=None,
+            tune, tuning.rehearsal, slo, alone=alone, miss=NO_MISS, start=None,
             max_probes=options.max_probes,
         )  # fmt: skip
         online = slice_of(options, tuning.trace, _ALONE_SLICE, rate=tuning.rate)
@@ -195,12 +204,13 @@ class _Bench:
             settle_s=options.settle_s,
         )
         await self.plugin.empty()
-        growth = growth_of(
-            self.rehearse(online), slo=slo, budgets=found.budgets, alone=alone, beside=beside
-        )
-        shown = ", ".join(f"{name} {k:.2f}" for name, k in growth.items())
-        self.tell(f"pilot: measured over simulated interference: {shown}")
-        return growth
+        miss = await asyncio.to_thread(
+            miss_of, self.rehearse(online), slo=slo, budgets=found.budgets, alone=alone,
+            beside=beside,
+        )  # fmt: skip
+        shown = ", ".join(f"{name} {k:.2f}" for name, k in miss.items())
+        self.tell(f"pilot: measured over simulated: {shown}")
+        return miss
 
 
 async def _settings(plugin: BenchEngine, options: Options) -> EngineSettings:

@@ -7,14 +7,14 @@ model is fitted to, online alone, and one pilot at budgets from simulation. Refu
 import asyncio
 import contextlib
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bench.colocate.arms import ArmSlo, pooled_metrics
+from bench.colocate.arms import ArmSlo
 from bench.colocate.client import SloLabels, run_arm
 from bench.colocate.engines import BenchEngine
 from bench.colocate.reading import read_arm
+from bench.colocate.scale import Latencies
 from bench.colocate.slices import OfflinePrompts, Slice
 from nodeagent.engine.errors import EngineError
 from nodeagent.plugin_contract import MeasuredIteration, encode_budgets
@@ -31,14 +31,14 @@ class OnlineOnly:
     Args:
         busy_ratio: share of the time in which an iteration ran.
         plugin_ratio: CPU time of the plugin over the time of the passes.
-        metrics: `reading.METRICS` in ms.
+        latencies: of the requests.
     """
 
     seconds: float
     passes: int
     busy_ratio: float
     plugin_ratio: float
-    metrics: Mapping[str, float]
+    latencies: Latencies
 
     def as_values(self) -> dict[str, Any]:
         """What the report says of it."""
@@ -47,7 +47,7 @@ class OnlineOnly:
             "passes": self.passes,
             "busy_ratio": round(self.busy_ratio, 4),
             "plugin_ratio": round(self.plugin_ratio, 5),
-            **{f"{name}_ms": round(ms, 3) for name, ms in self.metrics.items()},
+            **{f"{name}_ms": round(ms, 3) for name, ms in self.latencies.metrics().items()},
         }
 
 
@@ -112,7 +112,7 @@ async def measure_online_only(engine: BenchEngine, online: Slice) -> OnlineOnly:
         passes=after.passes - before.passes,
         busy_ratio=pass_us / 1e6 / seconds,
         plugin_ratio=plugin_us / pass_us if pass_us else math.nan,
-        metrics=pooled_metrics([read_arm(run, arm="A")]),
+        latencies=Latencies.of_arms([read_arm(run, arm="A")]),
     )
 
 
@@ -125,7 +125,7 @@ async def run_pilot(
     offline: OfflinePrompts,
     window: int,
     settle_s: float,
-) -> dict[str, float]:
+) -> Latencies:
     """A slice beside the batch under budgets that simulation found for an SLO.
 
     Args:
@@ -136,9 +136,6 @@ async def run_pilot(
         offline: the batch.
         window: offline requests in the engine.
         settle_s: how long the batch runs before the slice.
-
-    Returns:
-        `reading.METRICS`, in ms.
     """
     await engine.set(encode_budgets(budgets))
     run = await run_arm(
@@ -151,7 +148,7 @@ async def run_pilot(
         settle_s=settle_s,
         tag="tunepp",
     )
-    return pooled_metrics([read_arm(run, arm="pilot")])
+    return Latencies.of_arms([read_arm(run, arm="pilot")])
 
 
 async def _follow(engine: BenchEngine, gathered: dict[int, MeasuredIteration]) -> None:

@@ -14,8 +14,10 @@ each binds other statistics:
     max_stall_ms        the longest gap, where passes take turns: ITL p99
 
 One that is 0 at the start is left at 0. Every statistic grows with each of them, and so
-does offline work. Steps: bisect one factor over all of them, which brackets the targets;
-then climb. A climb works on logarithms, where the elasticity of each statistic and of the
+does offline work. What else `Budgets` holds (the least chunk, ordinary gaps between long
+ones) moves both ways, so it is not climbed on: the caller names several starts. Steps:
+from each start bisect one factor over all budgets, which brackets the targets; then climb
+from the best. A climb works on logarithms, where the elasticity of each statistic and of the
 work with respect to each budget is learned from the probes (Broyden's update, none below
 0, since all are monotone), and probes the best point that these predict to pass within a
 radius, which grows with success and shrinks with failure.
@@ -102,27 +104,30 @@ Probe = Callable[[Budgets], ProbeResult]
 
 
 def search_budgets(
-    probe: Probe, *, targets: LatencyTargets, start: Budgets, max_probes: int
+    probe: Probe, *, targets: LatencyTargets, starts: Sequence[Budgets], max_probes: int
 ) -> SearchOutcome:
     """Looks for the budgets with the most offline tokens per second within the targets.
 
     Args:
         probe: The instrument; called at most `max_probes` times, never twice alike.
         targets: What online latencies must keep.
-        start: Where to begin; fields that are not searched stay as they are.
-        max_probes: >= 1; 15 to 25 are enough for three dimensions.
+        starts: Where to begin, one or more; fields that are not searched stay as they are.
+        max_probes: >= 1; 15 to 25 are enough for one start.
 
     Returns:
         The outcome; `best` passed at the upper end of its confidence interval.
 
     Raises:
-        ValueError: `max_probes` < 1.
+        ValueError: `max_probes` < 1, or no start.
     """
     if max_probes < 1:
         raise ValueError(f"max_probes is {max_probes}, must be >= 1")
-    search = _Search(probe, targets=targets, start=start, max_probes=max_probes)
+    if not starts:
+        raise ValueError("starts is empty: name the budgets to begin with")
+    search = _Search(probe, targets=targets, max_probes=max_probes)
     try:
-        search.scale()
+        for start in starts:
+            search.scale(start)
         search.climb()
     except _SpentError:
         pass
@@ -136,32 +141,28 @@ class _SpentError(Exception):
 class _Search:
     """One search: its probes so far, and the best that passed."""
 
-    def __init__(
-        self, probe: Probe, *, targets: LatencyTargets, start: Budgets, max_probes: int
-    ) -> None:
+    def __init__(self, probe: Probe, *, targets: LatencyTargets, max_probes: int) -> None:
         self._probe, self._targets = probe, targets
-        self._start, self._left = start, max_probes
-        self._records: dict[tuple[float, ...], ProbeRecord] = {}
+        self._left = max_probes
+        self._records: dict[Budgets, ProbeRecord] = {}
         self._best: ProbeRecord | None = None
 
-    def scale(self) -> None:
-        """Bisects one factor over all dimensions, from the start."""
+    def scale(self, start: Budgets) -> None:
+        """Bisects one factor over all dimensions, from a start."""
         passed, failed = 0.0, 0.0
         factor = 1.0
         while not (passed and failed) and 1 / 256 <= factor <= 256:
-            if self._passes(self._scaled(factor)):
+            if self._passes(_scaled(start, factor)):
                 passed, factor = factor, factor * 2.0
             else:
                 failed, factor = factor, factor / 2.0
         if not passed:
             # Offline work only while no online exists, and little of it at a time.
-            self._passes(
-                replace(self._start, latency_budget_ms=0.0, calm_budget_ms=0.0, max_stall_ms=0.0)
-            )
-            self._passes(self._only_idle(self._start.idle_budget_ms / 16.0))
+            self._passes(_only_idle(start))
+            self._passes(_only_idle(_scaled(start, 1.0 / 16.0)))
             return
         if failed:
-            self._passes(self._scaled((passed * failed) ** 0.5))
+            self._passes(_scaled(start, (passed * failed) ** 0.5))
 
     def climb(self) -> None:
         """Moves from the best point to a better one, as the elasticities say.
@@ -208,7 +209,7 @@ class _Search:
         """Probes there, learns, and says whether it is the best so far."""
         here = self._best
         assert here is not None
-        if self._key(budgets) in self._records:
+        if budgets in self._records:
             return False
         self._learn(elasticities, here, self._record(budgets), names)
         return self._best is not here
@@ -250,15 +251,11 @@ class _Search:
         there: ProbeRecord,
         names: Sequence[str],
     ) -> None:
-        if self._shut(there) != self._shut(here):
+        if not _is_comparable(there.budgets, here.budgets):
             return
         moved = [log(getattr(there.budgets, name) / getattr(here.budgets, name)) for name in names]
         pairs = zip(self._logs(there), self._logs(here), strict=True)
         elasticities.learn(moved, [after - before for after, before in pairs])
-
-    def _shut(self, record: ProbeRecord) -> tuple[bool, ...]:
-        """Which budgets are 0: between points that differ in this, nothing is elastic."""
-        return tuple(value == 0.0 for value in self._key(record.budgets))
 
     def _logs(self, record: ProbeRecord) -> list[float]:
         """Logarithms of the work, then of each limited statistic over its target."""
@@ -267,15 +264,11 @@ class _Search:
         spread = 1.0 + result.spread_ratio
         return logs([result.offline_tokens_per_s, *(value * spread for value in ratios.values())])
 
-    def _key(self, budgets: Budgets) -> tuple[float, ...]:
-        return tuple(getattr(budgets, name) for name in DIMENSIONS)
-
     def _passes(self, budgets: Budgets) -> bool:
         return self._record(budgets).verdict is Verdict.PASSED
 
     def _record(self, budgets: Budgets) -> ProbeRecord:
-        key = self._key(budgets)
-        known = self._records.get(key)
+        known = self._records.get(budgets)
         if known is not None:
             return known
         if self._left <= 0:
@@ -290,7 +283,7 @@ class _Search:
         else:
             verdict = Verdict.PASSED if ratio <= 1.0 else Verdict.FAILED
         record = ProbeRecord(budgets=budgets, result=result, worst_ratio=ratio, verdict=verdict)
-        self._records[key] = record
+        self._records[budgets] = record
         if verdict is Verdict.PASSED and (
             self._best is None
             or result.offline_tokens_per_s > self._best.result.offline_tokens_per_s * _GAIN
@@ -298,20 +291,26 @@ class _Search:
             self._best = record
         return record
 
-    def _scaled(self, factor: float) -> Budgets:
-        budgets = self._start
-        for name in DIMENSIONS:
-            budgets = _moved(budgets, name, factor)
-        return budgets
 
-    def _only_idle(self, idle_budget_ms: float) -> Budgets:
-        return replace(
-            self._start,
-            latency_budget_ms=0.0,
-            calm_budget_ms=0.0,
-            max_stall_ms=0.0,
-            idle_budget_ms=idle_budget_ms,
-        )
+def _is_comparable(one: Budgets, other: Budgets) -> bool:
+    """Whether elasticities tell of the step between: only searched budgets differ.
+
+    Not where one of them is 0 on one side: it has no logarithm.
+    """
+    values = {name: getattr(one, name) for name in DIMENSIONS}
+    return replace(other, **values) == one and all(
+        (value == 0.0) == (getattr(other, name) == 0.0) for name, value in values.items()
+    )
+
+
+def _scaled(budgets: Budgets, factor: float) -> Budgets:
+    for name in DIMENSIONS:
+        budgets = _moved(budgets, name, factor)
+    return budgets
+
+
+def _only_idle(budgets: Budgets) -> Budgets:
+    return replace(budgets, latency_budget_ms=0.0, calm_budget_ms=0.0, max_stall_ms=0.0)
 
 
 def _moved(budgets: Budgets, name: str, factor: float) -> Budgets:

@@ -4,23 +4,26 @@ from dataclasses import replace
 
 import pytest
 
-from bench.colocate.arms import slo_relative_to
+from bench.colocate.arms import ArmSlo, slo_relative_to
+from bench.colocate.fitting import Fitted
 from bench.colocate.probing import _part
 from bench.colocate.reading import METRICS
-from bench.colocate.slices import TRACES, OfflinePrompts, Trace, cut
-from bench.colocate.tuning import (
-    Fitted,
-    Rehearsal,
-    derive_budgets,
-    growth_of,
-    half_busy_rate,
-    metrics_of,
-    simulated_engine,
-    tune,
+from bench.colocate.rehearsal import Rehearsal, half_busy_rate, simulated_engine
+from bench.colocate.scale import (
+    NO_MISS,
+    Latencies,
+    level_ratios,
+    misses,
+    simulated_slo,
+    typical,
 )
+from bench.colocate.slices import TRACES, OfflinePrompts, Trace, cut
+from bench.colocate.tuning import derive_starts, miss_of, tune
 from planner.batching.state import Budgets
+from planner.latency.coefficients import Coefficients
 from planner.latency.fit import FitReport
-from planner.latency.predictor import default_model
+from planner.latency.predictor import LatencyModel, default_model
+from planner.slo import Quantiles
 from planner.workload.generate import generate
 
 _REPORT = FitReport(kind="decode", samples=0, is_accepted=False, reason="the default")
@@ -51,62 +54,99 @@ def test_online_alone_is_half_busy_when_the_rate_is_found() -> None:
     assert _rehearsal(rate).alone_busy_ratio == pytest.approx(0.5, abs=0.05)
 
 
+def _latencies(*, ttft: float, itl: float, tail: float = 3.0) -> Latencies:
+    def seen(mean: float) -> Quantiles:
+        return Quantiles(
+            count=100, mean=mean, p50=mean, p90=2.0 * mean, p99=tail * mean, max=tail * mean
+        )
+
+    return Latencies(ttft=seen(ttft), itl=seen(itl))
+
+
 def test_budgets_keep_the_slo_in_simulation_when_the_search_finds_some() -> None:
     """More offline work than none, within every limit; a wider SLO is worth no less."""
     rehearsal = _rehearsal(1.5)
+    alone = rehearsal.alone
     found = {}
     for tolerance in (0.1, 1.0):
-        slo = slo_relative_to(rehearsal.alone, tolerance_ratio=tolerance)
-        tuned = tune(rehearsal, slo, measured_alone=rehearsal.alone, start=None, max_probes=6)
+        slo = slo_relative_to(alone.metrics(), tolerance_ratio=tolerance)
+        tuned = tune(rehearsal, slo, alone=alone, miss=NO_MISS, start=None, max_probes=8)
         assert tuned.expected["worst_ratio"] <= 1.0
-        seen = metrics_of(rehearsal.run(tuned.budgets, slo=slo))
+        seen = Latencies.of_replay(rehearsal.run(tuned.budgets, slo=slo)).metrics()
         assert all(seen[n] <= slo.limits_ms[n] * (1 + 1e-9) for n in METRICS)
         found[tolerance] = tuned.expected["offline_tokens_per_s"]
     assert 0 < found[0.1] <= found[1.0] * 1.1
 
 
-def test_limits_are_multiples_of_online_alone_when_simulation_runs_faster() -> None:
-    """Measured ten times slower than simulated: the same multiples; never below alone."""
+def test_level_is_not_moved_when_one_stall_makes_a_tail() -> None:
+    """A p99 five times as long, and the mean with it, leave median and p90."""
+    simulated = _latencies(ttft=60.0, itl=10.0)
+    measured = _latencies(ttft=120.0, itl=10.0)
+    stalled = replace(measured.ttft, mean=150.0, p99=1800.0)
+    level = level_ratios(replace(measured, ttft=stalled), simulated)
+    assert (level["ttft_p99"], level["itl_p50"]) == (2.0, 1.0)
+
+
+def test_limit_in_simulation_is_the_limit_over_level_and_miss() -> None:
+    """None falls below online alone there."""
+    alone = _latencies(ttft=60.0, itl=10.0)
+    slo = slo_relative_to(_latencies(ttft=120.0, itl=10.0).metrics(), tolerance_ratio=0.5)
+    level = level_ratios(_latencies(ttft=120.0, itl=10.0), alone)
+    plain = simulated_slo(slo, level=level, miss=NO_MISS, alone=alone).limits_ms
+    assert plain["ttft_mean"] == pytest.approx(90.0)
+    assert plain["itl_p50"] == pytest.approx(15.0)
+    twice = simulated_slo(slo, level=level, miss={**NO_MISS, "itl_p50": 1.25}, alone=alone)
+    assert twice.limits_ms["itl_p50"] == pytest.approx(12.0)
+    tight = ArmSlo(limits_ms=dict.fromkeys(METRICS, 1.0))
+    for name, ms in simulated_slo(tight, level=level, miss=NO_MISS, alone=alone).limits_ms.items():
+        assert ms > alone.metric(name)
+
+
+def test_miss_is_what_the_level_leaves_when_a_run_came_out_worse() -> None:
+    """Of a tail the root, and never beyond what one run tells."""
+    alone, beside = _latencies(ttft=60.0, itl=10.0), _latencies(ttft=60.0, itl=16.0, tail=12.0)
+    found = misses(beside, alone, level=dict.fromkeys(METRICS, 1.0))
+    assert (found["ttft_p50"], found["ttft_p99"], found["itl_p50"]) == (1.0, 2.0, 1.6)
+    assert found["itl_p99"] == 2.0  # the root of 6.4 is more
+    assert typical([found, NO_MISS])["itl_p50"] == pytest.approx(1.6**0.5)
+
+
+def test_nothing_was_missed_when_the_engine_does_as_simulated() -> None:
+    """Alone and beside the batch."""
     rehearsal = _rehearsal(1.5)
-    measured = {name: 10.0 * ms for name, ms in rehearsal.alone.items()}
-    slo = slo_relative_to(measured, tolerance_ratio=0.5)
-    scaled = rehearsal.scaled(slo, alone=measured)
-    for name in METRICS:
-        growth = slo.limits_ms[name] / measured[name]
-        assert scaled.limits_ms[name] == pytest.approx(growth * rehearsal.alone[name])
-    rehearsal.growth = dict.fromkeys(METRICS, 2.0)  # real interference is twice as large
-    tighter = rehearsal.scaled(slo, alone=measured)
-    assert tighter.limits_ms["itl_p50"] == pytest.approx(1.25 * rehearsal.alone["itl_p50"])
-    below = replace(slo, limits_ms={name: 0.5 * ms for name, ms in measured.items()})
-    assert all(
-        ms > rehearsal.alone[name]
-        for name, ms in rehearsal.scaled(below, alone=measured).limits_ms.items()
+    slo = slo_relative_to(rehearsal.alone.metrics(), tolerance_ratio=0.5)
+    budgets = tune(
+        rehearsal, slo, alone=rehearsal.alone, miss=NO_MISS, start=None, max_probes=2
+    ).budgets
+    beside = Latencies.of_replay(rehearsal.run(budgets, slo=slo))
+    found = miss_of(rehearsal, slo=slo, budgets=budgets, alone=rehearsal.alone, beside=beside)
+    assert found == pytest.approx(NO_MISS)
+
+
+def test_starts_of_a_search_are_the_limits_raised_by_the_margin_when_derived() -> None:
+    """One start for each least chunk; without a limit on the mean the tail stands in."""
+    limits = {"ttft_p50": 70.0, "ttft_p99": 300.0, "itl_p50": 10.0, "itl_p99": 90.0}
+    model = LatencyModel(
+        identity="m",
+        decode=Coefficients(constant=1.0, margin_ratio=0.5, coverage_ratio=0.9),
+        prefill=Coefficients(constant=1.0, margin_ratio=0.2, coverage_ratio=0.9),
     )
 
+    def starts(**more: float) -> list[Budgets]:
+        return derive_starts(
+            ArmSlo(limits_ms=limits | more),
+            alone=_latencies(ttft=60.0, itl=9.0),
+            model=model,
+            chunk_tokens=256,
+        )
 
-def test_growth_is_one_when_the_pilot_came_out_as_simulated() -> None:
-    """And its bound where it came out far worse."""
-    rehearsal = _rehearsal(1.5)
-    slo = slo_relative_to(rehearsal.alone, tolerance_ratio=0.5)
-    budgets = derive_budgets(slo)
-    beside = metrics_of(rehearsal.run(budgets, slo=rehearsal.scaled(slo, alone=rehearsal.alone)))
-    same = growth_of(rehearsal, slo=slo, budgets=budgets, alone=rehearsal.alone, beside=beside)
-    grown = [name for name in METRICS if beside[name] > 1.02 * rehearsal.alone[name]]
-    assert grown
-    assert [same[name] for name in grown] == pytest.approx([1.0] * len(grown))
-    worse = {name: 100.0 * ms for name, ms in beside.items()}
-    far = growth_of(rehearsal, slo=slo, budgets=budgets, alone=rehearsal.alone, beside=worse)
-    assert set(far.values()) == {4.0}
-
-
-def test_start_of_a_search_follows_the_limits_when_derived() -> None:
-    """The median is the ordinary gap, twice it the mean, the tail the longest stall."""
-    limits = dict.fromkeys(METRICS, 10.0) | {"itl_p99": 90.0, "ttft_p50": 60.0}
-    budgets = derive_budgets(slo_relative_to(limits, tolerance_ratio=0.0))
-    assert isinstance(budgets, Budgets)
-    assert (budgets.latency_budget_ms, budgets.idle_budget_ms) == (20.0, 30.0)
-    assert budgets.calm_budget_ms == 10.0
-    assert budgets.max_stall_ms == pytest.approx(89.0)
+    first, second = starts(itl_mean=12.0)
+    assert (first.min_chunk_tokens, second.min_chunk_tokens) == (32, 160)
+    assert replace(first, min_chunk_tokens=160) == second
+    assert (first.latency_budget_ms, first.calm_budget_ms) == (18.0, 15.0)
+    assert first.idle_budget_ms == pytest.approx(48.0)
+    assert first.max_stall_ms == pytest.approx(108.0)
+    assert starts()[0].latency_budget_ms == pytest.approx(108.0)
 
 
 def test_parts_of_a_slice_share_no_request_when_probed() -> None:

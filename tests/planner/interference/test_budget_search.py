@@ -59,7 +59,7 @@ OPTIMUM = 100 * 40**0.5 + 50 * 60**0.5 + 20 * 200**0.5  # each dimension at its 
 def test_search_comes_near_the_optimum_within_its_probes():
     """Three dimensions with limits of their own: 95 % of the best, in 25 probes."""
     engine = Engine()
-    outcome = search_budgets(engine, targets=TARGETS, start=START, max_probes=25)
+    outcome = search_budgets(engine, targets=TARGETS, starts=[START], max_probes=25)
     assert outcome.reason is Reason.FOUND
     assert len(engine.probed) == len(outcome.probes) <= 25
     assert outcome.best.worst_ratio <= 1.0
@@ -78,7 +78,7 @@ def test_what_is_found_passes_and_no_probe_that_passed_does_more(limits, start, 
     outcome = search_budgets(
         Engine(),
         targets=targets,
-        start=replace(START, **dict.fromkeys(DIMENSIONS, start) | {"calm_budget_ms": 0.0}),
+        starts=[replace(START, **dict.fromkeys(DIMENSIONS, start) | {"calm_budget_ms": 0.0})],
         max_probes=max_probes,
     )
     assert 1 <= len(outcome.probes) <= max_probes
@@ -93,14 +93,14 @@ def test_what_is_found_passes_and_no_probe_that_passed_does_more(limits, start, 
 def test_nothing_passes_is_said_with_the_nearest_ratio():
     """A target below what online alone has."""
     targets = LatencyTargets(ttft_p50_ms=25.0)
-    outcome = search_budgets(Engine(), targets=targets, start=START, max_probes=25)
+    outcome = search_budgets(Engine(), targets=targets, starts=[START], max_probes=25)
     assert outcome.reason is Reason.NOTHING_PASSES and outcome.budgets is None
     assert "2.0" in outcome.detail or "1.9" in outcome.detail
 
 
 def test_probe_too_short_to_tell_says_so():
     """A p99 of 60 samples is their maximum, so no budget passes on it."""
-    outcome = search_budgets(Engine(count=60), targets=TARGETS, start=START, max_probes=8)
+    outcome = search_budgets(Engine(count=60), targets=TARGETS, starts=[START], max_probes=8)
     assert outcome.reason is Reason.TOO_SHORT and outcome.best is None
     assert "itl_p99_ms: 60 samples, 100 needed" in outcome.detail
     assert all(probe.verdict is Verdict.TOO_SHORT for probe in outcome.probes)
@@ -108,8 +108,10 @@ def test_probe_too_short_to_tell_says_so():
 
 def test_wide_confidence_interval_costs_budget():
     """A target must be met at the upper end of the interval."""
-    sure = search_budgets(Engine(), targets=TARGETS, start=START, max_probes=25)
-    unsure = search_budgets(Engine(spread_ratio=0.1), targets=TARGETS, start=START, max_probes=25)
+    sure = search_budgets(Engine(), targets=TARGETS, starts=[START], max_probes=25)
+    unsure = search_budgets(
+        Engine(spread_ratio=0.1), targets=TARGETS, starts=[START], max_probes=25
+    )
     result = unsure.best.result
     assert TARGETS.worst_ratio(ttft=result.ttft, itl=result.itl) <= 1.0 / 1.1
     assert result.offline_tokens_per_s < sure.best.result.offline_tokens_per_s
@@ -118,7 +120,7 @@ def test_wide_confidence_interval_costs_budget():
 def test_search_without_probes_is_refused():
     """At least one."""
     with pytest.raises(ValueError, match="max_probes is 0"):
-        search_budgets(Engine(), targets=TARGETS, start=START, max_probes=0)
+        search_budgets(Engine(), targets=TARGETS, starts=[START], max_probes=0)
 
 
 def test_targets_from_a_baseline_scale_every_statistic():
@@ -157,7 +159,22 @@ def test_search_goes_on_where_only_idle_passes_may_hold_offline_work():
             return replace(result, itl=_quantiles(500, 900))
         return result
 
-    outcome = search_budgets(probe, targets=TARGETS, start=START, max_probes=30)
+    outcome = search_budgets(probe, targets=TARGETS, starts=[START], max_probes=30)
     assert outcome.reason is Reason.FOUND
     assert outcome.best.budgets.latency_budget_ms == outcome.best.budgets.max_stall_ms == 0.0
     assert outcome.best.budgets.idle_budget_ms > 1.5 * START.idle_budget_ms
+
+
+def test_better_start_is_climbed_from_when_there_are_two() -> None:
+    """What is not searched stays as the start has it; no start is an error."""
+
+    def probe(budgets: Budgets) -> ProbeResult:
+        seen = Engine()(budgets)
+        worth = 2.0 if budgets.min_chunk_tokens == 160 else 1.0
+        return replace(seen, offline_tokens_per_s=seen.offline_tokens_per_s * worth)
+
+    starts = [replace(START, min_chunk_tokens=tokens) for tokens in (32, 160, 64)]
+    outcome = search_budgets(probe, targets=TARGETS, starts=starts, max_probes=40)
+    assert outcome.budgets is not None and outcome.budgets.min_chunk_tokens == 160
+    with pytest.raises(ValueError, match="starts is empty"):
+        search_budgets(probe, targets=TARGETS, starts=[], max_probes=4)
