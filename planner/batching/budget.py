@@ -22,8 +22,9 @@ def gap_slack_ms(row: DecodeRow, *, now_s: float) -> float:
     Per-gap ITL: last token + target - now; nothing is saved. Per-request TPOT: slack
     accrues over the request, from its first token on. The scheduler that Niyama's authors
     published (see `baselines.qoserve`) sizes chunks by such a slack of the requests that
-    decode, but lets it accrue from the TTFT deadline; the longest single gap is ours. The
-    tightest counts where a row has both. Without targets: inf.
+    decode, but lets it accrue from the TTFT deadline, or the first token where that is later.
+    The longest single gap is ours. The tightest counts where a row has both. Without targets:
+    inf.
     """
     slack_ms = inf
     since_token_ms = (now_s - row.last_token_s) * 1000.0
