@@ -2,7 +2,8 @@
 
 Owns when drift holds offline work and when it is let go. Refuses to judge what nothing
 calibrated: a default promises no coverage, and offline work under one is kept to a part of
-its budget anyway. Pure: `now_s` is an argument.
+its budget anyway; and to hold for predictions that err on the safe side, whose bounds hold
+as promised: they cost offline work, not online latency. Pure: `now_s` is an argument.
 
 A hold ends at once when other coefficients are in force, and otherwise when `hold_s` have
 passed without a breach: predictions of what still ran were good, by stricter limits, or
@@ -143,12 +144,10 @@ class _KindHold:
 
     def judge(self, identity: str, *, now_s: float) -> None:
         report = self._window.report()
-        match report.verdict:
-            case DriftVerdict.ERROR_TOO_LARGE | DriftVerdict.COVERAGE_TOO_LOW:
-                self._hold(report, identity, now_s=now_s)
-            case DriftVerdict.HOLDS | DriftVerdict.TOO_FEW:
-                if self.reason and now_s - self._breach_s >= self._hold_s:
-                    self._release(now_s=now_s)
+        if _is_breach(report):
+            self._hold(report, identity, now_s=now_s)
+        elif self.reason and now_s - self._breach_s >= self._hold_s:
+            self._release(now_s=now_s)
 
     def _hold(self, report: DriftReport, identity: str, *, now_s: float) -> None:
         settings = self._settings
@@ -174,6 +173,12 @@ class _KindHold:
         if now_s - self._released_s >= settings.relapse_s:
             return settings.first_hold_s
         return min(settings.longest_hold_s, 2.0 * self._hold_s)
+
+
+def _is_breach(report: DriftReport) -> bool:
+    if report.verdict is DriftVerdict.ERROR_TOO_LARGE:
+        return report.coverage_ratio < report.target_coverage_ratio
+    return report.verdict is DriftVerdict.COVERAGE_TOO_LOW
 
 
 def _seen(report: DriftReport, limits: DriftLimits) -> str:

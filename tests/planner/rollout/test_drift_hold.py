@@ -59,9 +59,9 @@ def test_offline_is_held_when_bounds_hold_less_often_than_promised() -> None:
         assert word in hold.reason
 
 
-@pytest.mark.parametrize("slowdown", [1.0, 1.15, 0.8])
+@pytest.mark.parametrize("slowdown", [1.0, 1.15, 0.3])
 def test_offline_is_not_held_when_predictions_are_good_or_nothing_ran(slowdown: float) -> None:
-    """Within the limits, or empty, there is no reason to wait."""
+    """Within the limits, empty, or far below what was predicted: online does not suffer."""
     hold = _hold()
     hold.judge(now_s=0.0)
     assert not hold.reason
