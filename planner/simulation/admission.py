@@ -58,7 +58,7 @@ class Admission:
         self._chunk_tokens = max(0, chunk - mixed) if chunk > 0 else 1 << 60
         self._input_tokens = settings.max_prefill_tokens - mixed
         self._allowance = plan.offline_chunk_tokens
-        self._offset = mixed + sum(self._expected(live) for live in (*running, *parked))
+        self._offset = mixed + sum([self._expected(live) for live in (*running, *parked)])
         self._is_slot_taken = False
 
     # ------------------------------------------------------------ the mid-prefill request

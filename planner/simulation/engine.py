@@ -8,8 +8,6 @@ Invariants: the policy is asked only when offline work is in the engine or its m
 not empty, as the plugin asks it; the books (`ledger`) balance in every run.
 """
 
-from dataclasses import replace
-
 from planner.batching.policy import Policy
 from planner.batching.state import Budgets, IterationPlan, Memory, WorkClass
 from planner.latency.predictor import LatencyModel
@@ -25,7 +23,6 @@ from planner.simulation.request import SimulatedRequest
 from planner.simulation.residents import Residents
 from planner.simulation.settings import EngineSettings
 
-_NOTHING = IterationPlan()
 _AUDIT_PERIOD = 4096  # passes
 
 
@@ -48,6 +45,7 @@ class Engine:
         self._ledger = Ledger(self._memory)
         self._policy, self._model = policy, model
         self._plan_memory = Memory()
+        self._nothing = IterationPlan()  # the plan of a pass without offline work
         self._last_pass_ms = 0.0
 
     @property
@@ -131,7 +129,9 @@ class Engine:
     def _decide(self, *, now_s: float) -> IterationPlan:
         if not self._ledger.offline_live and self._plan_memory.is_settled:
             # What it remembers of online bursts and prefix order outlives the pause.
-            return replace(_NOTHING, memory=self._plan_memory)
+            if self._nothing.memory is not self._plan_memory:
+                self._nothing = IterationPlan(memory=self._plan_memory)
+            return self._nothing
         self.counters.decisions += 1
         state = read_state(
             self._residents,

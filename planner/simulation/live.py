@@ -81,7 +81,7 @@ class LiveRequest:
     @property
     def left_tokens(self) -> int:
         """Output the engine must still expect."""
-        return max(0, self.request.longest_output_tokens - self.generated)
+        return self.request.longest_output_tokens - self.generated
 
     @property
     def kept_key(self) -> Hashable:

@@ -69,9 +69,11 @@ class KvMemory:
 
     def hold(self, tokens: int) -> bool:
         """Gives a request pages, evicting unread prefixes; False where there are too few."""
-        if tokens > self.free_tokens:
-            return False
-        self._evict(tokens - (self.total_tokens - self.held_tokens - self.cached_tokens))
+        short = tokens - (self.total_tokens - self.held_tokens - self.cached_tokens)
+        if short > 0:
+            if short > self.unread_tokens:
+                return False
+            self._evict(short)
         self.held_tokens += tokens
         return True
 
@@ -124,8 +126,6 @@ class KvMemory:
         return entry[0]
 
     def _evict(self, tokens: int) -> None:
-        if tokens <= 0:
-            return
         victims = []
         for key, (held, readers) in self._entries.items():
             if tokens <= 0:

@@ -127,7 +127,6 @@ def replay(
         on_pass=on_pass,
     )
     run.to_the_end()
-    run.engine.audit()
     return run.result()
 
 
@@ -153,7 +152,7 @@ class _Run:
         to_s: float,
         on_pass: Callable[[PassRecord], None] | None,
     ) -> None:
-        self.engine, self._arrivals, self._truth = engine, arrivals, truth
+        self._engine, self._arrivals, self._truth = engine, arrivals, truth
         self._from_s, self._to_s, self._on_pass = from_s, to_s, on_pass
         self._now_s = 0.0
         self._device_free_s = 0.0
@@ -166,7 +165,7 @@ class _Run:
         self._polls = 0
 
     def to_the_end(self) -> None:
-        engine, arrivals = self.engine, self._arrivals
+        engine, arrivals = self._engine, self._arrivals
         while self._now_s < self._to_s or self._measured_live:
             if arrivals.next_s <= self._now_s:
                 for request in arrivals.take(until_s=self._now_s):
@@ -183,7 +182,7 @@ class _Run:
                 return
 
     def _arrive(self, request: SimulatedRequest) -> None:
-        self.engine.add(request)
+        self._engine.add(request)
         self._measured_live += self._is_measured(request)
 
     def _is_measured(self, request: SimulatedRequest) -> bool:
@@ -192,7 +191,7 @@ class _Run:
     def _wait(self) -> bool:
         """Goes on to when something may happen; False when nothing will."""
         next_s = self._arrivals.next_s
-        if not self.engine.live:
+        if not self._engine.live:
             if next_s == inf or (next_s >= self._to_s and not self._measured_live):
                 return False
             self._now_s = max(self._now_s, next_s)
@@ -200,15 +199,15 @@ class _Run:
         self._polls += 1
         if self._polls > _MAX_IDLE_POLLS:
             raise RuntimeError(
-                f"simulation: {self.engine.live} requests in the engine, and the policy has "
+                f"simulation: {self._engine.live} requests in the engine, and the policy has "
                 f"run nothing for {_MAX_IDLE_POLLS} polls up to {self._now_s:.3f} s"
             )
-        poll_s = self.engine.settings.poll_ms / 1e3
+        poll_s = self._engine.settings.poll_ms / 1e3
         self._now_s = max(self._now_s, min(next_s, self._now_s + poll_s))
         return True
 
     def _execute(self, run: Pass) -> None:
-        settings = self.engine.settings
+        settings = self._engine.settings
         lasted_ms = (
             self._truth(run.shape)
             + settings.pass_overhead_ms
@@ -247,7 +246,7 @@ class _Run:
             )
 
     def _settle(self, done: _InFlight, *, at_s: float) -> None:
-        settled = self.engine.settle(done.run, at_s=at_s, lasted_ms=done.lasted_ms)
+        settled = self._engine.settle(done.run, at_s=at_s, lasted_ms=done.lasted_ms)
         is_counted = self._from_s <= at_s < self._to_s
         if is_counted:
             self._online_tokens += settled.online_tokens
@@ -262,6 +261,7 @@ class _Run:
                 self._traces.append((live.arrival_s, live.rid, _trace(live)))
 
     def result(self) -> Replayed:
+        self._engine.audit()
         self._traces.sort(key=lambda entry: entry[:2])
         to_s = self._to_s if self._to_s < inf else max(self._now_s, self._from_s)
         window_s = max(to_s - self._from_s, 1e-9)
@@ -275,7 +275,7 @@ class _Run:
             online_busy_ratio=self._online_busy_s / window_s,
             offline_ended=self._offline_ended,
             end_s=self._now_s,
-            counters=self.engine.counters,
+            counters=self._engine.counters,
         )
 
 

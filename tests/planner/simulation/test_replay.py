@@ -181,6 +181,7 @@ def test_shared_prefix_is_computed_once():
     assert ttft_ms(done.online[1]) == pytest.approx(4.0 + 0.1)  # its last token, always
     cold = run(engine=settings(caches_prefixes=False), scheduled=[first, second])
     assert ttft_ms(cold.online[1]) == pytest.approx(4.0 + 12.8)
+    assert (done.counters.cached_tokens, cold.counters.cached_tokens) == (127, 0)
 
 
 def test_offline_rows_are_evicted_for_online_prompts():
