@@ -74,7 +74,7 @@ def read_options(arguments: Sequence[str]) -> Options:
         model_path=flags.model,
         traces=traces,
         rounds={name: rounds if name == traces[0] else 1 for name in traces},
-        requests=flags.requests or (18 if quick else 75),
+        requests=flags.requests or (18 if quick else 54),
         rates=dict.fromkeys(traces, flags.rate),
         caps=tuple(flags.caps),
         tolerances=tuple(flags.tolerances),
@@ -84,7 +84,7 @@ def read_options(arguments: Sequence[str]) -> Options:
         offline_output_tokens=offline_tokens[1],
         settle_s=1.0 if quick else 3.0,
         tuning_s=16.0 if quick else 60.0,
-        max_probes=8 if quick else 20,
+        max_probes=18 if quick else 32,
         mixed_chunk=flags.mixed_chunk,
         with_prefix=not flags.no_prefix,
         is_quick=quick,
@@ -104,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--traces", nargs="+", choices=sorted(TRACES), help="the first one gets"
                         " all rounds, each other a single one")  # fmt: skip
     parser.add_argument("--rounds", type=int, default=3, help="of the first trace")
-    parser.add_argument("--requests", type=int, default=0, help="online, of an arm; 0: 75, 18"
+    parser.add_argument("--requests", type=int, default=0, help="online, of an arm; 0: 54, 18"
                         " with --quick")  # fmt: skip
     parser.add_argument("--rate", type=float, default=0.0, help="online requests a second;"
                         " 0: so that online alone keeps the engine half busy")  # fmt: skip

@@ -27,7 +27,7 @@ BUSY_RATIO = 0.5
 FIRST_JUDGED_SLICE = 2
 _MODEL_SLICE, _ALONE_SLICE = 0, 1
 _REHEARSAL_SLICE = -1  # from the other end of the trace
-_REHEARSED = 200  # requests: a p99 of fewer than 100 is their maximum
+_REHEARSED = 140  # requests: a p99 of fewer than 100 is their maximum
 _LENGTHS_MAX = 4096
 _SPEED_TOLERANCE = 0.1  # of measured over simulated busy share, before the rate is corrected
 

@@ -4,8 +4,9 @@ Owns where a search begins and what it is held to. Refuses clocks and engines. W
 simulation gets wrong is taken out by `scale`.
 """
 
+import itertools
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from bench.colocate.arms import ArmSlo
@@ -17,6 +18,7 @@ from planner.interference.targets import LatencyTargets
 from planner.latency.predictor import LatencyModel
 
 _LEAST_CHUNKS = (1 / 8, 5 / 8)  # of a whole one: to use every gap, or to use each well
+_CALM_SHARES, _STALL_SHARES, _IDLE_SHARES = (0.6, 1.0), (0.5, 1.0), (0.75, 1.5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +38,7 @@ class Tuned:
 def derive_starts(
     slo: ArmSlo, *, alone: Latencies, model: LatencyModel, chunk_tokens: int
 ) -> list[Budgets]:
-    """Where a search starts, one for each least chunk.
+    """Where a search starts: shares of what the limits come to, for each least chunk.
 
     Limits hold what iterations come to, budgets hold their upper bounds, so each limit is
     raised by the model's margin. The median is the ordinary gap, the tail the longest. An
@@ -47,21 +49,27 @@ def derive_starts(
         slo: in simulated milliseconds.
         alone: online alone in simulation.
         model: of the engine.
-        chunk_tokens: prompt tokens a pass computes at the most.
+        chunk_tokens: prompt tokens a pass computes at the most; <= 0: they are never split.
     """
     limits = slo.limits_ms
     decode_ratio = 1.0 + model.decode.margin_ratio
     prefill_ratio = 1.0 + model.prefill.margin_ratio
     stall_ms = prefill_ratio * limits["itl_p99"]
-    start = Budgets(
-        latency_budget_ms=decode_ratio * limits["itl_mean"] if "itl_mean" in limits else stall_ms,
-        calm_budget_ms=decode_ratio * limits["itl_p50"],
-        idle_budget_ms=prefill_ratio * 4.0 * (limits["ttft_p50"] - alone.ttft.p50),
-        max_stall_ms=stall_ms,
-    )
-    if chunk_tokens <= 0:  # prompts are never split
-        return [start]
-    return [replace(start, min_chunk_tokens=int(chunk_tokens * share)) for share in _LEAST_CHUNKS]
+    mean_ms = decode_ratio * limits["itl_mean"] if "itl_mean" in limits else stall_ms
+    calm_ms = decode_ratio * limits["itl_p50"]
+    idle_ms = prefill_ratio * 4.0 * (limits["ttft_p50"] - alone.ttft.p50)
+    least_chunks = [int(chunk_tokens * share) for share in _LEAST_CHUNKS if chunk_tokens > 0]
+    return [
+        Budgets(
+            latency_budget_ms=min(mean_ms, stall * stall_ms),
+            calm_budget_ms=calm * calm_ms,
+            idle_budget_ms=idle * idle_ms,
+            max_stall_ms=stall * stall_ms,
+            min_chunk_tokens=max(1, least),
+        )
+        for least in least_chunks or [Budgets().min_chunk_tokens]
+        for idle, stall, calm in itertools.product(_IDLE_SHARES, _STALL_SHARES, _CALM_SHARES)
+    ]
 
 
 def tune(

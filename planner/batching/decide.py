@@ -100,6 +100,10 @@ def _limit_ms(scene: Scene, *, state: EngineState, reserve: int, budgets: Budget
     """What an iteration with offline decodes is held to."""
     limit_ms = offline_limit_ms(budgets, has_online=scene.has_online, slack_ms=scene.slack_ms)
     if scene.decodes.rows and not state.mixes_prefill_and_decode:
+        if scene.decodes.awaits_first_token and not dutycycle.is_overdue(
+            scene.parked, budgets=budgets
+        ):
+            return 0.0
         is_calm = dutycycle.is_calm(budgets)
         is_burst = (
             is_calm

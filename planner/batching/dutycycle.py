@@ -27,8 +27,9 @@ Of n rows parked, each decodes within
 passes that decode: after each burst the gaps owed and the debt are over in the time of the
 second term, and the row parked longest goes first. Chunks come between as gaps of their own.
 
-No chunk starts while a first token is on its way, or beside an online prompt: where a launch
-blocks, the token leaves only after the pass that follows.
+No chunk starts beside an online prompt. While a first token is on its way neither a chunk
+runs nor an offline decode, unless a row has been parked for more than `max_parked_passes`:
+where a launch blocks, the token leaves only after the pass that follows.
 
 Refuses measured durations: it books upper bounds when they are planned, so that every
 rank keeps the same book.
@@ -74,6 +75,11 @@ def is_burst_due(parked: Sequence[DecodeRow], *, budgets: Budgets, can_grow: boo
     """
     if len(parked) >= budgets.burst_rows or not can_grow:
         return True
+    return is_overdue(parked, budgets=budgets)
+
+
+def is_overdue(parked: Sequence[DecodeRow], *, budgets: Budgets) -> bool:
+    """Whether a row has been parked for longer than `max_parked_passes`."""
     longest = budgets.max_parked_passes
     return any(row.passes_in_state > longest for row in parked)
 

@@ -13,14 +13,18 @@ each binds other statistics:
     idle_budget_ms      passes an arrival may find running: TTFT
     max_stall_ms        the longest gap, where passes take turns: ITL p99
 
-One that is 0 at the start is left at 0. Every statistic grows with each of them, and so
-does offline work. What else `Budgets` holds (the least chunk, ordinary gaps between long
-ones) moves both ways, so it is not climbed on: the caller names several starts. Steps:
-from each start bisect one factor over all budgets, which brackets the targets; then climb
-from the best. A climb works on logarithms, where the elasticity of each statistic and of the
-work with respect to each budget is learned from the probes (Broyden's update, none below
-0, since all are monotone), and probes the best point that these predict to pass within a
-radius, which grows with success and shrinks with failure.
+One that is 0 at the start is left at 0. Near a point every statistic grows with each of
+them, and so does offline work; further off there are cliffs, such as where a whole chunk
+fits. What else `Budgets` holds (the least chunk, the ordinary gaps between long ones) moves
+both ways and is not climbed on. So the caller names several starts. Steps: probe them all;
+where none passes, take the nearest and lower the budgets whose statistics miss their targets
+until all are met, or bisect one factor over all budgets; then climb from the best that
+passed.
+
+A climb works on logarithms, where the elasticity of each statistic and of the work with
+respect to each budget is learned from the probes (Broyden's update, none below 0, since all
+are monotone), and probes the best point that these predict to pass within a radius, which
+grows with success and shrinks with failure.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,6 +39,15 @@ from planner.slo import Quantiles
 
 DIMENSIONS = ("latency_budget_ms", "calm_budget_ms", "idle_budget_ms", "max_stall_ms")
 """What is searched, in milliseconds."""
+
+_BINDS = {
+    "latency_budget_ms": ("itl_mean_ms",),
+    "calm_budget_ms": ("itl_p50_ms",),
+    "idle_budget_ms": ("ttft_mean_ms", "ttft_p50_ms", "ttft_p99_ms"),
+    "max_stall_ms": ("itl_p99_ms",),
+}
+_REPAIRS = 6
+_REPAIR_POWER = 1.5  # a statistic falls by less than its budget does
 
 _LEAST_MS, _MOST_MS = 0.5, 60_000.0
 _GAIN = 1.002  # less than this more offline work is noise
@@ -126,8 +139,7 @@ def search_budgets(
         raise ValueError("starts is empty: name the budgets to begin with")
     search = _Search(probe, targets=targets, max_probes=max_probes)
     try:
-        for start in starts:
-            search.scale(start)
+        search.begin(starts)
         search.climb()
     except _SpentError:
         pass
@@ -147,7 +159,35 @@ class _Search:
         self._records: dict[Budgets, ProbeRecord] = {}
         self._best: ProbeRecord | None = None
 
-    def scale(self, start: Budgets) -> None:
+    def begin(self, starts: Sequence[Budgets]) -> None:
+        """Probes the starts; where none passes, looks for one that does from the nearest."""
+        records = [self._record(start) for start in starts]
+        if self._best is not None:
+            return
+        nearest = min(records, key=lambda record: record.worst_ratio).budgets
+        self._repair(nearest)
+        if self._best is None:
+            self._scale(nearest)
+
+    def _repair(self, start: Budgets) -> None:
+        """Lowers what misses its target, from a start, until all is met."""
+        budgets = start
+        for _ in range(_REPAIRS):
+            record = self._record(budgets)
+            if record.verdict is Verdict.PASSED:
+                return
+            result = record.result
+            ratios = self._targets.ratios(ttft=result.ttft, itl=result.itl)
+            before = budgets
+            for name, statistics in _BINDS.items():
+                worst = max((ratios.get(s, 0.0) for s in statistics), default=0.0)
+                worst *= 1.0 + result.spread_ratio
+                if worst > 1.0:
+                    budgets = _moved(budgets, name, (worst + _CAUTION) ** -_REPAIR_POWER)
+            if budgets == before:
+                return
+
+    def _scale(self, start: Budgets) -> None:
         """Bisects one factor over all dimensions, from a start."""
         passed, failed = 0.0, 0.0
         factor = 1.0

@@ -123,8 +123,8 @@ def test_nothing_was_missed_when_the_engine_does_as_simulated() -> None:
     assert found == pytest.approx(NO_MISS)
 
 
-def test_starts_of_a_search_are_the_limits_raised_by_the_margin_when_derived() -> None:
-    """One start for each least chunk; without a limit on the mean the tail stands in."""
+def test_starts_of_a_search_are_shares_of_the_limits_raised_by_the_margin() -> None:
+    """For each least chunk; without a limit on the mean the tail stands in."""
     limits = {"ttft_p50": 70.0, "ttft_p99": 300.0, "itl_p50": 10.0, "itl_p99": 90.0}
     model = LatencyModel(
         identity="m",
@@ -132,21 +132,23 @@ def test_starts_of_a_search_are_the_limits_raised_by_the_margin_when_derived() -
         prefill=Coefficients(constant=1.0, margin_ratio=0.2, coverage_ratio=0.9),
     )
 
-    def starts(**more: float) -> list[Budgets]:
+    def starts(*, chunk_tokens: int = 256, **more: float) -> list[Budgets]:
         return derive_starts(
             ArmSlo(limits_ms=limits | more),
             alone=_latencies(ttft=60.0, itl=9.0),
             model=model,
-            chunk_tokens=256,
+            chunk_tokens=chunk_tokens,
         )
 
-    first, second = starts(itl_mean=12.0)
-    assert (first.min_chunk_tokens, second.min_chunk_tokens) == (32, 160)
-    assert replace(first, min_chunk_tokens=160) == second
-    assert (first.latency_budget_ms, first.calm_budget_ms) == (18.0, 15.0)
-    assert first.idle_budget_ms == pytest.approx(48.0)
-    assert first.max_stall_ms == pytest.approx(108.0)
-    assert starts()[0].latency_budget_ms == pytest.approx(108.0)
+    found = starts(itl_mean=12.0)
+    assert len(set(found)) == len(found) == 16
+    assert {b.min_chunk_tokens for b in found} == {32, 160}
+    assert {b.latency_budget_ms for b in found} == {18.0}  # 12 and the margin of decodes
+    assert sorted({b.calm_budget_ms for b in found}) == pytest.approx([9.0, 15.0])
+    assert sorted({b.idle_budget_ms for b in found}) == pytest.approx([36.0, 72.0])
+    assert sorted({b.max_stall_ms for b in found}) == pytest.approx([54.0, 108.0])
+    assert {b.latency_budget_ms for b in starts()} == {b.max_stall_ms for b in found}
+    assert {b.min_chunk_tokens for b in starts(chunk_tokens=-1)} == {Budgets().min_chunk_tokens}
 
 
 def test_parts_of_a_slice_share_no_request_when_probed() -> None:
