@@ -9,7 +9,7 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,11 +19,9 @@ from bench.colocate.arms import (
     TTFT_P99_RATIO,
     Arm,
     ArmKind,
-    ArmSlo,
     arms_of,
     attained_slo,
     round_order,
-    slo_of,
 )
 from bench.colocate.client import SloLabels
 from bench.colocate.engines import BenchEngineError, EngineSpec, running_engines
@@ -40,11 +38,10 @@ from bench.colocate.prepare import (
     slice_of,
 )
 from bench.colocate.reading import BLOCK_S, ArmReading, read_arm
-from bench.colocate.scale import Latencies
 from bench.colocate.slices import TRACES, OfflinePrompts, Slice
 from bench.colocate.stage import Stage, pin_this_process
 from bench.colocate.tables import sentence, show_arms
-from bench.colocate.tuning import Tuned, miss_of, tune
+from bench.colocate.tuner import Tuner
 from bench.colocate.validity import problems
 from bench.demo.session import progress_since_start
 from bench.harness import Figure, Report, figure_of, publish
@@ -135,45 +132,30 @@ class _Run:
     async def _trace(self, stage: Stage, tuning: Tuning, rehearse: Rehearse) -> None:
         options, trace = self._options, tuning.trace
         name = trace.spec.name
+        rounds = options.rounds[name]
         readings: dict[str, list[ArmReading]] = {arm.name: [] for arm in self._arms}
-        budgets: dict[str, Budgets] = {}
-        slos: dict[str, ArmSlo] = {}
-        slices, tunings = [], []
-        for number in range(options.rounds[name]):
+        tuner = Tuner(tuning, rehearse, max_probes=options.max_probes)
+        slices = []
+        for number in range(rounds):
             online = slice_of(options, trace, FIRST_JUDGED_SLICE + number, rate=tuning.rate)
             slices.append(online.as_values())
-            tuned: dict[str, Any] = {}
-            for arm in round_order(self._arms, number=number, rounds=options.rounds[name]):
-                labels = SloLabels()
+            for arm in round_order(self._arms, number=number, rounds=rounds):
+                labels, budgets = SloLabels(), None
                 if arm.kind is ArmKind.SLACKTIDE:
-                    slo = slo_of(arm, readings)
+                    slo, budgets = await tuner.tune(arm, readings)
                     labels = SloLabels(ttft_ms=slo.ttft_ms, itl_ms=slo.itl_ms)
-                    slos[arm.name] = slo
-                    found = await self._tune(
-                        tuning, arm, slo, measured=readings["A"], start=budgets.get(arm.name)
-                    )
-                    budgets[arm.name] = found.budgets
-                    tuned[arm.name] = {
-                        "slo_ms": {k: round(v, 3) for k, v in slo.limits_ms.items()},
-                        **found.as_values(),
-                    }
-                reading = await self._arm(
-                    stage, arm, online, labels=labels, budgets=budgets.get(arm.name)
-                )
+                reading = await self._arm(stage, arm, online, labels=labels, budgets=budgets)
                 readings[arm.name].append(reading)
                 self._tell(f"{name} round {number + 1}, {arm.name}: {sentence(reading)}")
-            tunings.append(tuned)
-            if number + 1 < options.rounds[name]:
-                await self._learn(
-                    tuning, rehearse, online, slos=slos, budgets=budgets, readings=readings
-                )
+            if number + 1 < rounds:
+                await tuner.learn(online, readings)
+        self._searched_s += tuner.searched_s
         attained = attained_slo(readings.get("A", ()))
         show_arms(name, readings, slo=attained)
         self._samples[name] = {
             "is_generated": trace.is_generated,
             "slices": slices,
-            "budgets": tunings,
-            "misses": tuning.misses,
+            "budgets": tuner.as_values(),
             "arms": {
                 arm: [r.as_values(attained) for r in found] for arm, found in readings.items()
             },
@@ -188,56 +170,6 @@ class _Run:
         self._figures += judge.figures()
         self._invalid += problems(name, readings)
         self._phase(f"arms of {name}")
-
-    async def _tune(
-        self,
-        tuning: Tuning,
-        arm: Arm,
-        slo: ArmSlo,
-        *,
-        measured: Sequence[ArmReading],
-        start: Budgets | None,
-    ) -> Tuned:
-        """Searches budgets; from those of the round before, half as many probes do."""
-        probes = self._options.max_probes
-        began_s = time.monotonic()
-        found = await asyncio.to_thread(
-            tune,
-            tuning.rehearsal,
-            slo,
-            alone=Latencies.of_arms(measured),
-            miss=tuning.miss_of(arm.name),
-            start=start,
-            max_probes=probes if start is None else max(1, probes // 2),
-        )
-        self._searched_s += time.monotonic() - began_s
-        return found
-
-    async def _learn(
-        self,
-        tuning: Tuning,
-        rehearse: Rehearse,
-        online: Slice,
-        *,
-        slos: Mapping[str, ArmSlo],
-        budgets: Mapping[str, Budgets],
-        readings: Mapping[str, Sequence[ArmReading]],
-    ) -> None:
-        """What a round says of the simulation, for the rounds after it."""
-        began_s = time.monotonic()
-        rehearsal = await asyncio.to_thread(rehearse, online)
-        alone = Latencies.of_arms(readings["A"][-1:])
-        for arm, slo in slos.items():
-            miss = await asyncio.to_thread(
-                miss_of,
-                rehearsal,
-                slo=slo,
-                budgets=budgets[arm],
-                alone=alone,
-                beside=Latencies.of_arms(readings[arm][-1:]),
-            )
-            tuning.misses.setdefault(arm, []).append(miss)
-        self._searched_s += time.monotonic() - began_s
 
     async def _arm(
         self,
@@ -352,7 +284,9 @@ class _Run:
             "mixed_chunk_of_B": options.mixed_chunk or not options.is_cpu,
             "mixed_chunk_words": _MIXED_CHUNK_WORDS if options.is_cpu else "on, as in all arms",
             "rounds": options.rounds,
-            "requests_of_an_arm": options.requests,
+            "requests_of_an_arm": {
+                name: self._samples[name]["slices"][0]["requests"] for name in prepared.tunings
+            },
             "requests_per_s": {name: round(t.rate, 4) for name, t in prepared.tunings.items()},
             "busy_ratio_aimed_at": BUSY_RATIO,
             "length_divisors": {n: options.length_divisor(TRACES[n]) for n in options.traces},

@@ -18,7 +18,7 @@ class Options:
 
     Args:
         rounds: by trace.
-        requests: online requests of an arm.
+        requests: online requests of an arm, or as many as last `least_s`.
         rates: online requests a second by trace; 0: calibrated to half-busy.
         window: offline requests in the engine at the most, in all arms but C.
         settle_s: how long a batch runs before the judged time.
@@ -30,6 +30,7 @@ class Options:
     traces: tuple[str, ...]
     rounds: dict[str, int]
     requests: int
+    least_s: float
     rates: dict[str, float]
     caps: tuple[int, ...]
     tolerances: tuple[float, ...]
@@ -75,6 +76,7 @@ def read_options(arguments: Sequence[str]) -> Options:
         traces=traces,
         rounds={name: rounds if name == traces[0] else 1 for name in traces},
         requests=flags.requests or (18 if quick else 54),
+        least_s=8.0 if quick else 30.0,
         rates=dict.fromkeys(traces, flags.rate),
         caps=tuple(flags.caps),
         tolerances=tuple(flags.tolerances),
@@ -105,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
                         " all rounds, each other a single one")  # fmt: skip
     parser.add_argument("--rounds", type=int, default=3, help="of the first trace")
     parser.add_argument("--requests", type=int, default=0, help="online, of an arm; 0: 54, 18"
-                        " with --quick")  # fmt: skip
+                        " with --quick; more where they would not last 30 s, 8 s")  # fmt: skip
     parser.add_argument("--rate", type=float, default=0.0, help="online requests a second;"
                         " 0: so that online alone keeps the engine half busy")  # fmt: skip
     parser.add_argument("--caps", type=int, nargs="*", default=[1, 2, 4, 8])

@@ -5,8 +5,10 @@ arm is judged by, and every engine is left empty.
 """
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 from bench.colocate.arms import slo_relative_to
@@ -15,7 +17,7 @@ from bench.colocate.fitting import Fitted, fit_model, model_settings
 from bench.colocate.options import Options
 from bench.colocate.probing import OnlineOnly, gather_samples, measure_online_only, run_pilot
 from bench.colocate.rehearsal import Rehearsal, half_busy_rate, simulated_engine
-from bench.colocate.scale import NO_MISS, typical
+from bench.colocate.scale import NO_MISS
 from bench.colocate.slices import TRACES, OfflinePrompts, Slice, Trace, cut, load_trace
 from bench.colocate.tuning import miss_of, tune
 from controlplane.localfleet.readiness import Tell
@@ -24,9 +26,10 @@ from planner.simulation.settings import EngineSettings
 BUSY_RATIO = 0.5
 """How busy online alone is to keep the engine."""
 
-FIRST_JUDGED_SLICE = 2
+FIRST_JUDGED_SLICE = 4  # slices before a rate is known may be longer than those after
 _MODEL_SLICE, _ALONE_SLICE = 0, 1
 _REHEARSAL_SLICE = -1  # from the other end of the trace
+_RATED = 600  # requests a rate is found on: slices of a hundred differ by a third
 _REHEARSED = 140  # requests: a p99 of fewer than 100 is their maximum
 _LENGTHS_MAX = 4096
 _SPEED_TOLERANCE = 0.1  # of measured over simulated busy share, before the rate is corrected
@@ -45,7 +48,6 @@ class Tuning:
         alone: the engine with the plugin and online alone, at that rate.
         rehearsal: other requests of the trace in simulation, at that rate.
         pilot_miss: by what a pilot came out above its simulation (`scale.misses`).
-        misses: likewise, of each arm's rounds so far.
     """
 
     trace: Trace
@@ -53,12 +55,6 @@ class Tuning:
     alone: OnlineOnly
     rehearsal: Rehearsal
     pilot_miss: dict[str, float] = field(default_factory=lambda: dict(NO_MISS))
-    misses: dict[str, list[dict[str, float]]] = field(default_factory=dict)
-
-    def miss_of(self, arm: str) -> dict[str, float]:
-        """What to expect of an arm: what its own rounds missed by, else the pilot."""
-        own = self.misses.get(arm)
-        return typical(own) if own else self.pilot_miss
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +87,7 @@ def slice_of(options: Options, trace: Trace, number: int, *, rate: float, count:
     return cut(
         trace,
         number=number,
-        count=count or options.requests,
+        count=count or max(options.requests, math.ceil(options.least_s * rate)),
         requests_per_s=rate,
         length_scale=1.0 / options.length_divisor(trace.spec),
         max_context_tokens=_LENGTHS_MAX,
@@ -158,13 +154,14 @@ class _Bench:
         """A trace's rate, by simulation, and what online alone comes to at it, measured."""
         options, name = self.options, trace.spec.name
 
-        def rehearse(rate: float) -> Rehearsal:
-            online = slice_of(options, trace, _REHEARSAL_SLICE, rate=rate, count=_REHEARSED)
+        def rehearse(rate: float, *, count: int = _REHEARSED) -> Rehearsal:
+            online = slice_of(options, trace, _REHEARSAL_SLICE, rate=rate, count=count)
             return self.rehearse(online)
 
         rate = options.rates[name] or await asyncio.to_thread(
-            half_busy_rate, rehearse, busy_ratio=BUSY_RATIO, start=trace.spec.requests_per_s
-        )
+            half_busy_rate, partial(rehearse, count=_RATED), busy_ratio=BUSY_RATIO,
+            start=trace.spec.requests_per_s,
+        )  # fmt: skip
         alone, speed = await self._alone(trace, rate)
         if not options.rates[name] and abs(speed - 1.0) > _SPEED_TOLERANCE:
             rate /= speed

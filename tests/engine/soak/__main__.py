@@ -1,11 +1,13 @@
 """`make soak`: command line, table, build/soak.json.
 
 Exit status: 0 only if no answer differed without excuse, no fault or leak was seen, and
-every path was taken often enough; 1 otherwise.
+every path was taken often enough; 130 where it was interrupted; 1 otherwise. Engines are gone
+when it ends, unless it was killed outright.
 """
 
 import argparse
 import json
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -155,4 +157,9 @@ def _tell(text: str) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        raise SystemExit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        print("interrupted; nothing is left running", file=sys.stderr)
+        raise SystemExit(130) from None

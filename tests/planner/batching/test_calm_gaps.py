@@ -51,6 +51,20 @@ def test_no_chunk_starts_while_a_first_token_is_on_its_way():
     assert _plan(running=(fresh,)).offline_chunk_tokens == 0
 
 
+def test_no_offline_decode_runs_while_a_first_token_is_on_its_way():
+    """Rows wait for one pass; with passes that mix, or with a row overdue, they do not."""
+    rows = tuple(offline_row(f"off{i}", passes_in_state=99) for i in range(3))
+    fresh = online_row("on", generated_tokens=0, last_token_s=1000.0)
+    old = online_row("on", last_token_s=1000.0)
+    nothing = {"waiting_offline": ()}
+    assert _plan(running=(old, *rows), **nothing).park == ()
+    assert _plan(running=(fresh, *rows), **nothing).park == ("off0", "off1", "off2")
+    overdue = offline_row("late", is_parked=True, passes_in_state=CALM.max_parked_passes + 1)
+    assert _plan(running=(fresh, *rows), parked=(overdue,), **nothing).resume == ("late",)
+    mixed = _plan(running=(fresh, *rows), mixes_prefill_and_decode=True, **nothing)
+    assert mixed.park == ()
+
+
 def test_no_chunk_beside_an_online_prompt_where_passes_take_turns():
     """It would lengthen the pass that the first token waits for; mixed, the budget says."""
     waiting = (online_prompt("p", remaining_tokens=16),)

@@ -12,7 +12,7 @@ from planner.latency.features import BatchShape
 from planner.latency.predictor import LatencyModel
 from planner.rollout.drift_hold import DriftHold, DriftSettings
 
-SETTINGS = DriftSettings()
+SETTINGS = DriftSettings(limits=DriftLimits())  # tighter than the default: fewer samples
 ENOUGH = SETTINGS.limits.min_iterations
 CALIBRATED = Coefficients(constant=10.0, margin_ratio=0.2, coverage_ratio=0.9)
 MODEL = LatencyModel(identity="m|cpu|tp1|fit1", decode=CALIBRATED, prefill=CALIBRATED)
@@ -57,6 +57,17 @@ def test_offline_is_held_when_bounds_hold_less_often_than_promised() -> None:
     assert _run(hold, now_s=1.0, slowdown=1.25, count=ENOUGH)
     for word in ("75% within", "90%", "80%"):
         assert word in hold.reason
+
+
+def test_default_holds_for_another_engine_and_not_for_a_busy_machine() -> None:
+    """Three times as slow; a third slower for one iteration in five."""
+    assert _run(_hold(settings=DriftSettings()), now_s=0.0, slowdown=3.0)
+    busy = _hold(settings=DriftSettings())
+    for number in range(3 * ENOUGH):
+        slowdown = 1.35 if number % 5 == 0 else 1.1
+        busy.add(DECODE, predicted_ms=10.0, bound_ms=12.0, measured_ms=10.0 * slowdown)
+    busy.judge(now_s=1.0)
+    assert not busy.reason
 
 
 @pytest.mark.parametrize("slowdown", [1.0, 1.15, 0.3])
