@@ -17,9 +17,9 @@ from bench.colocate.fitting import Fitted, fit_model, model_settings
 from bench.colocate.options import Options
 from bench.colocate.probing import OnlineOnly, gather_samples, measure_online_only, run_pilot
 from bench.colocate.rehearsal import Rehearsal, half_busy_rate, simulated_engine
-from bench.colocate.scale import NO_MISS
+from bench.colocate.scale import NO_GROWTH
 from bench.colocate.slices import TRACES, OfflinePrompts, Slice, Trace, cut, load_trace
-from bench.colocate.tuning import miss_of, tune
+from bench.colocate.tuning import growth_of, tune
 from controlplane.localfleet.readiness import Tell
 from planner.simulation.settings import EngineSettings
 
@@ -47,14 +47,14 @@ class Tuning:
         rate: online requests a second.
         alone: the engine with the plugin and online alone, at that rate.
         rehearsal: other requests of the trace in simulation, at that rate.
-        pilot_miss: by what a pilot came out above its simulation (`scale.misses`).
+        pilot_growth: by what a pilot came out above its simulation (`scale.growths`).
     """
 
     trace: Trace
     rate: float
     alone: OnlineOnly
     rehearsal: Rehearsal
-    pilot_miss: dict[str, float] = field(default_factory=lambda: dict(NO_MISS))
+    pilot_growth: dict[str, float] = field(default_factory=lambda: dict(NO_GROWTH))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +75,7 @@ class Prepared:
                 name: {
                     "requests_per_s": round(t.rate, 4),
                     **t.alone.as_values(),
-                    "pilot_miss": {metric: round(k, 3) for metric, k in t.pilot_miss.items()},
+                    "pilot_growth": {metric: round(k, 3) for metric, k in t.pilot_growth.items()},
                 }
                 for name, t in self.tunings.items()
             },
@@ -129,9 +129,9 @@ async def prepare(
 
     bench = _Bench(plugin=plugin, options=options, offline=offline, rehearse=rehearse, tell=tell)
     tunings = {trace.spec.name: await bench.tuning(trace) for trace in traces}
-    miss = await bench.pilot(tunings[first.spec.name])
+    growth = await bench.pilot(tunings[first.spec.name])
     for tuning in tunings.values():  # what one pilot finds is the engine's, not the trace's
-        tuning.pilot_miss = miss
+        tuning.pilot_growth = growth
     return Prepared(
         fitted=fitted,
         settings=settings,
@@ -183,11 +183,11 @@ class _Bench:
         """One run at the widest tolerance: by what simulation understates latencies."""
         options = self.options
         if not options.tolerances:
-            return dict(NO_MISS)
+            return dict(NO_GROWTH)
         alone = tuning.alone.latencies
         slo = slo_relative_to(alone.metrics(), tolerance_ratio=max(options.tolerances))
         found = await asyncio.to_thread(
-            tune, tuning.rehearsal, slo, alone=alone, miss=NO_MISS, start=None,
+            tune, tuning.rehearsal, slo, alone=alone, growth=NO_GROWTH, start=None,
             max_probes=options.max_probes,
         )  # fmt: skip
         online = slice_of(options, tuning.trace, _ALONE_SLICE, rate=tuning.rate)
@@ -201,13 +201,13 @@ class _Bench:
             settle_s=options.settle_s,
         )
         await self.plugin.empty()
-        miss = await asyncio.to_thread(
-            miss_of, self.rehearse(online), slo=slo, budgets=found.budgets, alone=alone,
+        growth = await asyncio.to_thread(
+            growth_of, self.rehearse(online), slo=slo, budgets=found.budgets, alone=alone,
             beside=beside,
         )  # fmt: skip
-        shown = ", ".join(f"{name} {k:.2f}" for name, k in miss.items())
+        shown = ", ".join(f"{name} {k:.2f}" for name, k in growth.items())
         self.tell(f"pilot: measured over simulated: {shown}")
-        return miss
+        return growth
 
 
 async def _settings(plugin: BenchEngine, options: Options) -> EngineSettings:

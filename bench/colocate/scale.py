@@ -6,8 +6,9 @@ are taken out:
 - the level: what online alone comes to, measured over simulated, one ratio for TTFT and one
   for ITL, the median of that of mean, p50 and p90. One stall of the machine, which makes
   a p99 of one arm five times that of the next, does not move it;
-- the miss: what a run under known budgets came to beyond the level, by metric. A tail rests
-  on few samples, so only the root of its miss is believed.
+- the growth: by what a run under known budgets lengthened a latency more than its simulation
+  says, over online alone, by metric. A tail rests on few samples, so only the root of its
+  growth is believed.
 """
 
 import math
@@ -20,10 +21,10 @@ from bench.colocate.reading import METRICS, ArmReading
 from planner.simulation.replay import Replayed
 from planner.slo import Quantiles
 
-_LEAST_EXCESS = 0.02  # over online alone: a limit below has no budgets, only noise makes it
-_MISS_RANGE = (0.5, 2.0)  # one run tells no more
+_LEAST_EXCESS = 0.02  # over online alone: less is neither simulated nor measured
+_GROWTH_RANGE = (0.5, 4.0)  # one run tells no more
 
-NO_MISS = dict.fromkeys(METRICS, 1.0)
+NO_GROWTH = dict.fromkeys(METRICS, 1.0)
 """Where nothing was measured yet."""
 
 
@@ -68,39 +69,46 @@ def level_ratios(measured: Latencies, simulated: Latencies) -> dict[str, float]:
     return {name: ratios[name.partition("_")[0]] for name in METRICS}
 
 
-def misses(
-    measured: Latencies, simulated: Latencies, *, level: Mapping[str, float]
+def growths(
+    measured: Latencies, simulated: Latencies, *, alone: Latencies, level: Mapping[str, float]
 ) -> dict[str, float]:
-    """By what a run came out above its simulation, by metric; 1 where level says it all."""
-    least, most = _MISS_RANGE
+    """Measured over simulated excess above online alone, by metric; 1 where level says it all.
+
+    Args:
+        measured: a run beside a batch.
+        simulated: the same run in simulation.
+        alone: online alone in simulation.
+        level: of `level_ratios`.
+    """
+    least, most = _GROWTH_RANGE
     found = {}
     for name in METRICS:
-        ratio = measured.metric(name) / (level[name] * simulated.metric(name))
-        if name.endswith("_p99"):
-            ratio = math.sqrt(ratio)
-        found[name] = min(most, max(least, ratio))
+        base = alone.metric(name)
+        expected = max(simulated.metric(name) - base, _LEAST_EXCESS * base)
+        ratio = max(least, (measured.metric(name) / level[name] - base) / expected)
+        found[name] = min(most, math.sqrt(ratio) if name.endswith("_p99") else ratio)
     return found
 
 
 def typical(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The geometric mean of several misses, one at least, by metric."""
-    return {name: statistics.geometric_mean(miss[name] for miss in found) for name in METRICS}
+    """The geometric mean of several growths, one at least, by metric."""
+    return {name: statistics.geometric_mean(growth[name] for growth in found) for name in METRICS}
 
 
 def simulated_slo(
-    slo: ArmSlo, *, level: Mapping[str, float], miss: Mapping[str, float], alone: Latencies
+    slo: ArmSlo, *, level: Mapping[str, float], growth: Mapping[str, float], alone: Latencies
 ) -> ArmSlo:
-    """An SLO in simulated milliseconds; no limit is below online alone there.
+    """An SLO in simulated milliseconds; every limit is above online alone there.
 
     Args:
         slo: in measured milliseconds.
         level: of `level_ratios`.
-        miss: of `misses`.
+        growth: of `growths`.
         alone: online alone in simulation.
     """
-    return ArmSlo(
-        limits_ms={
-            name: max(limit / (level[name] * miss[name]), alone.metric(name) * (1 + _LEAST_EXCESS))
-            for name, limit in slo.limits_ms.items()
-        }
-    )
+    limits_ms = {}
+    for name, limit in slo.limits_ms.items():
+        base = alone.metric(name)
+        excess = (limit / level[name] - base) / growth[name]
+        limits_ms[name] = base + max(excess, _LEAST_EXCESS * base)
+    return ArmSlo(limits_ms=limits_ms)

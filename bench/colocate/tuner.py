@@ -1,8 +1,8 @@
 """The budgets of a trace's Slacktide arms, round by round.
 
 Owns what earlier rounds say to later ones: an arm begins at the budgets of its last round,
-held to limits corrected by what its rounds missed their simulation by, or, before its
-first, by what the pilot missed. Invariant: nothing of a round is known before it ran.
+held to limits corrected by how its rounds and the pilot came out above their simulation.
+Invariant: nothing of a round is known before it ran.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from bench.colocate.prepare import Rehearse, Tuning
 from bench.colocate.reading import ArmReading
 from bench.colocate.scale import Latencies, typical
 from bench.colocate.slices import Slice
-from bench.colocate.tuning import Tuned, miss_of, tune
+from bench.colocate.tuning import Tuned, growth_of, tune
 from planner.batching.state import Budgets
 
 
@@ -32,7 +32,7 @@ class Tuner:
         self._tuning, self._rehearse, self._max_probes = tuning, rehearse, max_probes
         self._slos: dict[str, ArmSlo] = {}
         self._budgets: dict[str, Budgets] = {}
-        self._misses: dict[str, list[dict[str, float]]] = {}
+        self._growths: dict[str, list[dict[str, float]]] = {}
         self._rounds: list[dict[str, Any]] = [{}]
         self.searched_s = 0.0
 
@@ -46,14 +46,15 @@ class Tuner:
             readings: all that was measured of the trace so far, by arm.
         """
         slo = slo_of(arm, readings)
-        start, own = self._budgets.get(arm.name), self._misses.get(arm.name)
+        start = self._budgets.get(arm.name)
+        own = self._growths.get(arm.name, [])
         began_s = time.monotonic()
         found: Tuned = await asyncio.to_thread(
             tune,
             self._tuning.rehearsal,
             slo,
             alone=Latencies.of_arms(readings["A"]),
-            miss=typical(own) if own else self._tuning.pilot_miss,
+            growth=typical([self._tuning.pilot_growth, *own]),
             start=start,
             max_probes=self._max_probes if start is None else max(1, self._max_probes // 2),
         )
@@ -76,19 +77,19 @@ class Tuner:
         rehearsal = await asyncio.to_thread(self._rehearse, online)
         alone = Latencies.of_arms(readings["A"][-1:])
         for arm, slo in self._slos.items():
-            miss = await asyncio.to_thread(
-                miss_of,
+            growth = await asyncio.to_thread(
+                growth_of,
                 rehearsal,
                 slo=slo,
                 budgets=self._budgets[arm],
                 alone=alone,
                 beside=Latencies.of_arms(readings[arm][-1:]),
             )
-            self._misses.setdefault(arm, []).append(miss)
-            self._rounds[-1][arm]["missed_by"] = {n: round(k, 3) for n, k in miss.items()}
+            self._growths.setdefault(arm, []).append(growth)
+            self._rounds[-1][arm]["growth"] = {n: round(k, 3) for n, k in growth.items()}
         self._rounds.append({})
         self.searched_s += time.monotonic() - began_s
 
     def as_values(self) -> list[dict[str, Any]]:
-        """What the report says of each round: SLO, budgets, what was missed."""
+        """What the report says of each round: SLO, budgets, growth over simulation."""
         return self._rounds

@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.colocate.arms import ArmSlo
 from bench.colocate.rehearsal import Rehearsal
-from bench.colocate.scale import NO_MISS, Latencies, level_ratios, misses, simulated_slo
+from bench.colocate.scale import NO_GROWTH, Latencies, growths, level_ratios, simulated_slo
 from planner.batching.state import Budgets
 from planner.interference.search import ProbeResult, search_budgets
 from planner.interference.targets import LatencyTargets
@@ -77,7 +77,7 @@ def tune(
     slo: ArmSlo,
     *,
     alone: Latencies,
-    miss: Mapping[str, float],
+    growth: Mapping[str, float],
     start: Budgets | None,
     max_probes: int,
 ) -> Tuned:
@@ -87,12 +87,12 @@ def tune(
         rehearsal: the instrument.
         slo: in measured milliseconds.
         alone: online alone, measured.
-        miss: by what earlier runs came out above their simulation, of `scale.misses`.
-        start: budgets to begin with; None derives them from the SLO.
+        growth: by what earlier runs came out above their simulation, of `scale.growths`.
+        start: budgets that were good before; None: not known, so twice as many starts.
         max_probes: simulated runs at most.
     """
     level = level_ratios(alone, rehearsal.alone)
-    scaled = simulated_slo(slo, level=level, miss=miss, alone=rehearsal.alone)
+    scaled = simulated_slo(slo, level=level, growth=growth, alone=rehearsal.alone)
 
     def probe(budgets: Budgets) -> ProbeResult:
         seen = rehearsal.run(budgets, slo=scaled)
@@ -101,16 +101,11 @@ def tune(
         )
 
     targets = LatencyTargets(**{f"{name}_ms": ms for name, ms in scaled.limits_ms.items()})
-    starts = (
-        [start]
-        if start is not None
-        else derive_starts(
-            scaled,
-            alone=rehearsal.alone,
-            model=rehearsal.model,
-            chunk_tokens=rehearsal.chunk_tokens,
-        )
+    starts = derive_starts(
+        scaled, alone=rehearsal.alone, model=rehearsal.model, chunk_tokens=rehearsal.chunk_tokens
     )
+    if start is not None:
+        starts = [start, *starts[::2]]
     outcome = search_budgets(probe, targets=targets, starts=starts, max_probes=max_probes)
     # Nothing passed: the nearest is still an answer, and the judged arm says how far off.
     best = outcome.best or min(outcome.probes, key=lambda record: record.worst_ratio)
@@ -124,7 +119,7 @@ def tune(
     )
 
 
-def miss_of(
+def growth_of(
     rehearsal: Rehearsal, *, slo: ArmSlo, budgets: Budgets, alone: Latencies, beside: Latencies
 ) -> dict[str, float]:
     """By what a run on the real engine came out above the same run in simulation.
@@ -137,6 +132,6 @@ def miss_of(
         beside: the run, measured.
     """
     level = level_ratios(alone, rehearsal.alone)
-    labels = simulated_slo(slo, level=level, miss=NO_MISS, alone=rehearsal.alone)
+    labels = simulated_slo(slo, level=level, growth=NO_GROWTH, alone=rehearsal.alone)
     simulated = Latencies.of_replay(rehearsal.run(budgets, slo=labels))
-    return misses(beside, simulated, level=level)
+    return growths(beside, simulated, alone=rehearsal.alone, level=level)
