@@ -89,7 +89,8 @@ buf: $(STAMP) ## buf lint, and buf breaking against the last tag (or commit) tha
 	else echo "buf breaking: no earlier contract to compare with"; fi
 
 test-unit: $(STAMP) ## unit and property tests
-	$(PYTEST) -m "not engine and not cluster and not gpu" $(ARGS)
+	@# A file stays on one worker: its fixtures are made once.
+	$(PYTEST) -n auto --dist loadfile -m "not engine and not cluster and not gpu" $(ARGS)
 
 test-engine: $(STAMP) ## tests on a real SGLang engine (CPU)
 	$(PYTEST) -m "engine and not cluster" $(ARGS)

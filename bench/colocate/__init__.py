@@ -12,7 +12,11 @@ Map:
     reading     what an arm came to: blocks of arrivals, quantiles, tokens
     prepare     what the arms rest on: latency model, rates, pilot
     probing     loads on the engine that no arm is judged by
-    tuning      the fit, and budgets of an SLO searched in simulation
+    fitting     the engine's latency model
+    rehearsal   a slice in simulation, and the rate at which it is half busy
+    scale       measured milliseconds and simulated ones
+    tuning      budgets of an SLO searched in simulation
+    tuner       what earlier rounds say to later ones
     caps        static caps interpolated to an SLO
     validity    what makes a run one that proves nothing
     judgement   figures with intervals and verdicts

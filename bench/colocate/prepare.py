@@ -8,6 +8,7 @@ import asyncio
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from enum import Enum
 from functools import partial
 from typing import Any
 
@@ -70,7 +71,10 @@ class Prepared:
         """What the report says of it."""
         return {
             "latency_model": self.fitted.as_values(),
-            "simulated_engine": {**asdict(self.settings), "loop": self.settings.loop.value},
+            "simulated_engine": {
+                name: value.value if isinstance(value, Enum) else value
+                for name, value in asdict(self.settings).items()
+            },
             "online_only": {
                 name: {
                     "requests_per_s": round(t.rate, 4),
@@ -87,12 +91,35 @@ def slice_of(options: Options, trace: Trace, number: int, *, rate: float, count:
     return cut(
         trace,
         number=number,
-        count=count or max(options.requests, math.ceil(options.least_s * rate)),
+        count=count or _arm_requests(options, rate=rate),
         requests_per_s=rate,
         length_scale=1.0 / options.length_divisor(trace.spec),
         max_context_tokens=_LENGTHS_MAX,
         seed=options.seed,
     )
+
+
+def _arm_requests(options: Options, *, rate: float) -> int:
+    return max(options.requests, math.ceil(options.least_s * rate))
+
+
+def refuse_short(trace: Trace, *, rounds: int, count: int) -> None:
+    """Refuses a trace whose judged slices would meet those it is tuned on.
+
+    Args:
+        trace: at full length.
+        rounds: judged.
+        count: requests of an arm.
+
+    Raises:
+        ValueError: it has too few requests.
+    """
+    needed = (FIRST_JUDGED_SLICE + rounds) * count + _RATED
+    if len(trace.requests) < needed:
+        raise ValueError(
+            f"trace {trace.spec.name}: {len(trace.requests)} requests; {rounds} rounds of {count}"
+            f" and those it is tuned on need {needed}: lower --rounds, --requests or --rate"
+        )
 
 
 async def prepare(
@@ -166,6 +193,7 @@ class _Bench:
         if not options.rates[name] and abs(speed - 1.0) > _SPEED_TOLERANCE:
             rate /= speed
             alone, speed = await self._alone(trace, rate)
+        refuse_short(trace, rounds=options.rounds[name], count=_arm_requests(options, rate=rate))
         self.tell(f"{name}: {rate:.2f} requests/s keep the engine {alone.busy_ratio:.0%} busy,"
                   f" {speed:.2f} times what simulation says")  # fmt: skip
         rehearsal = await asyncio.to_thread(rehearse, rate)

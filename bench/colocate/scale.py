@@ -3,15 +3,14 @@
 Owns how a measured limit becomes one in simulation. Refuses to run anything. Two things
 are taken out:
 
-- the level: what online alone comes to, measured over simulated, one ratio for TTFT and one
-  for ITL, the median of that of mean, p50 and p90. One stall of the machine, which makes
-  a p99 of one arm five times that of the next, does not move it;
+- the level: what online alone comes to, measured over simulated; of a median its own, of mean
+  and tail the median of the ratios of mean, p50 and p90. One stall of the machine, which
+  makes a p99 of one arm five times that of the next, does not move it;
 - the growth: by what a run under known budgets lengthened a latency more than its simulation
-  says, over online alone, by metric. A tail rests on few samples, so only the root of its
-  growth is believed.
+  says, over online alone, one ratio for TTFT and one for ITL, of mean and median. Tails rest
+  on few samples: they are left as simulated.
 """
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from planner.simulation.replay import Replayed
 from planner.slo import Quantiles
 
 _LEAST_EXCESS = 0.02  # over online alone: less is neither simulated nor measured
-_GROWTH_RANGE = (0.5, 4.0)  # one run tells no more
+_GROWTH_RANGE = (0.5, 3.0)  # one run tells no more
 
 NO_GROWTH = dict.fromkeys(METRICS, 1.0)
 """Where nothing was measured yet."""
@@ -60,33 +59,45 @@ class Latencies:
 
 def level_ratios(measured: Latencies, simulated: Latencies) -> dict[str, float]:
     """What online alone comes to, measured over simulated, by metric."""
-    ratios = {}
+    ratios: dict[str, float] = {}
     for family in ("ttft", "itl"):
         here, there = getattr(measured, family), getattr(simulated, family)
-        ratios[family] = statistics.median(
+        typical_ratio = statistics.median(
             getattr(here, share) / getattr(there, share) for share in ("mean", "p50", "p90")
         )
-    return {name: ratios[name.partition("_")[0]] for name in METRICS}
+        ratios |= {f"{family}_mean": typical_ratio, f"{family}_p99": typical_ratio}
+        ratios[f"{family}_p50"] = here.p50 / there.p50
+    return ratios
 
 
 def growths(
-    measured: Latencies, simulated: Latencies, *, alone: Latencies, level: Mapping[str, float]
+    measured: Latencies,
+    simulated: Latencies,
+    *,
+    measured_alone: Latencies,
+    simulated_alone: Latencies,
 ) -> dict[str, float]:
-    """Measured over simulated excess above online alone, by metric; 1 where level says it all.
+    """Measured over simulated excess above online alone, by metric.
+
+    1 for tails, and where simulation expects next to none.
 
     Args:
         measured: a run beside a batch.
         simulated: the same run in simulation.
-        alone: online alone in simulation.
-        level: of `level_ratios`.
+        measured_alone: online alone on the same slice.
+        simulated_alone: likewise.
     """
     least, most = _GROWTH_RANGE
-    found = {}
-    for name in METRICS:
-        base = alone.metric(name)
-        expected = max(simulated.metric(name) - base, _LEAST_EXCESS * base)
-        ratio = max(least, (measured.metric(name) / level[name] - base) / expected)
-        found[name] = min(most, math.sqrt(ratio) if name.endswith("_p99") else ratio)
+    found = dict(NO_GROWTH)
+    for family in ("ttft", "itl"):
+        names = [f"{family}_mean", f"{family}_p50"]
+        ratios = []
+        for name in names:
+            excess = measured.metric(name) / measured_alone.metric(name) - 1.0
+            expected = simulated.metric(name) / simulated_alone.metric(name) - 1.0
+            if expected >= _LEAST_EXCESS:
+                ratios.append(min(most, max(least, excess / expected)))
+        found |= dict.fromkeys(names, statistics.geometric_mean(ratios) if ratios else 1.0)
     return found
 
 

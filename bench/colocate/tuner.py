@@ -2,7 +2,8 @@
 
 Owns what earlier rounds say to later ones: an arm begins at the budgets of its last round,
 held to limits corrected by how its rounds and the pilot came out above their simulation.
-Invariant: nothing of a round is known before it ran.
+Its SLO is made of what A and the cap came to, in this round too. Invariant: budgets rest on
+nothing of the run they are for.
 """
 
 import asyncio

@@ -92,10 +92,12 @@ def tune(
         max_probes: simulated runs at most.
     """
     level = level_ratios(alone, rehearsal.alone)
+    # Requests carry what they will on the engine; what the batch adds is in the targets alone.
+    carried = simulated_slo(slo, level=level, growth=NO_GROWTH, alone=rehearsal.alone)
     scaled = simulated_slo(slo, level=level, growth=growth, alone=rehearsal.alone)
 
     def probe(budgets: Budgets) -> ProbeResult:
-        seen = rehearsal.run(budgets, slo=scaled)
+        seen = rehearsal.run(budgets, slo=carried)
         return ProbeResult(
             ttft=seen.ttft, itl=seen.itl, offline_tokens_per_s=seen.offline_tokens_per_s
         )
@@ -134,4 +136,4 @@ def growth_of(
     level = level_ratios(alone, rehearsal.alone)
     labels = simulated_slo(slo, level=level, growth=NO_GROWTH, alone=rehearsal.alone)
     simulated = Latencies.of_replay(rehearsal.run(budgets, slo=labels))
-    return growths(beside, simulated, alone=rehearsal.alone, level=level)
+    return growths(beside, simulated, measured_alone=alone, simulated_alone=rehearsal.alone)

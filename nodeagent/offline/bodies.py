@@ -68,6 +68,7 @@ def request_body(item: Item, *, rid: str, now_unix_s: float) -> dict[str, Any] |
             item, status=400, message=f"body is a JSON {type(body).__name__}, allowed is an object"
         )
     held = sorted(field for field in _HELD_FIELDS if body.get(field))
+    held += sorted({f"messages with {kind}" for kind in _media_kinds(body)})
     if held:
         return error_result(
             item,
@@ -80,8 +81,31 @@ def request_body(item: Item, *, rid: str, now_unix_s: float) -> dict[str, Any] |
         labels = offline_labels(deadline_in_s=deadline_in_s)
     except ContractError as error:
         return error_result(item, status=400, message=str(error))
+    own = body.get("custom_params") or {}
+    if not isinstance(own, dict):
+        return error_result(
+            item,
+            status=400,
+            message=f"custom_params is a JSON {type(own).__name__}, allowed is an object",
+        )
     body.pop("stream_options", None)
+    labels = labels | {"custom_params": own | labels["custom_params"]}
     return body | {"stream": False, "rid": rid} | labels
+
+
+def _media_kinds(body: Mapping[str, Any]) -> list[str]:
+    """Kinds of content parts that are not text: images, sound, video."""
+    kinds = [
+        str(part.get("type"))
+        for turn in _objects(body.get("messages"))
+        for part in _objects(turn.get("content"))
+    ]
+    return [kind for kind in kinds if kind != "text"]
+
+
+def _objects(value: object) -> list[dict[str, Any]]:
+    """The objects of a JSON array; nothing of anything else."""
+    return [v for v in value if isinstance(v, dict)] if isinstance(value, list) else []
 
 
 def result_of(item: Item, answer: EngineAnswer) -> Result:

@@ -76,7 +76,7 @@ class OfflineGate:
 
     def refuse(self) -> OfflineRefusal | None:
         """Why offline work may not run here now; None if it may."""
-        node = self._node_facts()
+        node, drift, now_s = self._node_facts(), self._telemetry.drift, time.monotonic()
         return offline_refusal(
             OfflineFacts(
                 state=self._state(),
@@ -85,15 +85,17 @@ class OfflineGate:
                 kill_switch=node.kill_switch,
                 is_cordoned=node.is_cordoned,
                 plugin_refusal=self._telemetry.refusal,
-                telemetry_age_s=self._telemetry.age_s(now_s=time.monotonic()),
-                guard_reason=self._cut_reason,
+                telemetry_age_s=self._telemetry.age_s(now_s=now_s),
+                guard_reason=self._guard.reason,
+                drift_reason=drift.reason,
+                drift_held_s=drift.held_s(now_s=now_s),
             )
         )
 
     def budgets(self) -> Budgets:
         """What the engine is held to now. A held window may finish; a cut stops its rows."""
         desired, refusal = self._desired(), self.refuse()
-        is_cut = bool(self._cut_reason) or (
+        is_cut = bool(self._guard.reason or self._telemetry.drift.reason) or (
             refusal is not None and refusal.yielding is not Yielding.HOLD
         )
         return engine_budgets(
@@ -128,11 +130,6 @@ class OfflineGate:
             self._guard = self._judged(now_s=time.monotonic())
             if self._guard.is_cut != was_cut:
                 await self._apply_guard()
-
-    @property
-    def _cut_reason(self) -> str:
-        """Why guard or drift cut; what online suffers from now comes first."""
-        return self._guard.reason or self._telemetry.drift.reason
 
     def _judged(self, *, now_s: float) -> GuardState:
         recent = self._latencies.summarize(after_s=now_s - _GUARD_WINDOW_S)

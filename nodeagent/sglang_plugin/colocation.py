@@ -7,7 +7,7 @@ SGLang admits online work: then the planner's eviction order is followed at once
 Invariants: a request released in a pass is queued again only when the pass has built its
 batch, since SGLang ignores its result in flight only until it is admitted again; an
 aborted parked request is resumed, whatever the plan says, so that SGLang can finish it;
-an exception of ours ends offline work, never the engine.
+an exception of ours while it is decided ends offline work, not the engine.
 """
 
 import logging

@@ -6,7 +6,13 @@ batch in the running state, and SGLang's own recompute of a released request.
 
 from typing import Any
 
-from sglang.srt.runtime_context import get_disagg, get_memory, get_parallel, get_schedule
+from sglang.srt.runtime_context import (
+    get_disagg,
+    get_exec,
+    get_memory,
+    get_parallel,
+    get_schedule,
+)
 
 
 def unsupported_options(scheduler: Any) -> tuple[str, ...]:
@@ -26,6 +32,18 @@ def unsupported_options(scheduler: Any) -> tuple[str, ...]:
         (scheduler.is_hybrid_ssm, "state-space layers: their state is not in the KV pool"),
         (scheduler.enable_hierarchical_cache, "hierarchical cache"),
         (scheduler.enable_lmcache, "LMCache"),
+        (
+            scheduler.enable_unified_cache_external_linker,
+            "an external cache linker: KV moves under parked rows",
+        ),
+        (
+            scheduler.enable_lora,
+            "LoRA: adapters of running rows only hold their slot, a parked row's may be taken",
+        ),
+        (
+            get_exec().deterministic.enable_deterministic_inference,
+            "deterministic inference: its prefill tiles, not the plan, size chunks",
+        ),
         (scheduler.enable_unified_memory, "unified memory: KV moves under parked rows"),
         (scheduler.server_args.dllm_algorithm is not None, "diffusion language models"),
         (
@@ -43,6 +61,10 @@ def unsupported_options(scheduler: Any) -> tuple[str, ...]:
         (
             (schedule.prefill_decode_interval or 0) > 0,
             "--prefill-decode-interval: it skips passes the plugin plans",
+        ),
+        (
+            schedule.enable_prefill_delayer or schedule.min_free_slots_delay is not None,
+            "a prefill delayer: it holds back admission the plugin plans",
         ),
     )
     return tuple(reason for is_set, reason in checks if is_set)

@@ -8,7 +8,7 @@ Invariants: unlabelled requests are online; what is read depends on broadcast re
 tokens and stamps only, so all ranks read the same state.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,7 +108,7 @@ def is_rebuildable(req: Any) -> bool:
     Penalties are counted anew (`penalties`); output logprobs and the state of a grammar
     are the request's own. What SGLang keeps in the batch or shares between requests is
     lost, and what needs the very same state (an adapter's slot, a session) is not tried:
-    such a request is neither parked nor evicted, and the agent takes none for offline work.
+    such a request is neither parked nor evicted, and the agent refuses it as offline work.
     """
     return (
         not req.return_hidden_states
@@ -126,8 +126,8 @@ def is_rebuildable(req: Any) -> bool:
 def read_state(
     scheduler: Any,
     *,
-    running: Iterable[Any],
-    parked: Iterable[Any],
+    running: Sequence[Any],
+    parked: Sequence[Any],
     in_flight: frozenset[int],
     clock: PassClock,
     pass_number: int,
@@ -175,10 +175,26 @@ def read_state(
         kv_total_tokens=scheduler.max_total_num_tokens,
         page_size=scheduler.page_size,
         chunk_limit_tokens=scheduler.chunked_prefill_size,
-        mixes_prefill_and_decode=scheduler.is_mixed_chunk,
+        mixes_prefill_and_decode=_mixes(
+            scheduler, (*running, *parked, *scheduler.waiting_queue, started)
+        ),
         last_pass_ms=clock.last_pass_ms,
         free_rows=scheduler.req_to_token_pool.available_size(),
         memory=memory,
+    )
+
+
+def _mixes(scheduler: Any, requests: Iterable[Any]) -> bool:
+    """Whether prefill and decode share a pass.
+
+    SGLang keeps them apart where a request in the pass wants logprobs, brings embeddings or
+    is a beam. Any such request in the engine counts, in this pass or not: what is planned
+    for passes that take turns holds for one that mixes too.
+    """
+    return scheduler.is_mixed_chunk and not any(
+        req.return_logprob or req.input_embeds is not None or req.beam_group is not None
+        for req in requests
+        if req is not None
     )
 
 

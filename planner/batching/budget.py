@@ -27,7 +27,8 @@ def gap_slack_ms(row: DecodeRow, *, now_s: float) -> float:
     inf.
     """
     slack_ms = inf
-    since_token_ms = (now_s - row.last_token_s) * 1000.0
+    # A first token on its way ends the wait for it now: the gap after it begins.
+    since_token_ms = (now_s - row.last_token_s) * 1000.0 if row.generated_tokens else 0.0
     if row.itl_target_ms is not None:
         slack_ms = row.itl_target_ms - since_token_ms
     target_ms = row.tpot_target_ms

@@ -11,7 +11,12 @@ offline decodes; size offline chunks; book what they spent.
 from planner.batching import dutycycle
 from planner.batching.budget import offline_limit_ms, trusted_ms
 from planner.batching.chunks import ChunkChoice, ChunkRoom, force_chunk, size_chunks
-from planner.batching.decodes import DecodeChoice, choose_decodes, keep_decodes
+from planner.batching.decodes import (
+    DecodeChoice,
+    choose_decodes,
+    keep_decodes,
+    rest_decodes,
+)
 from planner.batching.online import OnlinePrefill
 from planner.batching.order import OfflineWalk
 from planner.batching.prefixes import queue_of
@@ -54,7 +59,11 @@ def plan_iteration(state: EngineState, *, model: LatencyModel, budgets: Budgets)
         budgets=budgets,
     )
     limit_ms = _limit_ms(scene, state=state, reserve=reserve, budgets=budgets)
-    decodes = _decodes(scene, state=state, limit_ms=limit_ms, model=model, budgets=budgets)
+    # See `dutycycle`: where a launch blocks, that token leaves after the pass that follows.
+    rests = scene.decodes.awaits_first_token and not state.mixes_prefill_and_decode
+    decodes = _decodes(
+        scene, state=state, limit_ms=limit_ms, rests=rests, model=model, budgets=budgets
+    )
     room_ms = _chunk_room_ms(
         scene, decodes, state=state, limit_ms=limit_ms, model=model, budgets=budgets
     )
@@ -91,6 +100,7 @@ def plan_iteration(state: EngineState, *, model: LatencyModel, budgets: Budgets)
             budgets=budgets,
             shape=shape,
             bound_ms=bound_ms,
+            rests=rests,
             peak_tokens=peak_tokens,
         ),
     )
@@ -100,10 +110,6 @@ def _limit_ms(scene: Scene, *, state: EngineState, reserve: int, budgets: Budget
     """What an iteration with offline decodes is held to."""
     limit_ms = offline_limit_ms(budgets, has_online=scene.has_online, slack_ms=scene.slack_ms)
     if scene.decodes.rows and not state.mixes_prefill_and_decode:
-        if scene.decodes.awaits_first_token and not dutycycle.is_overdue(
-            scene.parked, budgets=budgets
-        ):
-            return 0.0
         is_calm = dutycycle.is_calm(budgets)
         is_burst = (
             is_calm
@@ -134,7 +140,13 @@ def _can_start(scene: Scene, *, state: EngineState, reserve: int, budgets: Budge
 
 
 def _decodes(
-    scene: Scene, *, state: EngineState, limit_ms: float, model: LatencyModel, budgets: Budgets
+    scene: Scene,
+    *,
+    state: EngineState,
+    limit_ms: float,
+    rests: bool,
+    model: LatencyModel,
+    budgets: Budgets,
 ) -> DecodeChoice:
     """Offline decodes within the limit; a pass of online prompts alone parks nobody."""
     online = (
@@ -165,6 +177,17 @@ def _decodes(
         mean = mean_ms(rows_p, tokens_p, attention, padded_sq, rows, context, longest, prefix)
         return mean <= mean_limit_ms
 
+    if rests:
+        return rest_decodes(
+            scene.running,
+            scene.parked,
+            online=online,
+            fits=fits,
+            budgets=budgets,
+            kv_free_tokens=scene.kv_free_tokens,
+            page_size=state.page_size,
+            is_allowed=is_allowed,
+        )
     return choose_decodes(
         scene.running,
         scene.parked,
@@ -174,6 +197,7 @@ def _decodes(
         kv_free_tokens=scene.kv_free_tokens,
         page_size=state.page_size,
         is_allowed=is_allowed,
+        may_return=state.memory.has_rested,
         needs_progress=is_allowed and not scene.has_online,
     )
 
@@ -306,6 +330,7 @@ def _book(
     budgets: Budgets,
     shape: BatchShape,
     bound_ms: float,
+    rests: bool,
     peak_tokens: float,
 ) -> Memory:
     """What the next decision has to know of this one.
@@ -340,6 +365,7 @@ def _book(
         debt_ms=debt_ms,
         has_stalled=has_stalled,
         calm_gaps_left=calm_gaps_left,
+        has_rested=rests or (memory.has_rested and scene.prefill.tokens > 0),
         prompt_cursor=chunk.cursor,
         age_owed_tokens=chunk.owed_tokens,
         online_kv_peak_tokens=peak_tokens,

@@ -27,9 +27,10 @@ Of n rows parked, each decodes within
 passes that decode: after each burst the gaps owed and the debt are over in the time of the
 second term, and the row parked longest goes first. Chunks come between as gaps of their own.
 
-No chunk starts beside an online prompt. While a first token is on its way neither a chunk
-runs nor an offline decode, unless a row has been parked for more than `max_parked_passes`:
-where a launch blocks, the token leaves only after the pass that follows.
+No chunk starts beside an online prompt. While a first token is on its way no chunk starts,
+and of the offline rows only those parked for more than `max_parked_passes` decode: where a
+launch blocks, the token leaves only after the pass that follows. The others come back in the
+next decode, whatever hysteresis says; the bound above counts decodes without a first token.
 
 Refuses measured durations: it books upper bounds when they are planned, so that every
 rank keeps the same book.
@@ -75,11 +76,6 @@ def is_burst_due(parked: Sequence[DecodeRow], *, budgets: Budgets, can_grow: boo
     """
     if len(parked) >= budgets.burst_rows or not can_grow:
         return True
-    return is_overdue(parked, budgets=budgets)
-
-
-def is_overdue(parked: Sequence[DecodeRow], *, budgets: Budgets) -> bool:
-    """Whether a row has been parked for longer than `max_parked_passes`."""
     longest = budgets.max_parked_passes
     return any(row.passes_in_state > longest for row in parked)
 

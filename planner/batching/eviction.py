@@ -1,9 +1,10 @@
 """Which offline rows give up their KV, and when.
 
 Owns the order of eviction and what counts as short. Refuses online rows, and rows the
-engine cannot take apart now (a result in flight, penalties). The order is this project's
-own: the row that is cheapest to compute again goes first, a parked one before a running
-one, since nothing of an evicted row is kept but what the prefix cache still holds.
+engine cannot take apart now (a result in flight, state that only its batch holds). The order
+is this project's own: the row that is cheapest to compute again goes first, a parked one
+before a running one, since nothing of an evicted row is kept but what the prefix cache still
+holds.
 """
 
 from collections.abc import Iterable, Sequence

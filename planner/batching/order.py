@@ -17,10 +17,11 @@ taken for its age whenever the debt is above 0, so with p_max the longest prompt
 
     -(1 - s)*p_max <= debt <= s*p_max.
 
-Bound on waiting. Of T tokens admitted while a request waits that could be taken, at least
-s*T - p_max went to requests older than it; these hold W tokens, so T <= (W + p_max)/s. A
-request with n older ones waits while at most (n + 1)*p_max/s tokens are admitted, and every
-pass with offline prefill admits at least one.
+Bound on waiting. Of T tokens admitted while a request waits that fits (elders that do not
+are passed over, as many as `chunks` tries), at least s*T - p_max went to requests older than
+it; these hold W tokens, so T <= (W + p_max)/s. A request with n older ones waits while at
+most (n + 1)*p_max/s tokens are admitted, and every pass with offline prefill admits at least
+one.
 """
 
 from collections.abc import Iterator
@@ -64,7 +65,7 @@ class OfflineWalk:
         self._owed_tokens = state.memory.age_owed_tokens
         self._cursor = state.memory.prompt_cursor
         self._share = min(1.0, max(0.0, budgets.age_share))
-        self._is_age_blocked = self._is_prefix_only = False
+        self._is_prefix_only = False
         self._given: set[str] = set()
         self._claim = Claim.PREFIX
         self._oldest_pass = state.pass_number - budgets.aged_passes
@@ -89,7 +90,7 @@ class OfflineWalk:
         if not self._is_prefix_only:
             if eldest.queued_pass < self._oldest_pass:
                 return self._give(eldest, Claim.AGED)
-            if not self._is_age_blocked and (self._owed_tokens > 0.0 or self._share >= 1.0):
+            if self._owed_tokens > 0.0 or self._share >= 1.0:
                 return self._give(eldest, Claim.ELDEST)
             for work in self._urgent:
                 if work.rid not in given:
@@ -104,7 +105,7 @@ class OfflineWalk:
         tokens = work.remaining_tokens
         if self._claim is Claim.PREFIX:
             self._cursor = by_prompt(work)
-        if self._is_age_blocked:
+        if self._is_prefix_only:
             return
         owed_tokens = self._owed_tokens + self._share * tokens
         if self._claim is Claim.ELDEST:
@@ -116,18 +117,18 @@ class OfflineWalk:
     def pass_over(self, work: PrefillWork) -> None:
         """The last request given does not fit now.
 
-        Where it was taken for its age, prefix order goes on in its place for this pass,
-        and nothing more is owed: no share can be had of what does not fit. Where it came
-        in prefix order, the next search goes on behind it.
+        Where it was given for its age, the next eldest has its share. Where it came in
+        prefix order, the next search goes on behind it.
         """
         if self._claim is Claim.PREFIX:
             self._cursor = by_prompt(work)
-        elif self._claim is Claim.ELDEST and self._share < 1.0:
-            self._is_age_blocked = True
 
     def turn_to_prefixes(self) -> None:
-        """Goes on in prefix order alone: too many that come before it do not fit."""
-        self._is_prefix_only = self._is_age_blocked = True
+        """Goes on in prefix order alone: too many that come before it do not fit.
+
+        Nothing more is owed in this pass: no share can be had of what does not fit.
+        """
+        self._is_prefix_only = True
 
     @property
     def cursor(self) -> tuple[bytes, float, str] | None:

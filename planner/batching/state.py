@@ -30,7 +30,7 @@ class DecodeRow:
     generated_tokens: int
     is_parked: bool = False
     must_run: bool = False  # finishing or aborted: must be in the next batch
-    can_park: bool = True  # False for penalised or logprob requests, or results in flight
+    can_park: bool = True  # False where its batch alone holds its state, or a result is in flight
     can_resume: bool = True  # False while its last result is in flight
     arrival_s: float = 0.0
     last_token_s: float = 0.0
@@ -114,6 +114,7 @@ class Memory:
     debt_ms: float = 0.0  # stalls beyond the latency budget, not yet earned back
     has_stalled: bool = False  # a prompt of either class ran since online last decoded
     calm_gaps_left: int = 0  # ordinary gaps owed before the next long one
+    has_rested: bool = False  # offline rows sat the last decode out for an online first token
     prompt_cursor: tuple[bytes, float, str] | None = None  # last prompt taken in prefix order
     age_owed_tokens: float = 0.0  # prompt tokens the eldest are owed; < 0: they had more
     online_kv_peak_tokens: float = 0.0  # decayed maximum, as of `peak_s`

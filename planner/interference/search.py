@@ -41,7 +41,7 @@ DIMENSIONS = ("latency_budget_ms", "calm_budget_ms", "idle_budget_ms", "max_stal
 """What is searched, in milliseconds."""
 
 _BINDS = {
-    "latency_budget_ms": ("itl_mean_ms",),
+    "latency_budget_ms": ("itl_mean_ms", "itl_p99_ms"),  # no gap limit is below it
     "calm_budget_ms": ("itl_p50_ms",),
     "idle_budget_ms": ("ttft_mean_ms", "ttft_p50_ms", "ttft_p99_ms"),
     "max_stall_ms": ("itl_p99_ms",),

@@ -7,8 +7,8 @@ as promised: they cost offline work, not online latency. Pure: `now_s` is an arg
 
 A hold ends at once when other coefficients are in force, and otherwise when `hold_s` have
 passed without a breach: predictions of what still ran were good, by stricter limits, or
-too little ran to tell. So nothing is held for ever where nothing runs; what comes back
-wrong is held twice as long each time.
+too little ran to tell. After `longest_hold_s` it ends for a trial, whatever online alone
+showed. So nothing is held for ever; what comes back wrong is held twice as long each time.
 
 Invariants: decode-only iterations and those with prefill are judged apart, as they are
 predicted; an iteration counts for one breach at most.
@@ -39,6 +39,8 @@ class DriftSettings:
     held_ratio: float = 0.8  # of the limits while held, so that what is near them stays held
     first_hold_s: float = 30.0  # outlasts an interval between refits
     longest_hold_s: float = 300.0
+    bound_tolerance: float = 1.1  # beyond its bound by less is no miss: it costs next to nothing
+    error_lack: float = 0.05  # of coverage, beside which a large error is a breach
     relapse_s: float = 120.0  # a breach this soon after a release doubles the hold
 
     def __post_init__(self) -> None:
@@ -81,6 +83,10 @@ class DriftHold:
         reasons = "; ".join(k.reason for k in (self._decode, self._prefill) if k.reason)
         return f"replica {self._replica}: {reasons}" if reasons else ""
 
+    def held_s(self, *, now_s: float) -> float:
+        """For how long offline work has been held; 0 while it is not."""
+        return max(kind.held_s(now_s=now_s) for kind in (self._decode, self._prefill))
+
     def use(self, model: LatencyModel | None, *, now_s: float) -> bool:
         """Says by which model the iterations added from now on were predicted.
 
@@ -122,7 +128,7 @@ class _KindHold:
         self._coefficients: Coefficients | None = None
         self._judged: Coefficients | None = None  # the newest that were known
         self._hold_s = 0.0
-        self._breach_s = -math.inf
+        self._breach_s = self._held_since_s = -math.inf
         self._released_s = -math.inf
         self.reason = ""
 
@@ -135,36 +141,41 @@ class _KindHold:
         if self.reason:
             self._release(now_s=now_s)
 
+    def held_s(self, *, now_s: float) -> float:
+        return now_s - self._held_since_s if self.reason else 0.0
+
     def add(self, *, predicted_ms: float, bound_ms: float, measured_ms: float) -> None:
         coefficients = self._coefficients
         if coefficients is None or coefficients.coverage_ratio <= 0.0:
             return
         self._window.add(
             predicted_ms=predicted_ms,
-            bound_ms=bound_ms,
+            bound_ms=self._settings.bound_tolerance * bound_ms,
             measured_ms=measured_ms,
             coverage_ratio=coefficients.coverage_ratio,
         )
 
     def judge(self, identity: str, *, now_s: float) -> None:
         report = self._window.report()
-        if _is_breach(report):
+        if self.held_s(now_s=now_s) >= self._settings.longest_hold_s:
+            self._release(now_s=now_s)
+        elif _is_breach(report, error_lack=self._settings.error_lack):
             self._hold(report, identity, now_s=now_s)
         elif self.reason and now_s - self._breach_s >= self._hold_s:
             self._release(now_s=now_s)
 
     def _hold(self, report: DriftReport, identity: str, *, now_s: float) -> None:
         settings = self._settings
-        limits = settings.held_limits if self.reason else settings.limits
+        self._breach_s = now_s
         if not self.reason:
             self._hold_s = self._next_hold_s(now_s)
-        self._breach_s = now_s
-        self.reason = (
-            f"{self._name} iterations drifted from latency model {identity}:"
-            f" {_seen(report, limits)}; offline work waits for an accepted refit, or"
-            f" {self._hold_s:.0f} s without a further breach;"
-            " if it comes back, look for other load on the device, or restart the replica"
-        )
+            self._held_since_s = now_s
+            self.reason = (
+                f"{self._name} iterations drifted from latency model {identity}:"
+                f" {_seen(report, settings.limits)}; offline work waits for an accepted refit, or"
+                f" {self._hold_s:.0f} s without a further breach;"
+                " if it comes back, look for other load on the device, or restart the replica"
+            )
         self._window = DriftWindow(limits=settings.held_limits)
 
     def _release(self, *, now_s: float) -> None:
@@ -179,9 +190,9 @@ class _KindHold:
         return min(settings.longest_hold_s, 2.0 * self._hold_s)
 
 
-def _is_breach(report: DriftReport) -> bool:
+def _is_breach(report: DriftReport, *, error_lack: float) -> bool:
     if report.verdict is DriftVerdict.ERROR_TOO_LARGE:
-        return report.coverage_ratio < report.target_coverage_ratio
+        return report.coverage_ratio < report.target_coverage_ratio - error_lack
     return report.verdict is DriftVerdict.COVERAGE_TOO_LOW
 
 

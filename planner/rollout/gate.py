@@ -12,6 +12,9 @@ from planner.model import ReplicaState, Stage
 STALE_TELEMETRY_S = 3.0
 """Three missed polls of an engine."""
 
+LONG_DRIFT_S = 60.0
+"""Beyond two intervals between refits; other replicas may run the items meanwhile."""
+
 
 class Yielding(Enum):
     """What becomes of the offline items a replica already holds."""
@@ -33,6 +36,8 @@ class OfflineFacts:
     plugin_refusal: str  # empty: the expected plugin runs and obeys
     telemetry_age_s: float | None  # None: never heard
     guard_reason: str = ""  # empty: the guard has not cut
+    drift_reason: str = ""  # empty: predictions hold
+    drift_held_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,4 +76,10 @@ def offline_refusal(facts: OfflineFacts) -> OfflineRefusal | None:
         return OfflineRefusal(reason="node is cordoned", yielding=Yielding.HOLD)
     if facts.guard_reason:
         return OfflineRefusal(reason=f"guard: {facts.guard_reason}", yielding=Yielding.HOLD)
+    if facts.drift_reason:
+        is_long = facts.drift_held_s > LONG_DRIFT_S
+        return OfflineRefusal(
+            reason=f"predictions: {facts.drift_reason}",
+            yielding=Yielding.RETURN if is_long else Yielding.HOLD,
+        )
     return None

@@ -27,7 +27,6 @@ class KvMemory:
         self.held_tokens = 0  # owned by requests alone
         self.cached_tokens = 0
         self.unread_tokens = 0  # of the cached: evictable
-        self.evicted_tokens = 0  # over the run
         self._caches = caches_prefixes
         self._entries: OrderedDict[Hashable, list[int]] = OrderedDict()  # tokens, readers
 
@@ -134,4 +133,4 @@ class KvMemory:
                 victims.append(key)
                 tokens -= held
         for key in victims:
-            self.evicted_tokens += self.drop(key)
+            self.drop(key)

@@ -74,7 +74,7 @@ class Residents:
     def requeue_released(self) -> None:
         """Those who gave up their KV wait again."""
         for live in self.released:
-            live.queued_pass = None
+            live.match_due = 0  # what it shows is of before
             self.queue(live)
         self.released.clear()
 

@@ -7,6 +7,7 @@ import pytest
 
 from nodeagent.offline.bodies import Item, Result, request_body
 from nodeagent.plugin_contract import read_labels
+from planner.batching.state import WorkClass
 
 
 def item(body: dict[str, object], *, deadline_unix_s: float = 0.0) -> Item:
@@ -58,6 +59,31 @@ def test_item_is_posted_as_written_when_the_engine_can_take_it_up_again(
     posted = request_body(item({"prompt": "a", **asked}), rid="r", now_unix_s=0.0)
     assert isinstance(posted, dict)
     assert posted.items() >= asked.items()
+
+
+@pytest.mark.parametrize("kind", ["image_url", "input_audio", "video_url"])
+def test_item_fails_when_a_message_brings_what_is_not_text(kind: str) -> None:
+    """Its row could not leave its batch; text parts, and odd bodies, are the engine's."""
+    parts = [{"type": "text", "text": "a"}, {"type": kind, kind: {"url": "data:"}}]
+    refused = request_body(
+        item({"messages": [{"role": "user", "content": parts}]}), rid="r", now_unix_s=0.0
+    )
+    assert isinstance(refused, Result) and refused.status_code == 400
+    assert kind.encode() in refused.body
+    for messages in ([{"role": "user", "content": parts[:1]}], [{"content": "a"}, 7], "a", None):
+        posted = request_body(item({"messages": messages}), rid="r", now_unix_s=0.0)
+        assert isinstance(posted, dict)
+
+
+def test_custom_parameters_of_an_item_are_carried_under_our_labels() -> None:
+    """Ours win where names meet; what is no object is an error of the item."""
+    own = {"mine": 1, "slacktide_class": "online"}
+    posted = request_body(item({"prompt": "a", "custom_params": own}), rid="r", now_unix_s=0.0)
+    assert isinstance(posted, dict)
+    assert posted["custom_params"]["mine"] == 1
+    assert read_labels(posted["custom_params"]).work_class is WorkClass.OFFLINE
+    refused = request_body(item({"prompt": "a", "custom_params": [1]}), rid="r", now_unix_s=0.0)
+    assert isinstance(refused, Result) and b"custom_params" in refused.body
 
 
 @pytest.mark.parametrize("deadline", [math.nan, math.inf, -math.inf])

@@ -141,7 +141,7 @@ async def test_agent_holds_offline_work_on_drift_and_releases_it_after_a_refit(
     await until(lambda: (r := control_plane.replica()) and "drifted" in r.offline_refusal)
     report = control_plane.replica()
     assert report is not None
-    assert report.offline_refusal.startswith("guard: replica r1: decode iterations drifted from")
+    assert report.offline_refusal.startswith("predictions: replica r1: decode iterations")
     assert not report.offline_admitted
     pulls = control_plane.pulls
     control_plane.pending.extend(make_items(3))

@@ -17,7 +17,13 @@ PARTS: dict[str, dict[str, Any]] = {
     },
     "disagg": {"disaggregation_mode": "null"},
     "memory": {"enable_flexkv": False},
-    "schedule": {"chunked_prefill_size": 512, "prefill_decode_interval": 0},
+    "schedule": {
+        "chunked_prefill_size": 512,
+        "prefill_decode_interval": 0,
+        "enable_prefill_delayer": False,
+        "min_free_slots_delay": None,
+    },
+    "exec": {"deterministic": SimpleNamespace(enable_deterministic_inference=False)},
     "scheduler": {
         "enable_pdmux": False,
         "spec_algorithm": SimpleNamespace(is_none=lambda: True),
@@ -26,6 +32,8 @@ PARTS: dict[str, dict[str, Any]] = {
         "is_hybrid_ssm": False,
         "enable_hierarchical_cache": False,
         "enable_lmcache": False,
+        "enable_lora": False,
+        "enable_unified_cache_external_linker": False,
         "enable_unified_memory": False,
         "enable_overlap_mlx": False,
         "is_generation": True,
@@ -35,13 +43,16 @@ PARTS: dict[str, dict[str, Any]] = {
     },
 }
 
+CONFIGURATION = ("parallel", "disagg", "memory", "schedule", "exec")
+"""What SGLang keeps outside the scheduler."""
+
 
 def reasons(monkeypatch: pytest.MonkeyPatch, part: str = "", **changed: Any) -> tuple[str, ...]:
     values = {name: SimpleNamespace(**known) for name, known in PARTS.items()}
     for name, value in changed.items():
         assert hasattr(values[part], name), name
         setattr(values[part], name, value)
-    for name in ("parallel", "disagg", "memory", "schedule"):
+    for name in CONFIGURATION:
         monkeypatch.setattr(options, f"get_{name}", lambda name=name: values[name])
     return options.unsupported_options(values["scheduler"])
 
@@ -65,6 +76,16 @@ def test_engine_is_taken_when_nothing_unsupported_is_set(monkeypatch: pytest.Mon
         ("schedule", "chunked_prefill_size", -1, "--chunked-prefill-size"),
         ("schedule", "chunked_prefill_size", None, "--chunked-prefill-size"),
         ("schedule", "prefill_decode_interval", 4, "--prefill-decode-interval"),
+        ("schedule", "enable_prefill_delayer", True, "prefill delayer"),
+        ("schedule", "min_free_slots_delay", 2, "prefill delayer"),
+        (
+            "exec",
+            "deterministic",
+            SimpleNamespace(enable_deterministic_inference=True),
+            "deterministic inference",
+        ),
+        ("scheduler", "enable_lora", True, "LoRA"),
+        ("scheduler", "enable_unified_cache_external_linker", True, "external cache linker"),
         ("scheduler", "enable_pdmux", True, "multiplexing"),
         (
             "scheduler",
@@ -102,7 +123,7 @@ def test_options_are_read_where_sglang_keeps_them(sglang_context: None) -> None:
     """The names above exist in the pinned SGLang's own configuration."""
     from sglang.srt import runtime_context
 
-    for part in ("parallel", "disagg", "memory", "schedule"):
+    for part in CONFIGURATION:
         found = getattr(runtime_context, f"get_{part}")()
         for name in PARTS[part]:
             assert hasattr(found, name), f"{part}.{name}"

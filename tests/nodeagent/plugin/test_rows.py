@@ -102,6 +102,21 @@ def test_row_must_run_when_it_was_aborted(scheduler: Any, make_request: Any) -> 
     assert read(scheduler, clock_at(1.0), number=1, parked=[row]).parked[0].must_run
 
 
+def test_passes_take_turns_beside_a_request_that_sglang_does_not_mix(
+    scheduler: Any, make_request: Any
+) -> None:
+    """Wherever it stands in the engine; without mixed chunk they always do."""
+    scheduler.is_mixed_chunk = True
+    plain, asks = make_request("on", 20), make_request("off", 20, offline=True)
+    scheduler.waiting_queue = [asks]
+    assert read(scheduler, clock_at(1.0), number=1, running=[plain]).mixes_prefill_and_decode
+    asks.return_logprob = True
+    assert not read(scheduler, clock_at(1.0), number=2, running=[plain]).mixes_prefill_and_decode
+    scheduler.waiting_queue = []
+    parked = read(scheduler, clock_at(1.0), number=3, running=[plain], parked=[asks])
+    assert not parked.mixes_prefill_and_decode
+
+
 def test_request_is_undated_when_its_pass_has_no_stamp(scheduler: Any, make_request: Any) -> None:
     """A request that ends idleness is planned as of the last stamp, dated by the next."""
     request = make_request("on", 20)

@@ -52,7 +52,7 @@ def test_no_chunk_starts_while_a_first_token_is_on_its_way():
 
 
 def test_no_offline_decode_runs_while_a_first_token_is_on_its_way():
-    """Rows wait for one pass; with passes that mix, or with a row overdue, they do not."""
+    """But for a row that is overdue; where passes mix the token waits for none."""
     rows = tuple(offline_row(f"off{i}", passes_in_state=99) for i in range(3))
     fresh = online_row("on", generated_tokens=0, last_token_s=1000.0)
     old = online_row("on", last_token_s=1000.0)
@@ -60,9 +60,26 @@ def test_no_offline_decode_runs_while_a_first_token_is_on_its_way():
     assert _plan(running=(old, *rows), **nothing).park == ()
     assert _plan(running=(fresh, *rows), **nothing).park == ("off0", "off1", "off2")
     overdue = offline_row("late", is_parked=True, passes_in_state=CALM.max_parked_passes + 1)
-    assert _plan(running=(fresh, *rows), parked=(overdue,), **nothing).resume == ("late",)
+    late = _plan(running=(fresh, *rows), parked=(overdue,), **nothing)
+    assert (late.resume, len(late.park)) == (("late",), 3)
     mixed = _plan(running=(fresh, *rows), mixes_prefill_and_decode=True, **nothing)
     assert mixed.park == ()
+
+
+def test_rows_that_rested_come_back_at_once_and_none_is_evicted_for_their_number():
+    """Hysteresis and the bound on parked rows are for rows that do not fit."""
+    few = replace(CALM, max_parked_rows=1, min_parked_passes=4)
+    nothing = {"waiting_offline": ()}
+    rows = [offline_row(f"off{i}", passes_in_state=99) for i in range(3)]
+    fresh = online_row("on", generated_tokens=0, last_token_s=1000.0)
+    rest = _plan(budgets=few, running=(fresh, *rows), **nothing)
+    assert (len(rest.park), rest.evict, rest.memory.has_rested) == (3, (), True)
+    parked = tuple(replace(row, is_parked=True, passes_in_state=1) for row in rows)
+    old = online_row("on", last_token_s=1000.0)
+    back = _plan(budgets=few, running=(old,), parked=parked, memory=rest.memory, **nothing)
+    assert (back.resume, back.memory.has_rested) == (("off0", "off1", "off2"), False)
+    held = replace(few, max_parked_rows=9)
+    assert _plan(budgets=held, running=(old,), parked=parked, **nothing).resume == ()
 
 
 def test_no_chunk_beside_an_online_prompt_where_passes_take_turns():

@@ -202,19 +202,20 @@ def test_the_share_of_the_eldest_is_what_they_get():
     assert by_age == pytest.approx(100, abs=5)  # of 1,000; some lead both orders
 
 
-def test_eldest_that_lacks_kv_lets_prefix_order_go_on():
-    """It is passed over for this pass, stays owed, and is taken once it fits."""
+def test_eldest_that_lacks_kv_leaves_its_share_to_the_next_eldest():
+    """Who fits is not kept waiting by elders that do not; once one fits it goes first."""
     waiting = (
         offline_prompt("big", remaining_tokens=900, arrival_s=1.0, prompt_key=b"z"),
         offline_prompt("a", remaining_tokens=50, prompt_key=b"a"),
-        offline_prompt("b", remaining_tokens=50, prompt_key=b"b"),
+        offline_prompt("old", remaining_tokens=50, arrival_s=2.0, prompt_key=b"y"),
     )
     memory = Memory(age_owed_tokens=10.0)
     budgets = Budgets(kv_reserve_ratio=0.0, idle_budget_ms=1_000.0)
     state = engine_state(waiting_offline=waiting, kv_free_tokens=600, memory=memory)
     plan = plan_iteration(state, model=MODEL, budgets=budgets)
-    assert plan.offline_order[:2] == ("a", "b") and plan.memory.age_owed_tokens == 10.0
-    state = replace(state, kv_free_tokens=2_000, memory=plan.memory)
+    assert plan.offline_order[:2] == ("old", "a")
+    assert plan.memory.age_owed_tokens == 10.0 + 0.1 * 100 - 50
+    state = replace(state, kv_free_tokens=2_000)
     assert plan_iteration(state, model=MODEL, budgets=budgets).offline_order[0] == "big"
 
 

@@ -24,7 +24,7 @@ def test_chain_loses_its_tail_before_its_head():
     memory.unread(("a", "ab", "abc"))
     assert memory.hold(80)
     assert memory.matched(("a", "ab", "abc")) == 2
-    assert memory.evicted_tokens == 10
+    assert memory.cached_tokens == 20
 
 
 def test_least_recently_used_chain_goes_first_and_read_blocks_stay():
