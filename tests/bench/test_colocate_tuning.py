@@ -1,12 +1,13 @@
 """Rates and budgets, found in simulation."""
 
+import json
 from dataclasses import replace
 
 import pytest
 
 from bench.colocate.arms import ArmSlo, slo_relative_to
 from bench.colocate.fitting import Fitted
-from bench.colocate.prepare import refuse_short
+from bench.colocate.prepare import Prepared, refuse_short
 from bench.colocate.probing import _part
 from bench.colocate.reading import METRICS
 from bench.colocate.rehearsal import Rehearsal, half_busy_rate, simulated_engine
@@ -159,6 +160,20 @@ def test_starts_of_a_search_are_shares_of_the_limits_raised_by_the_margin() -> N
     assert sorted({b.max_stall_ms for b in found}) == pytest.approx([54.0, 108.0])
     assert {b.latency_budget_ms for b in starts()} == {b.max_stall_ms for b in found}
     assert {b.min_chunk_tokens for b in starts(chunk_tokens=-1)} == {Budgets().min_chunk_tokens}
+
+
+def test_report_of_what_the_arms_rest_on_is_json_when_written() -> None:
+    """Settings of the simulated engine, enumerations among them, too."""
+    prepared = Prepared(
+        fitted=_FITTED,
+        settings=simulated_engine(
+            is_cpu=True, mixes=False, kv_tokens=32768, chunk_tokens=256, max_rows=48
+        ),
+        tunings={},
+        rehearse=lambda online: _rehearsal(1.5),
+    )
+    found = json.loads(json.dumps(prepared.as_values()))
+    assert found["simulated_engine"]["loop"] == "overlap_blocking"
 
 
 def test_trace_is_refused_when_judged_slices_would_meet_those_it_is_tuned_on() -> None:
