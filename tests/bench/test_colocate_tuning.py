@@ -170,7 +170,7 @@ def test_report_of_what_the_arms_rest_on_is_json_when_written() -> None:
             is_cpu=True, mixes=False, kv_tokens=32768, chunk_tokens=256, max_rows=48
         ),
         tunings={},
-        rehearse=lambda online: _rehearsal(1.5),
+        rehearse=lambda _: _rehearsal(1.5),
     )
     found = json.loads(json.dumps(prepared.as_values()))
     assert found["simulated_engine"]["loop"] == "overlap_blocking"
