@@ -1,11 +1,17 @@
 """The public trace formats, from lines and from the real files."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from planner.workload.traces import MOONCAKE_BLOCK_TOKENS, TraceError, read_trace
+from planner.workload.traces import (
+    MOONCAKE_BLOCK_TOKENS,
+    TraceError,
+    read_trace,
+    stream_trace,
+)
 
 _AZURE = [
     "TIMESTAMP,ContextTokens,GeneratedTokens\r\n",
@@ -44,10 +50,57 @@ def test_mooncake_trace_keeps_prefix_blocks_when_read() -> None:
     assert requests[1].output_tokens == 1  # nothing can be asked for less
 
 
-def test_trace_is_sorted_when_its_lines_are_not() -> None:
-    """Arrival never goes back in time."""
-    requests = read_trace([_AZURE[0], _AZURE[2], _AZURE[1]])
-    assert [request.prompt_tokens for request in requests] == [374, 396]
+def test_azure_trace_of_2024_is_read_with_its_zones() -> None:
+    """Fractions of a second may be missing where they are zero."""
+    first, second = read_trace(
+        [
+            _AZURE[0],
+            "2024-05-10 00:00:00+00:00,2162,5\n",
+            "2024-05-10 00:00:00.250000+00:00,2399,6\n",
+        ]
+    )
+    assert (first.prompt_tokens, second.at_s) == (2162, 0.25)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type",
+        "Timestamp,Session ID,Elapsed time,Model,Request tokens,Response tokens,Total tokens,Log",
+    ],
+)
+def test_burstgpt_trace_is_read_by_the_names_of_its_columns(header: str) -> None:
+    """Editions differ in the other columns; a failed request is load of its prompt."""
+    columns = header.split(",")
+
+    def line(at: str, request: str, response: str) -> str:
+        known = {"Timestamp": at, "Request tokens": request, "Response tokens": response}
+        return ",".join(known.get(name, "x") for name in columns) + "\n"
+
+    lines = [header + "\n", line("5", "472", "18"), "\n", line("45.5", "1087", "0")]
+    first, second = read_trace(lines)
+    assert (first.at_s, first.prompt_tokens, first.output_tokens) == (0.0, 472, 18)
+    assert (second.at_s, second.output_tokens) == (40.5, 1)
+    for bad, said in ((line("-1", "1", "1"), "line 2.*>= 0"), ("5,x,1\n", "line 2.*columns")):
+        with pytest.raises(TraceError, match=said):
+            read_trace([header + "\n", bad])
+
+
+def test_trace_is_refused_with_its_line_when_it_goes_back_in_time() -> None:
+    """Nothing is moved in silence."""
+    with pytest.raises(TraceError, match=r"line 3.*4.3\d+ s earlier.*sort"):
+        read_trace([_AZURE[0], _AZURE[2], _AZURE[1]])
+
+
+def test_trace_is_read_as_it_goes() -> None:
+    """A line is held no longer than its request."""
+
+    def lines() -> Iterator[str]:
+        yield from _AZURE
+        raise AssertionError("read ahead")
+
+    stream = stream_trace(lines())
+    assert [next(stream).prompt_tokens for _ in range(2)] == [374, 396]
 
 
 @pytest.mark.parametrize(
@@ -59,6 +112,7 @@ def test_trace_is_sorted_when_its_lines_are_not() -> None:
         ([*_AZURE, "2023-11-16 18:15:51,-1,5\n"], "line 4.*>= 0"),
         ([*_AZURE, "2023-11-16 18:15:51,many,5\n"], "line 4"),
         ([*_AZURE, "2023-11-16 18:15:51,1\n"], "line 4"),
+        (['{"timestamp": -5, "input_length": 1, "output_length": 1}\n'], "line 1.*>= 0"),
         (['{"timestamp": 0}\n'], "line 1.*input_length"),
         (['{"timestamp": 0, "input_length": 1, "output_length": 1}\n', "{\n"], "line 2"),
     ],
