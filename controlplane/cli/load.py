@@ -38,8 +38,9 @@ The loop is open: each request is sent when it is due, however slow the others a
 its latencies count from when it was due. Nothing is retried; a request that fails, is
 shed or times out misses its SLO.
 
-TRACE is an Azure 2023 CSV (TIMESTAMP,ContextTokens,GeneratedTokens) or a Mooncake JSONL
-(timestamp, input_length, output_length, hash_ids); the first line tells which. Instead,
+TRACE is an Azure CSV of 2023 or 2024 (TIMESTAMP,ContextTokens,GeneratedTokens), a BurstGPT
+CSV (Timestamp, Request tokens, Response tokens) or a Mooncake JSONL (timestamp,
+input_length, output_length, hash_ids), sorted by time; the first line tells which. Instead,
 --generate azure draws arrivals and lengths with the published statistics of the Azure
 conversation trace (5.53 requests/s; prompts of 1,155 and outputs of 211 tokens on
 average).
