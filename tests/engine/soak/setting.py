@@ -171,7 +171,7 @@ async def _passes(
         async def ask_stock() -> tuple[dict[str, Answer], dict[str, Answer]]:
             client = EngineClient(session, port=stock.port)
             first = await client.run(phases, with_aborts=False)
-            await client.post("/flush_cache", {})
+            await _flush(client)
             # rids may repeat: every request of the first pass has ended
             return first, await client.run(shuffled(phases, seed=seed), with_aborts=False)
 
@@ -190,6 +190,19 @@ async def _passes(
 
         (first, again), (found, regimes) = await asyncio.gather(ask_stock(), ask_plugin())
     return first, again, found, regimes
+
+
+async def _flush(client: EngineClient) -> None:
+    """Empties the prefix cache, once the batch of the last answer is settled too."""
+    deadline = time.monotonic() + _SETTLE_S
+    while True:
+        try:
+            await client.post("/flush_cache", {})
+            return
+        except aiohttp.ClientResponseError:  # refused while anything is in flight
+            if time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(0.1)
 
 
 async def _change_regimes(client: EngineClient, *, seed: int, regimes: Counter[str]) -> None:
