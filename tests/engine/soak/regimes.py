@@ -11,7 +11,7 @@ from planner.batching.state import Budgets
 _LARGE_MS = 10_000.0
 _REGIMES = (
     *("default", "stopped", "tiny", "tiny", "middle", "middle", "calm", "calm"),
-    *("large", "large", "large", "disabled", "few rows", "unparked"),
+    *("large", "large", "large", "large", "large", "disabled", "few rows", "unparked"),
 )
 
 
