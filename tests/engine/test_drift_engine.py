@@ -123,7 +123,8 @@ async def hold_and_release(engine: Engine, models: FittedModels) -> None:
         )
         reason = await agent.poll_until(lambda reason: "drifted" in reason)
         assert reason.startswith(
-            f"predictions: replica r1: decode iterations drifted from latency model {_IDENTITY}|fit1:"
+            "predictions: replica r1: decode iterations drifted"
+            f" from latency model {_IDENTITY}|fit1:"
         )
         held = state_of(engine)
         assert not held.budgets.enabled
