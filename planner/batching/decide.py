@@ -15,7 +15,6 @@ from planner.batching.decodes import (
     DecodeChoice,
     choose_decodes,
     keep_decodes,
-    rest_decodes,
 )
 from planner.batching.online import OnlinePrefill
 from planner.batching.order import OfflineWalk
@@ -177,17 +176,9 @@ def _decodes(
         mean = mean_ms(rows_p, tokens_p, attention, padded_sq, rows, context, longest, prefix)
         return mean <= mean_limit_ms
 
-    if rests:
-        return rest_decodes(
-            scene.running,
-            scene.parked,
-            online=online,
-            fits=fits,
-            budgets=budgets,
-            kv_free_tokens=scene.kv_free_tokens,
-            page_size=state.page_size,
-            is_allowed=is_allowed,
-        )
+    min_parked_passes = 0 if state.memory.has_rested else budgets.min_parked_passes
+    if rests:  # but for the overdue
+        min_parked_passes = budgets.max_parked_passes + 1
     return choose_decodes(
         scene.running,
         scene.parked,
@@ -197,7 +188,8 @@ def _decodes(
         kv_free_tokens=scene.kv_free_tokens,
         page_size=state.page_size,
         is_allowed=is_allowed,
-        may_return=state.memory.has_rested,
+        min_parked_passes=min_parked_passes,
+        rests=rests,
         needs_progress=is_allowed and not scene.has_online,
     )
 

@@ -64,8 +64,9 @@ def choose_decodes(
     budgets: Budgets,
     kv_free_tokens: int,
     page_size: int,
+    min_parked_passes: int,
+    rests: bool,
     is_allowed: bool,
-    may_return: bool,
     needs_progress: bool,
 ) -> DecodeChoice:
     """Selects the offline decodes of an iteration.
@@ -78,8 +79,9 @@ def choose_decodes(
         budgets: Live settings.
         kv_free_tokens: Free once every row of `running` has the KV of its next token.
         page_size: Tokens a KV page holds.
+        min_parked_passes: Rows parked for fewer stay parked.
+        rests: What runs sits this one decode out, so none is evicted for the number parked.
         is_allowed: False: nothing runs but what must.
-        may_return: Whether rows may resume however lately they were parked.
         needs_progress: Nothing online exists, so one row runs even if it does not fit.
     """
     sums = _Sums(*online)
@@ -87,9 +89,10 @@ def choose_decodes(
     bound: list[DecodeRow] = []
     if len(candidates) < len(running):
         bound = [row for row in running if row.must_run or not row.can_park]
-    back, may_resume, held = _parted(
-        parked, min_parked_passes=0 if may_return else budgets.min_parked_passes
-    )
+    resting: list[DecodeRow] = []
+    if rests:
+        candidates, resting = [], candidates
+    back, may_resume, held = _parted(parked, min_parked_passes=min_parked_passes)
     for row in (*bound, *back):
         sums.add(row.context_tokens)
     candidates += may_resume
@@ -113,9 +116,9 @@ def choose_decodes(
             left = [row for row in left if row is not first]
             held = [row for row in held if row is not first]
     back += [row for row in taken if row.is_parked]
-    aside = [row for row in left if not row.is_parked]
+    aside = resting + [row for row in left if not row.is_parked]
     held += [row for row in left if row.is_parked]
-    evicted = _beyond_bound(aside, held, budgets=budgets)
+    evicted = () if rests else _beyond_bound(aside, held, budgets=budgets)
     gone = set(evicted)
     return DecodeChoice(
         park=tuple(sorted([row.rid for row in aside if row.rid not in gone])),
@@ -273,56 +276,6 @@ def _beyond_bound(
     if surplus <= 0:
         return ()
     return tuple([row.rid for row in cheapest_first([*running, *parked])[:surplus]])
-
-
-def rest_decodes(
-    running: Sequence[DecodeRow],
-    parked: Sequence[DecodeRow],
-    *,
-    online: tuple[int, int, int],
-    fits: Fits,
-    budgets: Budgets,
-    kv_free_tokens: int,
-    page_size: int,
-    is_allowed: bool,
-) -> DecodeChoice:
-    """Rows sit one decode out, but for those parked too long; none is evicted for their number.
-
-    Args as of `choose_decodes`.
-    """
-    sums = _Sums(*online)
-    aside = [row for row in running if row.can_park and not row.must_run]
-    back = [row for row in parked if row.must_run and row.can_resume]
-    for row in (*running, *back):
-        if row.must_run or not row.can_park:
-            sums.add(row.context_tokens)
-    longest = budgets.max_parked_passes
-    overdue = [
-        row
-        for row in parked
-        if row.passes_in_state > longest and row.can_resume and not row.must_run
-    ]
-    if overdue and is_allowed:
-        within, _ = _within_kv(
-            overdue,
-            budgets=budgets,
-            kv_free_tokens=kv_free_tokens - growth_tokens(back, page_size=page_size),
-            page_size=page_size,
-        )
-        room = budgets.max_offline_rows - (sums.rows - online[0])
-        taken, _ = _choose(within, room=room, sums=sums, fits=fits, budgets=budgets)
-        back += taken
-    return DecodeChoice(
-        park=tuple(sorted([row.rid for row in aside])),
-        resume=tuple(sorted([row.rid for row in back])),
-        evict=(),
-        rows=sums.rows,
-        context_tokens=sums.context_tokens,
-        longest_tokens=sums.longest_tokens,
-        offline_rows=sums.rows - online[0],
-        parked_rows=len(aside) + len(parked) - len(back),
-        kv_free_tokens=kv_free_tokens - growth_tokens(back, page_size=page_size),
-    )
 
 
 def keep_decodes(

@@ -52,6 +52,12 @@ class DriftSettings:
                 "be above 0 and at most the longest, which must be finite"
             )
 
+        if not (1.0 <= self.bound_tolerance < math.inf and 0.0 <= self.error_lack < 1.0):
+            raise ValueError(
+                f"bound_tolerance {self.bound_tolerance!r} must be finite and at least 1,"
+                f" error_lack {self.error_lack!r} at least 0 and below 1"
+            )
+
     @property
     def held_limits(self) -> DriftLimits:
         """The stricter limits."""

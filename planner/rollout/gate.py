@@ -37,7 +37,7 @@ class OfflineFacts:
     telemetry_age_s: float | None  # None: never heard
     guard_reason: str = ""  # empty: the guard has not cut
     drift_reason: str = ""  # empty: predictions hold
-    drift_held_s: float = 0.0
+    drift_held_s: float = 0.0  # 0 while they hold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +66,8 @@ def offline_refusal(facts: OfflineFacts) -> OfflineRefusal | None:
         )
     if facts.plugin_refusal:
         return OfflineRefusal(reason=facts.plugin_refusal, yielding=Yielding.RETURN)
+    if facts.drift_held_s > LONG_DRIFT_S:
+        return OfflineRefusal(reason=f"predictions: {facts.drift_reason}", yielding=Yielding.RETURN)
     if facts.telemetry_age_s is None or facts.telemetry_age_s > STALE_TELEMETRY_S:
         heard = "never" if facts.telemetry_age_s is None else f"{facts.telemetry_age_s:.1f} s ago"
         return OfflineRefusal(
@@ -77,9 +79,5 @@ def offline_refusal(facts: OfflineFacts) -> OfflineRefusal | None:
     if facts.guard_reason:
         return OfflineRefusal(reason=f"guard: {facts.guard_reason}", yielding=Yielding.HOLD)
     if facts.drift_reason:
-        is_long = facts.drift_held_s > LONG_DRIFT_S
-        return OfflineRefusal(
-            reason=f"predictions: {facts.drift_reason}",
-            yielding=Yielding.RETURN if is_long else Yielding.HOLD,
-        )
+        return OfflineRefusal(reason=f"predictions: {facts.drift_reason}", yielding=Yielding.HOLD)
     return None

@@ -77,14 +77,20 @@ async def test_default_is_not_judged_and_a_good_fit_never_held(
     assert await polls.poll(20) == ""
 
 
-async def test_offline_is_held_until_the_engine_is_as_predicted_again(
-    client: EngineClient, engine: FakeEngine
-) -> None:
-    """Held within two polls of the change, released by good polls for the hold's length."""
+async def drifted(client: EngineClient, engine: FakeEngine) -> Polls:
+    """A fitted engine that turns half as fast."""
     polls = Polls(client)
     await polls.poll(5)
     await polls.fit()
     engine.slowdown = 2.0
+    return polls
+
+
+async def test_offline_is_held_until_the_engine_is_as_predicted_again(
+    client: EngineClient, engine: FakeEngine
+) -> None:
+    """Held within two polls of the change, released by good polls for the hold's length."""
+    polls = await drifted(client, engine)
     assert "replica r1: decode iterations drifted" in await polls.poll(2)
     assert "tiny|cpu|tp1|fake|fit1" in polls.telemetry.drift.reason
     assert await polls.poll(60)
@@ -97,10 +103,7 @@ async def test_offline_is_released_when_nothing_runs_to_judge_by(
     client: EngineClient, engine: FakeEngine
 ) -> None:
     """An idle engine is not held for ever; if it is as wrong as before, it is held again."""
-    polls = Polls(client)
-    await polls.poll(5)
-    await polls.fit()
-    engine.slowdown = 2.0
+    polls = await drifted(client, engine)
     assert await polls.poll(2)
     engine.iterations = 0
     assert await polls.poll(int(HOLD_S) - 2)
@@ -113,10 +116,7 @@ async def test_offline_is_released_when_a_refit_is_in_force(
     client: EngineClient, engine: FakeEngine
 ) -> None:
     """Its first polls are judged by the new model alone, and it holds."""
-    polls = Polls(client)
-    await polls.poll(5)
-    await polls.fit()
-    engine.slowdown = 2.0
+    polls = await drifted(client, engine)
     assert await polls.poll(10)
     await polls.fit()
     assert await polls.poll(0) == ""

@@ -238,9 +238,15 @@ def test_hold_is_never_short_and_never_for_ever(
         ({"first_hold_s": 400.0}, "holds from"),
         ({"longest_hold_s": float("inf")}, "holds from"),
         ({"first_hold_s": float("nan")}, "holds from"),
+        ({"bound_tolerance": 0.9}, "bound_tolerance"),
+        ({"bound_tolerance": float("nan")}, "bound_tolerance"),
+        ({"error_lack": -0.1}, "error_lack"),
+        ({"error_lack": 1.0}, "error_lack"),
     ],
 )
-def test_settings_refuse_holds_that_never_begin_or_end(change: dict[str, float], word: str) -> None:
+def test_settings_refuse_what_no_hold_can_be_judged_by_begin_or_end(
+    change: dict[str, float], word: str
+) -> None:
     """The message names the number."""
     with pytest.raises(ValueError, match=word):
         DriftSettings(**change)  # type: ignore[arg-type]

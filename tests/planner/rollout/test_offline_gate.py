@@ -38,6 +38,12 @@ def test_gate_admits_when_every_condition_holds() -> None:
         ({"telemetry_age_s": 4.0}, Yielding.HOLD, "4.0 s ago"),
         ({"is_cordoned": True}, Yielding.HOLD, "cordoned"),
         ({"guard_reason": "ITL p99"}, Yielding.HOLD, "ITL p99"),
+        ({"drift_reason": "drifted", "drift_held_s": 60.0}, Yielding.HOLD, "predictions: drifted"),
+        (
+            {"drift_reason": "drifted", "drift_held_s": 61.0, "is_cordoned": True},
+            Yielding.RETURN,
+            "predictions: drifted",
+        ),
     ],
 )
 def test_gate_refuses_with_its_reason_when_one_condition_fails(
