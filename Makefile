@@ -103,7 +103,7 @@ soak: $(STAMP) ## thousands of random requests: co-location never changes a toke
 
 ##@ Measure
 .PHONY: bench
-bench: bench-demo ## every benchmark there is
+bench: bench-demo ## what a batch costs online requests in the demo; others: make bench-NAME
 bench-%: $(STAMP) ## run a benchmark, e.g. make bench-demo ARGS="--repeats 3" (bench/README.md)
 	$(PY) -m bench $* $(ARGS)
 

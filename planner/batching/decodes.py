@@ -26,6 +26,10 @@ Fits = Callable[[int, int, int], bool]
 """Whether decodes of (rows, context tokens, longest context) fit the iteration."""
 
 
+def _longest_first(row: DecodeRow) -> tuple[int, float, str]:
+    return (-row.context_tokens, row.arrival_s, row.rid)
+
+
 @dataclass(slots=True)
 class _Sums:
     """Running sums over the rows of the decode; changed in place."""
@@ -80,7 +84,7 @@ def choose_decodes(
         kv_free_tokens: Free once every row of `running` has the KV of its next token.
         page_size: Tokens a KV page holds.
         min_parked_passes: Rows parked for fewer stay parked.
-        rests: What runs sits this one decode out, so none is evicted for the number parked.
+        rests: What runs sits this one decode out, as many as may be parked, longest first.
         is_allowed: False: nothing runs but what must.
         needs_progress: Nothing online exists, so one row runs even if it does not fit.
     """
@@ -91,7 +95,9 @@ def choose_decodes(
         bound = [row for row in running if row.must_run or not row.can_park]
     resting: list[DecodeRow] = []
     if rests:
-        candidates, resting = [], candidates
+        candidates.sort(key=_longest_first)
+        may_park = max(0, budgets.max_parked_rows - len(parked))
+        resting, candidates = candidates[:may_park], candidates[may_park:]
     back, may_resume, held = _parted(parked, min_parked_passes=min_parked_passes)
     for row in (*bound, *back):
         sums.add(row.context_tokens)
@@ -118,7 +124,7 @@ def choose_decodes(
     back += [row for row in taken if row.is_parked]
     aside = resting + [row for row in left if not row.is_parked]
     held += [row for row in left if row.is_parked]
-    evicted = () if rests else _beyond_bound(aside, held, budgets=budgets)
+    evicted = _beyond_bound(aside, held, budgets=budgets)
     gone = set(evicted)
     return DecodeChoice(
         park=tuple(sorted([row.rid for row in aside if row.rid not in gone])),

@@ -28,9 +28,10 @@ passes that decode: after each burst the gaps owed and the debt are over in the 
 second term, and the row parked longest goes first. Chunks come between as gaps of their own.
 
 No chunk starts beside an online prompt. While a first token is on its way no chunk starts,
-and of the offline rows only those parked for more than `max_parked_passes` decode: where a
-launch blocks, the token leaves only after the pass that follows. The others come back in the
-next decode, whatever hysteresis says; the bound above counts decodes without a first token.
+and the offline rows sit the decode out, as many as `max_parked_rows` lets, but for those
+parked for more than `max_parked_passes`: where a launch blocks, the token leaves only after
+the pass that follows. They come back in the next decode, whatever hysteresis says; the bound
+above counts decodes without a first token.
 
 Refuses measured durations: it books upper bounds when they are planned, so that every
 rank keeps the same book.

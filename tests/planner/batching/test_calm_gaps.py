@@ -67,19 +67,18 @@ def test_no_offline_decode_runs_while_a_first_token_is_on_its_way():
 
 
 def test_rows_that_rested_come_back_at_once_and_none_is_evicted_for_their_number():
-    """Hysteresis and the bound on parked rows are for rows that do not fit."""
-    few = replace(CALM, max_parked_rows=1, min_parked_passes=4)
+    """No more rest than may be parked, the longest; hysteresis is for rows that do not fit."""
+    few = replace(CALM, max_parked_rows=2, min_parked_passes=4)
     nothing = {"waiting_offline": ()}
-    rows = [offline_row(f"off{i}", passes_in_state=99) for i in range(3)]
+    rows = [offline_row(f"off{i}", passes_in_state=99, context_tokens=10 + i) for i in range(3)]
     fresh = online_row("on", generated_tokens=0, last_token_s=1000.0)
     rest = _plan(budgets=few, running=(fresh, *rows), **nothing)
-    assert (len(rest.park), rest.evict, rest.memory.has_rested) == (3, (), True)
-    parked = tuple(replace(row, is_parked=True, passes_in_state=1) for row in rows)
+    assert (rest.park, rest.evict, rest.memory.has_rested) == (("off1", "off2"), (), True)
+    parked = tuple(replace(row, is_parked=True, passes_in_state=1) for row in rows[1:])
     old = online_row("on", last_token_s=1000.0)
     back = _plan(budgets=few, running=(old,), parked=parked, memory=rest.memory, **nothing)
-    assert (back.resume, back.memory.has_rested) == (("off0", "off1", "off2"), False)
-    held = replace(few, max_parked_rows=9)
-    assert _plan(budgets=held, running=(old,), parked=parked, **nothing).resume == ()
+    assert (back.resume, back.memory.has_rested) == (("off1", "off2"), False)
+    assert _plan(budgets=few, running=(old,), parked=parked, **nothing).resume == ()
 
 
 def test_no_chunk_beside_an_online_prompt_where_passes_take_turns():

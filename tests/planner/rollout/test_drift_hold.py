@@ -244,9 +244,7 @@ def test_hold_is_never_short_and_never_for_ever(
         ({"error_lack": 1.0}, "error_lack"),
     ],
 )
-def test_settings_refuse_what_no_hold_can_be_judged_by_begin_or_end(
-    change: dict[str, float], word: str
-) -> None:
+def test_settings_refuse_what_no_hold_is_judged_by(change: dict[str, float], word: str) -> None:
     """The message names the number."""
     with pytest.raises(ValueError, match=word):
         DriftSettings(**change)  # type: ignore[arg-type]
