@@ -4,12 +4,11 @@ Owns the truth of a run, which may differ from what the policy's model says. Ref
 clocks. A truth is any callable from a `BatchShape` to milliseconds.
 """
 
-import random
 from collections.abc import Callable
-from math import exp
 
 from planner.latency.features import BatchShape
 from planner.latency.predictor import LatencyModel
+from planner.simulation.noise import correlated_noise
 
 Truth = Callable[[BatchShape], float]
 """Milliseconds of a pass of that shape, > 0 for any that is not empty."""
@@ -23,14 +22,7 @@ def model_truth(model: LatencyModel, *, noise_ratio: float = 0.0, seed: int = 0)
         noise_ratio: Standard deviation of the logarithm, >= 0.
         seed: Equal seeds give equal noise.
     """
-    if not noise_ratio >= 0.0:
-        raise ValueError(f"noise_ratio is {noise_ratio}, must be >= 0")
+    noise = correlated_noise(noise_ratio=noise_ratio, seed=seed)
     if noise_ratio == 0.0:
         return model.predict_ms
-    gauss = random.Random(f"{seed}/truth").gauss
-    centre = -noise_ratio * noise_ratio / 2.0
-
-    def noisy_ms(shape: BatchShape) -> float:
-        return model.predict_ms(shape) * exp(gauss(centre, noise_ratio))
-
-    return noisy_ms
+    return lambda shape: model.predict_ms(shape) * noise()
