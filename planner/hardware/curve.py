@@ -13,7 +13,8 @@ class Curve:
     """The line through points; `Curve.through` makes one.
 
     Before the first point it is level. After the last it goes on as it rose over the upper
-    half of its range: two neighbours differ by jitter more than by what lies between them.
+    half of its range, or level if it fell: two neighbours differ by jitter more than by what
+    lies between them.
 
     Attributes:
         at: Where it was measured, rising, at least two.
@@ -42,8 +43,8 @@ class Curve:
         if at <= last:
             return self._between(max(at, self.at[0]))
         middle = max(self.at[0], last / 2.0)
-        slope = (self.values[-1] - self._between(middle)) / (last - middle)
-        return self.values[-1] + slope * (at - last)
+        rise = max(0.0, self.values[-1] - self._between(middle))
+        return self.values[-1] + rise / (last - middle) * (at - last)
 
     def _between(self, at: float) -> float:
         after = min(max(bisect_right(self.at, at), 1), len(self.at) - 1)

@@ -6,7 +6,8 @@ An operator either waits for its weights or for its arithmetic, and never hides 
 the other entirely: a layer takes the root of the sum of both squared, plus its launches.
 Tokens count in tiles of 64 past the first. The shares of the sheet's peaks below are those
 that come nearest Vidur's tables of A40, A100 and H100 with Llama-2 7B and 70B (MLSys 2024):
-8 % off in the mean, at most 20 % on one and two devices, 32 % on eight with 7B.
+8 % off in the mean of all, 11 % in that of the worst table, a third at most, where a small
+model is split over eight devices or a large batch just starts a tile.
 """
 
 from math import ceil, hypot
@@ -25,9 +26,7 @@ _LINK_RATIO = 0.7  # of the link's bandwidth that a ring reaches; stated, not me
 _HOP_MS = 0.005  # of each of a ring's steps; stated, not measured
 
 
-def derive_operators(
-    device: Device, model: ModelShape, *, tensor_parallel_size: int
-) -> Curve:
+def derive_operators(device: Device, model: ModelShape, *, tensor_parallel_size: int) -> Curve:
     """Milliseconds of all operators of all layers but attention, by tokens."""
     layer_bytes = model.layer_bytes / tensor_parallel_size
     read_ms = 1e3 * layer_bytes / (_MEMORY_RATIO * device.memory_bytes_per_s)

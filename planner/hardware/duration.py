@@ -20,6 +20,7 @@ decodes alone would run as.
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from math import ceil, sqrt
 
 from planner.hardware.effects import (
@@ -31,8 +32,6 @@ from planner.hardware.effects import (
 from planner.hardware.machine import ATTENTION_RATIO, Machine
 from planner.latency.features import BatchShape
 
-_LISTED_TOKENS = 16_384  # the largest chunk SGLang starts with; beyond, computed when asked
-
 
 class Duration:
     """How long iterations of one machine take; made once, cheap to ask."""
@@ -41,7 +40,6 @@ class Duration:
         "_captured",
         "_half_pairs",
         "_launch_ms",
-        "_matrices",
         "_matrices_ms",
         "_most_captured",
         "_pair_ms",
@@ -59,8 +57,8 @@ class Duration:
         self._launch_ms = layers * effects.launch_layer_ms
         self._most_captured = effects.captured_rows[-1]
         self._captured = _captured(effects)
-        self._matrices = _matrices(machine, effects)
-        self._matrices_ms = [self._matrices(tokens) for tokens in range(_LISTED_TOKENS + 1)]
+        # One entry for each number of tokens seen: as many as the largest batch, no more.
+        self._matrices_ms = cache(_matrices(machine, effects))
 
     def __call__(self, shape: BatchShape) -> float:
         """Milliseconds of an iteration of `shape`."""
@@ -104,9 +102,7 @@ class Duration:
             pairs_ms = (pairs + sqrt(self._half_pairs * prefill_rows * pairs)) * self._pair_ms
             read_ms = (prefill_context_tokens + prefill_tokens) * self._read_ms
             total_ms += pairs_ms if pairs_ms > read_ms else read_ms
-        if tokens <= _LISTED_TOKENS:
-            return total_ms + self._matrices_ms[tokens]
-        return total_ms + self._matrices(tokens)
+        return total_ms + self._matrices_ms(tokens)
 
 
 def _captured(effects: Effects) -> list[int]:

@@ -14,7 +14,8 @@ taken for one of 7-8B with 32 layers of width 4,096; Llama-2-7B's own context en
 from dataclasses import dataclass
 
 # SGLang 0.5.23's captured decode batches without speculation, up to its default of 256 rows
-# for devices of 60-160 GB and fewer than 4 of them (arg_groups/cuda_graph_hook.py).
+# for devices of 60-160 GB and fewer than 4 of them (arg_groups/cuda_graph_hook.py). One of
+# 40 GB starts with 32 rows unless told otherwise; here it is told otherwise.
 CAPTURED_ROWS = (1, 2, 4, 8, 12, *range(16, 257, 8))
 
 # Host time that the device waits for where kernels are launched one by one: a dozen a

@@ -103,11 +103,10 @@ class Machine:
         Decode rows read their KV; prompts do together what their sums say, so a short
         chunk's reading may hide behind another's arithmetic.
         """
-        tokens = shape.prefill_tokens + shape.decode_rows
-        if not tokens:
+        if not shape.prefill_rows and not shape.decode_rows:
             return 0.0
         return (
-            self.matrices_ms(tokens)
+            self.matrices_ms(shape.prefill_tokens + shape.decode_rows)
             + shape.decode_context_tokens * self.read_ms
             + self.attention_ms(
                 pairs=shape.prefill_attention,

@@ -5,7 +5,7 @@ anything but dense decoders of the Llama kind: gated MLP, untied embeddings. Bia
 norms beyond two a layer are left out of the weights: under a thousandth.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,12 +37,9 @@ class ModelShape:
     element_bytes: int = 2
 
     def __post_init__(self) -> None:
-        for field in (
-            "layers hidden heads kv_heads intermediate vocabulary context_tokens head_dim "
-            "element_bytes"
-        ).split():
-            if getattr(self, field) < 1:
-                raise ValueError(f"model {self.name}: {field} is {getattr(self, field)}, not >= 1")
+        for name in (field.name for field in fields(self) if field.name != "name"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"model {self.name}: {name} is {getattr(self, name)}, not >= 1")
 
     @property
     def layer_bytes(self) -> int:

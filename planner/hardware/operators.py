@@ -31,8 +31,9 @@ class TableError(ValueError):
 def table_names(device: Device, model: ModelShape) -> tuple[str, str]:
     """What the tables' files are called: of operators, and of all-reduces.
 
-    Devices of a family share them: the A100's were measured with 80 GB, whose memory is
-    faster, which at one token only is felt.
+    Devices of a family share them. If the A100's is of one with 80 GB, whose memory is
+    faster by a third, one with 40 GB comes out too fast where weights are what is waited
+    for, up to some 64 tokens.
     """
     family = device.family
     return (
