@@ -26,7 +26,8 @@ from bench.latency.profiles import (
     TRACES_VARIABLE,
     AllReduce,
     draw_iterations,
-    read_profiles,
+    label_of,
+    read_machines,
     traces_folder,
 )
 from bench.latency.report import engine_figures, jitter_figures, profile_figures, rows_of
@@ -148,22 +149,22 @@ def _profiles(
     for reading in AllReduce:
         is_raw = reading is AllReduce.RAW
         verdicts = {}
-        for profile in read_profiles(folder, all_reduce=reading):
-            if is_raw and profile.all_reduce_ms is None:
+        for machine in read_machines(folder, all_reduce=reading):
+            if is_raw and machine.all_reduce_ms is None:
                 continue  # the same as in the other reading
             drawn = draw_iterations(
-                profile,
+                machine,
                 seed=flags.seed,
                 count=flags.profile_iterations // (_JITTER_SHARE if is_raw else 1),
             )
-            verdicts[profile.name] = _judged(
+            verdicts[label_of(machine)] = _judged(
                 drawn,
                 seed=flags.seed,
                 splits=1 if is_raw else flags.splits,
-                device=profile.gpu.name,
+                device=machine.device.family,
                 trained_tokens=_PROFILE_TRAINED_TOKENS,
             )
-            tell(f"{profile.name}, all-reduce {reading.value}: judged")
+            tell(f"{label_of(machine)}, all-reduce {reading.value}: judged")
         figures += jitter_figures(verdicts) if is_raw else profile_figures(verdicts)
         samples[f"profiles_{reading.value}"] = {
             name: rows_of(chosen) for name, chosen in verdicts.items()
