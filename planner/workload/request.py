@@ -1,8 +1,9 @@
 """One request of a workload.
 
 Owns when it arrives, how long it is and which prefix blocks it shares. Refuses content:
-`content` makes it, deterministically. Invariant: `blocks` holds as many ids as the prompt
-has blocks, the last one possibly cut; equal leading ids are equal prefixes.
+`content` makes it, deterministically. Invariant: `blocks` holds at most as many ids as the
+prompt has blocks, the last one possibly cut, and what follows them is the prompt's own;
+equal leading ids are equal prefixes.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ class WorkloadRequest:
         at_s: seconds after the start of the workload.
         prompt_tokens: length of the prompt, >= 1.
         output_tokens: tokens to generate, >= 1.
-        blocks: ids of the prompt's prefix blocks; empty: its prompt is its own.
+        blocks: ids, >= 0, of the prompt's leading blocks; empty: its prompt is its own.
         block_tokens: tokens a block stands for; 0 without blocks.
     """
 

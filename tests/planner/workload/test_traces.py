@@ -1,10 +1,9 @@
 """The public trace formats, from lines and from the real files."""
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from trace_files import public_file
 
 from planner.workload.traces import (
     MOONCAKE_BLOCK_TOKENS,
@@ -18,15 +17,6 @@ _AZURE = [
     "2023-11-16 18:15:46.6805900,374,44\r\n",
     "2023-11-16 18:15:50.9951690,396,109\r\n",
 ]
-
-
-def _trace_file(name: str) -> Path:
-    """The file in SLACKTIDE_TRACES, or in the folder `shared/traces` beside the repository."""
-    beside = Path(__file__).parents[4] / "shared" / "traces"
-    path = Path(os.environ.get("SLACKTIDE_TRACES", beside)) / name
-    if not path.is_file():
-        pytest.skip(f"{name} is not in SLACKTIDE_TRACES nor in ../shared/traces")
-    return path
 
 
 def test_azure_trace_starts_at_zero_when_read() -> None:
@@ -125,7 +115,7 @@ def test_trace_is_refused_with_its_line_when_malformed(lines: list[str], said: s
 
 def test_azure_trace_has_its_published_statistics_when_present() -> None:
     """19,366 requests over 3,502 s; the README's means."""
-    with _trace_file("azure_llm_2023_conv.csv").open() as lines:
+    with public_file("azure_llm_2023_conv.csv").open() as lines:
         requests = read_trace(lines)
     assert len(requests) == 19366
     assert requests[-1].at_s == pytest.approx(3502, abs=1)
@@ -135,7 +125,7 @@ def test_azure_trace_has_its_published_statistics_when_present() -> None:
 
 def test_mooncake_trace_shares_prefixes_when_present() -> None:
     """12,031 requests, most of whose blocks were seen before or are seen again."""
-    with _trace_file("mooncake_conversation.jsonl").open() as lines:
+    with public_file("mooncake_conversation.jsonl").open() as lines:
         requests = read_trace(lines)
     assert len(requests) == 12031
     assert all(len(r.blocks) == -(-r.prompt_tokens // MOONCAKE_BLOCK_TOKENS) for r in requests)
