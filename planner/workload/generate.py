@@ -15,11 +15,14 @@ quantiles, linear in between.
 
 import math
 import random
-from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from planner.workload.quantiles import Quantiles, invert_tokens
 from planner.workload.request import WorkloadRequest
+
+Lengths = Callable[[random.Random], tuple[int, int]]
+"""Draws prompt and output tokens of a request."""
 
 AZURE_REQUESTS_PER_S = 5.53  # 19,366 requests over 3,502 s
 
@@ -28,14 +31,14 @@ _SLOW_DEVIATION, _SLOW_TIME_S = 0.21, 300.0
 _QUICK_DEVIATION, _QUICK_TIME_S = 0.16, 3.0
 
 # (share of requests, tokens at most), measured on the trace.
-_PROMPT_QUANTILES: Sequence[tuple[float, float]] = (
+_PROMPT_QUANTILES: Quantiles = (
     (0.0, 2), (0.01, 29), (0.025, 120), (0.05, 181), (0.10, 207), (0.125, 235), (0.15, 372),
     (0.20, 387), (0.30, 403), (0.375, 428), (0.40, 703), (0.425, 922), (0.45, 984),
     (0.50, 1020), (0.60, 1071), (0.70, 1130), (0.75, 1189), (0.80, 1315), (0.825, 1434),
     (0.85, 1877), (0.875, 2310), (0.90, 2735), (0.925, 4075), (0.95, 4083), (0.98, 4098),
     (0.99, 4142), (0.999, 6212), (1.0, 14050),
 )  # fmt: skip
-_OUTPUT_QUANTILES: Sequence[tuple[float, float]] = (
+_OUTPUT_QUANTILES: Quantiles = (
     (0.0, 7), (0.01, 16), (0.025, 28), (0.05, 41), (0.10, 54), (0.20, 77), (0.30, 91),
     (0.40, 103), (0.50, 129), (0.60, 177), (0.65, 217), (0.675, 373), (0.70, 384),
     (0.75, 395), (0.80, 400), (0.90, 424), (0.95, 451), (0.975, 522), (0.98, 540),
@@ -55,7 +58,14 @@ class RateStep:
 def generate(
     *, seed: int, duration_s: float, requests_per_s: float = AZURE_REQUESTS_PER_S
 ) -> tuple[WorkloadRequest, ...]:
-    """Draws a workload.
+    """The whole of `generate_stream`; its arguments and errors are the same."""
+    return tuple(generate_stream(seed=seed, duration_s=duration_s, requests_per_s=requests_per_s))
+
+
+def generate_stream(
+    *, seed: int, duration_s: float, requests_per_s: float = AZURE_REQUESTS_PER_S
+) -> Iterator[WorkloadRequest]:
+    """Draws a workload, a request at a time; only its rate is drawn ahead.
 
     Args:
         seed: equal seeds give equal workloads; scaling the rate keeps its shape.
@@ -63,23 +73,34 @@ def generate(
         requests_per_s: mean rate over the whole duration, > 0.
 
     Raises:
-        ValueError: duration or rate out of range.
+        ValueError: duration or rate out of range; at the call.
     """
     if not (duration_s > 0 and requests_per_s > 0):
         raise ValueError(
             f"duration {duration_s} s at {requests_per_s} requests/s: both must be > 0"
         )
-    lengths = random.Random(f"{seed}/lengths")
-    return tuple(
-        WorkloadRequest(
-            at_s=at_s,
-            prompt_tokens=_invert(_PROMPT_QUANTILES, lengths.random()),
-            output_tokens=_invert(_OUTPUT_QUANTILES, lengths.random()),
-        )
-        for at_s in _arrivals(
-            rate_steps(seed=seed, duration_s=duration_s, requests_per_s=requests_per_s),
-            random.Random(f"{seed}/arrivals"),
-        )
+    steps = rate_steps(seed=seed, duration_s=duration_s, requests_per_s=requests_per_s)
+    return requests_at(
+        arrivals(steps, random.Random(f"{seed}/arrivals")),
+        lengths=azure_lengths,
+        source=random.Random(f"{seed}/lengths"),
+    )
+
+
+def requests_at(
+    times: Iterable[float], *, lengths: Lengths, source: random.Random
+) -> Iterator[WorkloadRequest]:
+    """Requests at those times, of lengths drawn from the source."""
+    for at_s in times:
+        prompt_tokens, output_tokens = lengths(source)
+        yield WorkloadRequest(at_s=at_s, prompt_tokens=prompt_tokens, output_tokens=output_tokens)
+
+
+def azure_lengths(source: random.Random) -> tuple[int, int]:
+    """Draws prompt and output tokens of one request of the trace."""
+    return (
+        invert_tokens(_PROMPT_QUANTILES, source.random()),
+        invert_tokens(_OUTPUT_QUANTILES, source.random()),
     )
 
 
@@ -110,8 +131,13 @@ def _wander(
         value = keep * value + source.gauss(0, fresh)
 
 
-def _arrivals(steps: Sequence[RateStep], source: random.Random) -> Iterator[float]:
-    """A Poisson process of that rate: exponential gaps in expected-request time."""
+def arrivals(steps: Iterable[RateStep], source: random.Random) -> Iterator[float]:
+    """Draws the times of a Poisson process: exponential gaps in expected-request time.
+
+    Args:
+        steps: its rate, in order of time and without gaps; endless steps are read lazily.
+        source: of the gaps.
+    """
     due = source.expovariate(1.0)
     expected = 0.0
     for step in steps:
@@ -120,10 +146,3 @@ def _arrivals(steps: Sequence[RateStep], source: random.Random) -> Iterator[floa
             yield step.start_s + (due - expected) / step.requests_per_s
             due += source.expovariate(1.0)
         expected += gain
-
-
-def _invert(quantiles: Sequence[tuple[float, float]], share: float) -> int:
-    above = min(bisect_right(quantiles, (share, math.inf)), len(quantiles) - 1)
-    (low_share, low), (high_share, high) = quantiles[above - 1], quantiles[above]
-    tokens = low + (high - low) * (share - low_share) / (high_share - low_share)
-    return max(1, round(tokens))

@@ -1,11 +1,14 @@
 """Slicing and scaling a workload.
 
-Owns how a trace becomes a load a given fleet can bear. Refuses randomness. Invariant:
-the result starts at or after 0 and keeps the order of arrival.
+Owns how a trace becomes a load a given fleet can bear. Refuses randomness. Invariants:
+the result starts at or after 0 and keeps the order of arrival; `shape_stream` holds one
+request at a time.
 """
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 
 from planner.workload.request import WorkloadRequest
 
@@ -20,39 +23,71 @@ def shape(
     length_scale: float = 1.0,
     max_context_tokens: int | None = None,
 ) -> tuple[WorkloadRequest, ...]:
+    """The whole of `shape_stream`; its arguments and errors are the same."""
+    return tuple(
+        shape_stream(
+            requests,
+            start_s=start_s,
+            duration_s=duration_s,
+            count=count,
+            rate_scale=rate_scale,
+            length_scale=length_scale,
+            max_context_tokens=max_context_tokens,
+        )
+    )
+
+
+def shape_stream(
+    requests: Iterable[WorkloadRequest],
+    *,
+    start_s: float = 0.0,
+    duration_s: float | None = None,
+    count: int | None = None,
+    rate_scale: float = 1.0,
+    length_scale: float = 1.0,
+    max_context_tokens: int | None = None,
+) -> Iterator[WorkloadRequest]:
     """Takes a slice, then scales time, then lengths, then fits the context.
 
     Args:
-        requests: in order of arrival.
+        requests: in order of arrival; read no further than the slice needs.
         start_s: of the trace's own time, where the slice begins and becomes 0.
         duration_s: of the *replay*: at rate scale 2, 60 s replay 120 s of trace.
         count: at most so many requests.
         rate_scale: > 0; 2 replays twice as fast.
         length_scale: > 0; multiplies prompts, outputs and shared blocks.
-        max_context_tokens: prompt and output together, >= 2.
+        max_context_tokens: prompt and output together, >= 2; longer ones are cut.
 
     Raises:
-        ValueError: a scale or bound out of range.
+        ValueError: a scale or bound out of range; at the call, not at the first request.
     """
     for name, scale in (("rate_scale", rate_scale), ("length_scale", length_scale)):
-        if not scale > 0:
+        if not 0 < scale < math.inf:
             raise ValueError(f"{name} {scale}: must be > 0; 1 leaves the trace as it is")
     if max_context_tokens is not None and max_context_tokens < 2:
         raise ValueError(
             f"max_context_tokens {max_context_tokens}: must be >= 2, one token each way"
         )
-    shaped: list[WorkloadRequest] = []
+    timed = _slice(requests, start_s=start_s, duration_s=duration_s, rate_scale=rate_scale)
+    scaled = (_scale_lengths(request, length_scale) for request in islice(timed, count))
+    if max_context_tokens is None:
+        return scaled
+    return (fit_context(request, max_context_tokens) for request in scaled)
+
+
+def _slice(
+    requests: Iterable[WorkloadRequest],
+    *,
+    start_s: float,
+    duration_s: float | None,
+    rate_scale: float,
+) -> Iterator[WorkloadRequest]:
     for request in requests:
         at_s = (request.at_s - start_s) / rate_scale
-        if at_s < 0:
-            continue
-        if (duration_s is not None and at_s >= duration_s) or len(shaped) == count:
-            break
-        scaled = replace(_scale_lengths(request, length_scale), at_s=at_s)
-        shaped.append(
-            scaled if max_context_tokens is None else fit_context(scaled, max_context_tokens)
-        )
-    return tuple(shaped)
+        if duration_s is not None and at_s >= duration_s:
+            return
+        if at_s >= 0:
+            yield replace(request, at_s=at_s)
 
 
 def fit_context(request: WorkloadRequest, max_context_tokens: int) -> WorkloadRequest:

@@ -1,13 +1,12 @@
 """The generated workload against the statistics it claims."""
 
-import os
 import statistics
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
+from distances import kolmogorov_smirnov
+from trace_files import public_file
 
 from planner.slo import quantile
 from planner.workload.generate import AZURE_REQUESTS_PER_S, generate, rate_steps
@@ -93,18 +92,10 @@ def test_lengths_and_rate_match_the_real_trace_when_present(
     workload: tuple[WorkloadRequest, ...],
 ) -> None:
     """Kolmogorov-Smirnov distance of both length distributions below 4 %."""
-    beside = Path(__file__).parents[4] / "shared" / "traces"
-    path = Path(os.environ.get("SLACKTIDE_TRACES", beside)) / "azure_llm_2023_conv.csv"
-    if not path.is_file():
-        pytest.skip("azure_llm_2023_conv.csv is not in SLACKTIDE_TRACES nor in ../shared/traces")
-    with path.open() as lines:
+    with public_file("azure_llm_2023_conv.csv").open() as lines:
         real = read_trace(lines)
     assert len(real) / real[-1].at_s == pytest.approx(AZURE_REQUESTS_PER_S, rel=0.001)
     for length in ("prompt_tokens", "output_tokens"):
-        ours = sorted(getattr(request, length) for request in workload)
-        theirs = sorted(getattr(request, length) for request in real)
-        distance = max(
-            abs(bisect_right(ours, v) / len(ours) - bisect_right(theirs, v) / len(theirs))
-            for v in set(ours) | set(theirs)
-        )
-        assert distance < 0.04, length
+        ours = [getattr(request, length) for request in workload]
+        theirs = [getattr(request, length) for request in real]
+        assert kolmogorov_smirnov(ours, theirs) < 0.04, length

@@ -1,6 +1,8 @@
 """Slicing, scaling and filling a workload; batch lines."""
 
 import json
+from collections.abc import Iterator
+from itertools import count
 
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from planner.workload.batches import batch_lines
 from planner.workload.content import prompt_token_ids
 from planner.workload.request import WorkloadRequest
-from planner.workload.shape import shape
+from planner.workload.shape import shape, shape_stream
 
 
 def _requests(count: int = 10) -> list[WorkloadRequest]:
@@ -37,6 +39,50 @@ def test_slice_ends_at_the_count_when_it_is_lower() -> None:
     assert len(shape(_requests(), count=3)) == 3
 
 
+def test_stream_is_shaped_as_it_goes() -> None:
+    """One request at a time, and none after the slice: endless work can be shaped."""
+    read: list[float] = []
+
+    def endless() -> Iterator[WorkloadRequest]:
+        for at_s in count():
+            read.append(at_s)
+            yield WorkloadRequest(at_s=at_s, prompt_tokens=9, output_tokens=9)
+
+    stream = shape_stream(endless(), start_s=2, duration_s=2, rate_scale=2, length_scale=2)
+    assert read == []
+    assert next(stream).prompt_tokens == 18
+    assert read == [0, 1, 2]
+    assert [request.at_s for request in stream] == [0.5, 1.0, 1.5]
+    assert read[-1] == 6  # the first beyond the slice tells that it ended
+    read.clear()
+    assert len(shape(endless(), count=3)) == 3
+    assert read == [0, 1, 2]
+
+
+@given(
+    times=st.lists(st.floats(0, 1000), max_size=20).map(sorted),
+    start_s=st.floats(0, 500),
+    duration_s=st.none() | st.floats(0, 500),
+    limit=st.none() | st.integers(0, 20),
+    rate_scale=st.floats(0.1, 10),
+)
+def test_stream_is_the_slice_in_order(
+    times: list[float],
+    start_s: float,
+    duration_s: float | None,
+    limit: int | None,
+    rate_scale: float,
+) -> None:
+    """What lies in the slice, scaled, in order, at most so many; the tuple is the stream."""
+    requests = [WorkloadRequest(at_s=t, prompt_tokens=2, output_tokens=1) for t in times]
+    bounds = {"start_s": start_s, "duration_s": duration_s, "count": limit}
+    shaped = shape(requests, rate_scale=rate_scale, **bounds)
+    assert shaped == tuple(shape_stream(requests, rate_scale=rate_scale, **bounds))
+    scaled = [(t - start_s) / rate_scale for t in times]
+    inside = [t for t in scaled if t >= 0 and (duration_s is None or t < duration_s)]
+    assert [request.at_s for request in shaped] == inside[:limit]
+
+
 @given(scale=st.floats(0.001, 10), context=st.integers(2, 5000), size=st.integers(1, 20000))
 def test_lengths_fit_the_context_when_scaled(scale: float, context: int, size: int) -> None:
     """Prompt and output stay at least one token and together within the context."""
@@ -54,9 +100,13 @@ def test_lengths_fit_the_context_when_scaled(scale: float, context: int, size: i
     assert len(shaped.blocks) == -(-shaped.prompt_tokens // shaped.block_tokens)
 
 
-@pytest.mark.parametrize("wrong", [{"rate_scale": 0}, {"length_scale": -1}])
+@pytest.mark.parametrize(
+    "wrong", [{"rate_scale": 0}, {"length_scale": -1}, {"rate_scale": float("inf")}]
+)
 def test_scale_is_refused_when_not_positive(wrong: dict[str, float]) -> None:
-    """Names the scale."""
+    """Names the scale, at the call."""
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        shape_stream(_requests(), **wrong)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=next(iter(wrong))):
         shape(_requests(), **wrong)  # type: ignore[arg-type]
 
