@@ -26,6 +26,15 @@ def test_time_never_falls_as_any_sum_grows(machine, effects, shape, data):
     assert duration(grown) >= duration(shape) - 1e-9
 
 
+@given(machine=machines(), effects=effects, rows=st.integers(0, 320), new=st.integers(1, 40))
+def test_prompt_beside_decodes_never_shortens_them(machine, effects, rows, new):
+    """Also where decodes alone are padded to more tokens than both have together."""
+    duration = Duration(machine, effects)
+    alone = decodes(rows, context_tokens=100)
+    mixed = alone.with_prefill(new_tokens=new, cached_tokens=0)
+    assert duration(mixed) >= duration(alone) - 1e-9
+
+
 @given(machine=machines(), shape=shapes)
 def test_without_effects_it_is_the_machines_smooth_time(machine, shape):
     """Where the machine's own tables never fall."""
