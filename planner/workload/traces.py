@@ -146,8 +146,9 @@ def _azure_s(stamp: str) -> float:
 class _Blocks:
     """Reads JSON lines whose prompts name their prefix blocks.
 
-    The blocks have the published size, unless the first prompt of two or more says another
-    power of two; prompts of one block before it are taken to have the published one.
+    The blocks have the published size, unless the first prompt of two or more has more ids
+    than that: then they are smaller, of a power of two. Ids may end before the prompt does;
+    what follows them is its own.
     """
 
     def __init__(self) -> None:
@@ -188,12 +189,17 @@ def _block_id(value: object) -> int:
 
 
 def _block_size(prompt_tokens: int, count: int, *, published: int) -> int:
-    """The block size of which `count` blocks cover a prompt, its last, cut one named or not."""
-    for is_cut_named in (True, False):
-        for size in (published, *(1 << power for power in range(17))):
-            if count == (-(-prompt_tokens // size) if is_cut_named else prompt_tokens // size):
-                return size
+    """The size of which a prompt has `count` blocks, its last, cut one named or not."""
+    if count <= -(-prompt_tokens // published):
+        return published
+    smaller = [published >> power for power in range(1, published.bit_length())]
+    for size in smaller:
+        if count == -(-prompt_tokens // size):
+            return size
+    for size in smaller:
+        if count == prompt_tokens // size:
+            return size
     raise ValueError(
-        f"{count} blocks for a prompt of {prompt_tokens} tokens: no block of a power of two, up"
-        " to 65,536 tokens, makes so many"
+        f"{count} blocks for a prompt of {prompt_tokens} tokens: a block of {published}, or of a"
+        " smaller power of two, does not make so many"
     )
