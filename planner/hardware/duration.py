@@ -3,14 +3,15 @@
 Owns the composition. Formulation, with S_p prefill tokens over N_p rows, C cached tokens
 before them, A = sum p(c + p/2), N_d decode rows that read K tokens of KV:
 
-    time = matrices(tokens) + launches + K*read
-         + max((A' + sqrt(half*N_p*A')) * pair, (C + S_p)*read)
+    time = matrices(tokens) + launches + (K + sqrt(half_d*N_d*K)) * read
+         + max((A' + sqrt(half_p*N_p*A')) * pair, (C + S_p) * read)
     A'   = max(A, tile*(C + S_p/2))
 
 `pair` is the time of a query-key pair at the peak that attention reaches, `read` that of
-reading a token's KV. A' is A where each row fills a tile of queries; sqrt(half*N_p*A') makes
-the efficiency 1/(1 + sqrt(half/a)) of that peak at a = A'/N_p pairs a row. Both rise in
-every sum, which a ratio of sums would not.
+reading a token's KV. A' is A where each row fills a tile of queries. The roots make the
+efficiency 1/(1 + sqrt(half_p/a)) of that peak at a = A'/N_p pairs a prompt, and likewise of
+the bandwidth at K/N_d tokens a decode row. They rise in every sum, which a ratio of sums
+would not.
 
 Invariant: the time never falls as any sum grows, so a chunk within a budget is found by
 bisection. For that a mixed iteration's tokens count as at least the captured batch that its
@@ -27,6 +28,7 @@ from planner.hardware.effects import (
     ATTENTION_HALF_PAIRS,
     ATTENTION_PEAK_RATIO,
     ATTENTION_TILE_QUERIES,
+    DECODE_HALF_TOKENS,
     Effects,
 )
 from planner.hardware.machine import ATTENTION_RATIO, Machine
@@ -39,6 +41,7 @@ class Duration:
     __slots__ = (
         "_captured",
         "_half_pairs",
+        "_half_tokens",
         "_launch_ms",
         "_matrices_ms",
         "_most_captured",
@@ -53,6 +56,7 @@ class Duration:
         self._read_ms = machine.read_ms
         self._tile = ATTENTION_TILE_QUERIES if effects.ramps_attention else 0
         self._half_pairs = ATTENTION_HALF_PAIRS if effects.ramps_attention else 0.0
+        self._half_tokens = DECODE_HALF_TOKENS if effects.ramps_attention else 0.0
         layers = machine.model.layers if effects.launches_kernels else 0
         self._launch_ms = layers * effects.launch_layer_ms
         self._most_captured = effects.captured_rows[-1]
@@ -89,7 +93,8 @@ class Duration:
             return 0.0
         is_captured = decode_rows <= self._most_captured
         tokens = self._captured[decode_rows] if is_captured else decode_rows
-        total_ms = decode_context_tokens * self._read_ms
+        short_tokens = sqrt(self._half_tokens * decode_rows * decode_context_tokens)
+        total_ms = (decode_context_tokens + short_tokens) * self._read_ms
         if prefill_rows or not is_captured:
             total_ms += self._launch_ms
         if prefill_rows:

@@ -29,6 +29,9 @@ ATTENTION_TILE_QUERIES = 128
 # Query-key pairs a row needs to reach half the peak; 2,048 new tokens reach 70 % of it, near
 # what FlashAttention 3 reports for causal attention at that length. Stated, not measured.
 ATTENTION_HALF_PAIRS = 400_000.0
+# Context a decode row needs to read at half the sheet's bandwidth; 1,000 tokens reach 80 % of
+# it, 16K 94 %. Stated, not measured.
+DECODE_HALF_TOKENS = 64.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +46,8 @@ class Effects:
         launches_kernels: An iteration with prompts, or with more rows than any captured
             batch, launches its kernels one by one.
         ramps_attention: Prompts with few queries fill a tile all the same, and few
-            query-key pairs a row reach less of the peak; else all reach half of it.
+            query-key pairs a row reach less of the peak; else all reach half of it. Decode
+            rows of short contexts reach less of the bandwidth; else all reach all of it.
         captured_rows: Sizes of captured batches, rising.
         launch_layer_ms: Host time of a layer whose kernels are launched one by one, >= 0.
     """

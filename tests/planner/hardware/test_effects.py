@@ -111,6 +111,17 @@ def test_attention_is_less_efficient_where_prompts_are_short():
     assert pair_ms(2048, 0) == pytest.approx(1 / 0.63 / 0.7, rel=0.01)
 
 
+def test_decodes_of_short_contexts_reach_less_of_the_bandwidth():
+    """Half of it at 64 tokens a row, four fifths at 1,000; as many rows as there are."""
+    smooth = of_curve({1.0: 0.0, 2.0: 0.0})
+    duration = Duration(smooth, replace(NO_EFFECTS, ramps_attention=True))
+    for rows in (1, 40):
+        for context, ratio in ((64, 0.5), (1000, 0.8), (16_384, 0.94)):
+            reading_ms = rows * context * smooth.read_ms
+            took = duration(decodes(rows, context_tokens=context))
+            assert reading_ms / took == pytest.approx(ratio, rel=0.01)
+
+
 def test_short_chunk_fills_a_tile_of_queries():
     """Up to 128 queries over one prefix compute alike."""
     smooth = of_curve({1.0: 0.0, 2.0: 0.0}, model="llama2-70b")
