@@ -11,4 +11,6 @@ Map:
     nodes, deployments, replicas, batches, placement, rollout, cluster
                 one noun each
     load        the open-loop load generator
+    replay      what-ifs on a simulated engine; replay_inputs reads what is asked for,
+                replay_run compares
 """

@@ -16,7 +16,16 @@ from slacktide.v1.fleet_service_pb2 import Component, ComponentKind, GetFleetReq
 from slacktide.wire.errors import Refusal
 from slacktide.wire.version import build_version
 
-from controlplane.cli import batches, cluster, deployments, nodes, placement, replicas, rollout
+from controlplane.cli import (
+    batches,
+    cluster,
+    deployments,
+    nodes,
+    placement,
+    replay,
+    replicas,
+    rollout,
+)
 from controlplane.cli.connection import connect
 from controlplane.cli.failures import CommandError, explain
 from controlplane.cli.output import Column, Format, FormatOption, show_list
@@ -57,6 +66,7 @@ app.add_typer(batches.app, name="batch")
 app.add_typer(placement.app, name="placement")
 app.add_typer(rollout.app, name="rollout")
 app.add_typer(cluster.app, name="cluster")
+app.command("replay", help=replay.REPLAY_HELP)(replay.replay_command)
 
 
 def _print_version(wanted: bool) -> None:

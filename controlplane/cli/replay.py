@@ -1,0 +1,261 @@
+"""`slacktide replay`: what each policy would do with a workload on some hardware.
+
+Owns the options, and how the answer is shown and written. Refuses to load the simulator
+before it is asked for: the program starts quickly for every other command.
+"""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from controlplane.cli.output import Format, FormatOption, say, show_mapping, show_table
+
+if TYPE_CHECKING:
+    from planner.replay.document import ReplayDocument
+
+REPLAY_HELP = """Replays a workload on a simulated engine, once under each policy.
+
+Nothing runs but this program: iterations are simulated with measured or derived operator
+times, and planned by the very code that plans them on real engines. All that is random
+comes from --seed.
+
+TRACE is an Azure CSV (TIMESTAMP,ContextTokens,GeneratedTokens), a BurstGPT CSV, or a
+Mooncake or Qwen-Bailian JSONL, sorted by time; the first line tells which. Instead of a
+file, `generated` draws a workload like Azure's conversation trace, and `burst-idle` bursts
+with idle phases between them.
+
+--offline is the batch beside it: arxiv, cnn or mmlu draw one like those sets, a file gives
+the lengths of its own (CSV with num_prefill_tokens,num_decode_tokens), read over and over;
+none runs none.
+
+\b
+--policy is one of these, given as often as wanted:
+  online-only, offline-only[:CHUNK]    floor and ceiling
+  slacktide, hygen                     latency budgets
+  rate-cap[:REQUESTS_PER_S]            HyGen*
+  blind-hybrid[:TOKENS]                Sarathi++, blind to SLOs
+  qoserve[:TBT_MS]                     slack-driven chunks
+  sglang-priority, cap[:IN_FLIGHT]     what SGLang does by itself
+
+--slo limits a statistic of all online requests: ttft or itl, mean, p50 or p99; in
+milliseconds (itl_p99=80ms), or as a tolerance over what online alone has (itl_p99=10%).
+Each policy with a knob is tuned for it, as its authors would, on the window's first
+--tune-duration seconds; `none` judges and tunes nothing. --budget sets a budget instead
+of tuning it.
+
+\b
+Examples:
+  slacktide replay generated --report replay.html
+  slacktide replay conv.csv --hardware h100 --model llama3-8b --duration 600 \\
+      --fit-context --rate-scale 2 --policy slacktide --policy cap --slo ttft_p99=500ms
+  slacktide replay burst-idle --slo ttft_p99=15% --policy slacktide --policy cap:8 -o json
+
+The report is one HTML file that needs nothing else; its figures are written beside it as
+JSON. Progress goes to stderr.
+"""
+
+_POLICIES = ("online-only", "hygen", "slacktide")
+_SLO = ("ttft_p99=25%", "itl_p99=10%")
+
+
+class Predictor(StrEnum):
+    """What policies plan by."""
+
+    FITTED = "fitted"
+    HYGEN = "hygen"
+    ORACLE = "oracle"
+
+
+def replay_command(
+    trace: Annotated[
+        str,
+        typer.Argument(
+            metavar="TRACE", help="Trace file, or generated, or burst-idle.", show_default=False
+        ),
+    ],
+    hardware: Annotated[
+        str, typer.Option(help="Device; an unknown one prints those known.")
+    ] = "a100-40gb",
+    model: Annotated[
+        str, typer.Option(help="Model; an unknown one prints those known.")
+    ] = "llama2-7b",
+    tensor_parallel_size: Annotated[
+        int, typer.Option(min=1, help="Devices that share the model.")
+    ] = 1,
+    operators: Annotated[
+        Path | None,
+        typer.Option(help="Measured operator times, Vidur's CSV. Default: derived from sheets."),
+    ] = None,
+    all_reduce: Annotated[
+        Path | None, typer.Option(help="Measured all-reduce times, likewise.")
+    ] = None,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(help=f"Policy; repeatable. Default: {', '.join(_POLICIES)}."),
+    ] = None,
+    predictor: Annotated[
+        Predictor,
+        typer.Option(help="Time model that policies plan by: fitted, HyGen's, or the truth."),
+    ] = Predictor.FITTED,
+    offline: Annotated[
+        str, typer.Option(metavar="arxiv|cnn|mmlu|none|FILE", help="The batch.")
+    ] = "arxiv",
+    offline_in_flight: Annotated[
+        int, typer.Option(min=1, help="Offline requests the engine holds at once.")
+    ] = 64,
+    slo: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="STATISTIC=LIMIT", help=f"Repeatable; or none. Default: {', '.join(_SLO)}."
+        ),
+    ] = None,
+    budget: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="A budget of hygen and slacktide, such as latency_budget_ms=40; repeatable.",
+        ),
+    ] = None,
+    tune_duration: Annotated[
+        float, typer.Option(min=1, help="Seconds of the window that policies are tuned on.")
+    ] = 300.0,
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001,
+            help="Requests/s of a generated workload, or of a burst. Default: half of what the"
+            " hardware sustains, or most of it in a burst.",
+        ),
+    ] = None,
+    rate_scale: Annotated[float, typer.Option(min=0.001, help="2 replays twice as fast.")] = 1.0,
+    length_scale: Annotated[
+        float, typer.Option(min=0.0001, help="Factor on online prompt and output tokens.")
+    ] = 1.0,
+    start: Annotated[float, typer.Option(min=0, help="Seconds of the trace to skip.")] = 0.0,
+    duration: Annotated[
+        float | None,
+        typer.Option(min=1, help="Seconds to replay. Default: all of a trace."),
+    ] = None,
+    max_requests: Annotated[
+        int | None, typer.Option(min=1, help="At most so many online requests.")
+    ] = None,
+    context_tokens: Annotated[
+        int | None, typer.Option(min=2, help="Longest context. Default: the model's.")
+    ] = None,
+    fit_context: Annotated[
+        bool, typer.Option("--fit-context", help="Cut requests longer than the context.")
+    ] = False,
+    noise: Annotated[
+        float, typer.Option(min=0, max=1, help="Deviation of iteration times, as a share.")
+    ] = 0.03,
+    seed: Annotated[int, typer.Option(help="Of all that is random.")] = 0,
+    report: Annotated[
+        Path | None, typer.Option(help="Write the report, HTML, and its figures beside it.")
+    ] = None,
+    json_file: Annotated[
+        Path | None,
+        typer.Option("--json", help="Write the figures there. Default: beside the report."),
+    ] = None,
+    progress: Annotated[
+        bool | None,
+        typer.Option(
+            "--progress/--no-progress", help="On stderr. Default: where that is a terminal."
+        ),
+    ] = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Replays a workload; the help text is above."""
+    # Here, not above: numpy and the simulator take longer to load than other commands to run.
+    from controlplane.cli.replay_inputs import ReplayOptions
+    from controlplane.cli.replay_run import compare
+
+    options = ReplayOptions(
+        trace=trace,
+        hardware=hardware,
+        model=model,
+        tensor_parallel_size=tensor_parallel_size,
+        operators=operators,
+        all_reduce=all_reduce,
+        predictor=predictor.value,
+        offline=offline,
+        offline_in_flight=offline_in_flight,
+        rate=rate,
+        rate_scale=rate_scale,
+        length_scale=length_scale,
+        start_s=start,
+        duration_s=duration,
+        max_requests=max_requests,
+        context_tokens=context_tokens,
+        fits_context=fit_context,
+        noise_ratio=noise,
+        seed=seed,
+    )
+    document = compare(
+        options,
+        policies=policy or _POLICIES,
+        slo=() if slo == ["none"] else slo or _SLO,
+        budgets=budget or (),
+        tune_duration_s=tune_duration,
+        shows_progress=progress,
+    )
+    _write(document, report=report, json_file=json_file)
+    _show(document, output)
+
+
+def _write(document: "ReplayDocument", *, report: Path | None, json_file: Path | None) -> None:
+    from planner.replay.document import to_values  # as above
+    from planner.replay.report import report_html
+
+    if report is not None:
+        _write_file(report, report_html(document))
+        json_file = json_file or report.with_suffix(".json")
+    if json_file is not None:
+        _write_file(json_file, json.dumps(to_values(document), ensure_ascii=False) + "\n")
+
+
+def _write_file(path: Path, content: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content, encoding="utf-8")
+    say(f"wrote {path}")
+
+
+def _show(document: "ReplayDocument", output: Format) -> None:
+    from planner.replay.document import to_values  # as above
+
+    if output is not Format.TABLE:
+        show_mapping(to_values(document), output)
+        return
+    rows = []
+    for run in document.runs:
+        ttft, itl = run.recorded.ttft_ms.quantiles(), run.recorded.itl_ms.quantiles()
+        verdicts = run.verdicts(document.targets)
+        kept = "kept" if all(verdict.kept for verdict in verdicts) else "missed"
+        waits = (ttft.mean, ttft.p99, itl.mean, itl.p99)
+        rows.append(
+            [
+                run.policy,
+                kept if verdicts else "-",
+                *(f"{wait_ms:.1f}" if run.serves_online else "-" for wait_ms in waits),
+                f"{run.recorded.offline_tokens_per_s:.0f}",
+                f"{run.recorded.total_tokens_per_s:.0f}",
+            ]
+        )
+    heads = [
+        "policy", "slo", "ttft mean ms", "ttft p99 ms", "itl mean ms", "itl p99 ms",
+        "offline tokens/s", "total tokens/s",
+    ]  # fmt: skip
+    show_table(heads, rows, right=[False, False] + [True] * 6)
+    targets = ", ".join(
+        f"{target.statistic.removesuffix('_ms')} <= {target.limit_ms:.1f} ms"
+        for target in document.targets
+    )
+    workload = document.workload
+    print(
+        f"\n{workload.requests} requests over {workload.duration_s:.0f} s of {workload.name} on"
+        f" {document.engine}, simulated" + (f"\nSLO: {targets}" if targets else "")
+    )
+    for note in document.notes:
+        print(f"note: {note}")

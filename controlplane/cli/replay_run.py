@@ -1,0 +1,149 @@
+"""A comparison of policies, run from the command line.
+
+Owns progress on a terminal, and the document that the comparison comes to. Refuses files.
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from time import monotonic
+
+from slacktide.wire.version import build_version
+
+from controlplane.cli.failures import CommandError
+from controlplane.cli.replay_inputs import ReplayOptions, read_inputs
+from planner.batching.state import Budgets
+from planner.replay.comparison import Comparison
+from planner.replay.document import Fact, ReplayDocument
+from planner.replay.policies import UnknownPolicyError, policy_named
+from planner.replay.terms import SloError, slo_terms
+
+_TUNING_PROBES = 12
+_SHOW_EVERY_S = 0.2  # on a terminal; elsewhere a line
+_TELL_EVERY_S = 10.0
+_RECONSTRUCTED = ("hygen", "rate-cap")
+
+
+def compare(
+    options: ReplayOptions,
+    *,
+    policies: Sequence[str],
+    slo: Sequence[str],
+    budgets: Sequence[str],
+    tune_duration_s: float,
+    shows_progress: bool | None,
+) -> ReplayDocument:
+    """Replays the workload under each policy.
+
+    Raises:
+        CommandError: What was asked for cannot be, or a file cannot be read.
+    """
+    try:
+        terms = slo_terms(slo)
+    except SloError as error:
+        raise CommandError(str(error)) from error
+    given = _budgets(budgets)
+    try:
+        for name in policies:
+            policy_named(name, budgets=Budgets())
+    except UnknownPolicyError as error:
+        raise CommandError(str(error)) from error
+    inputs = read_inputs(options)
+    progress = TerminalProgress(shows_progress)
+    comparison = Comparison(
+        scenario=inputs.scenario,
+        policies=policies,
+        slo=terms,
+        slice_s=tune_duration_s,
+        budgets=given,
+        max_probes=_TUNING_PROBES,
+        progress=progress,
+    )
+    try:
+        found = comparison.run()
+    except SloError as error:
+        raise CommandError(str(error)) from error
+    finally:
+        progress.close()
+    simulation: dict[str, Fact] = {
+        **inputs.configuration["Simulation"],
+        "policies": ", ".join(policies),
+        "slo": ", ".join(slo) or "none",
+        "tune_duration_s": tune_duration_s,
+        **{name: float(value) for name, value in given.items()},
+    }
+    return ReplayDocument(
+        version=build_version(),
+        workload=inputs.workload,
+        engine=inputs.engine,
+        targets=found.targets,
+        runs=found.runs,
+        configuration={**inputs.configuration, "Simulation": simulation},
+        notes=(*inputs.notes, *_policy_notes(policies)),
+    )
+
+
+class TerminalProgress:
+    """How far each replay is, and how fast, on stderr.
+
+    On a terminal one line is rewritten; elsewhere, where asked, lines follow each other.
+    """
+
+    def __init__(self, shows: bool | None) -> None:
+        self._is_terminal = sys.stderr.isatty()
+        self._shows = self._is_terminal if shows is None else shows
+        self._every_s = _SHOW_EVERY_S if self._is_terminal else _TELL_EVERY_S
+        self._what, self._to_s, self._at_s = "", 0.0, 0.0
+        self._began_s = self._shown_s = 0.0
+
+    def begin(self, what: str, *, to_s: float) -> None:
+        """A replay begins; the one before it has ended."""
+        self.close()
+        self._what, self._to_s, self._at_s = what, to_s, 0.0
+        self._began_s = self._shown_s = monotonic()
+
+    def reach(self, at_s: float) -> None:
+        """Shows it every now and then."""
+        self._at_s = at_s
+        if self._shows and (now_s := monotonic()) - self._shown_s >= self._every_s:
+            self._shown_s = now_s
+            self._show(now_s, end="" if self._is_terminal else "\n")
+
+    def close(self) -> None:
+        """The replay has ended."""
+        if self._shows and self._what:
+            self._show(monotonic(), end="\n")
+        self._what = ""
+
+    def _show(self, now_s: float, *, end: str) -> None:
+        at_s = min(self._at_s, self._to_s)  # the last requests end beyond the window
+        speed = self._at_s / max(1e-6, now_s - self._began_s)
+        start = "\r\x1b[K" if self._is_terminal else ""
+        print(
+            f"{start}{self._what}: {at_s:.0f} of {self._to_s:.0f} s simulated,"
+            f" {speed:.0f} × real time",
+            end=end, file=sys.stderr, flush=True,
+        )  # fmt: skip
+
+
+def _budgets(texts: Sequence[str]) -> dict[str, float]:
+    """Budgets as given; only numbers can be."""
+    allowed = [item.name for item in fields(Budgets) if item.type in (int, float)]
+    given: dict[str, float] = {}
+    for text in texts:
+        name, _, digits = (part.strip() for part in text.partition("="))
+        if name not in allowed:
+            raise CommandError(f"budget {text!r}: {name!r} is none; allowed: {', '.join(allowed)}")
+        try:
+            value = float(digits)
+        except ValueError:
+            raise CommandError(f"budget {text!r}: {digits!r} is no number") from None
+        if not 0.0 <= value < float("inf"):
+            raise CommandError(f"budget {text!r}: must be finite and >= 0")
+        given[name] = value
+    return given
+
+
+def _policy_notes(policies: Sequence[str]) -> Iterator[str]:
+    if any(name.partition(":")[0] in _RECONSTRUCTED for name in policies):
+        yield "HyGen and HyGen* are reconstructions: the paper's code was not to be had."
