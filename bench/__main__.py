@@ -9,7 +9,9 @@ BENCHES: Mapping[str, str] = {
     "colocate": "bench.colocate.compare",
     "prefix": "bench.prefix.compare",
     "demo": "bench.demo.compare",
+    "fidelity": "bench.fidelity.compare",
     "latency": "bench.latency.run",
+    "hygen": "bench.hygen.run",
 }
 """Name to module; each module has `main(arguments) -> exit status`."""
 

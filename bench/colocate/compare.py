@@ -139,6 +139,7 @@ class _Run:
         for number in range(rounds):
             online = slice_of(options, trace, FIRST_JUDGED_SLICE + number, rate=tuning.rate)
             slices.append(online.as_values())
+            await tuner.begin(online)
             for arm in round_order(self._arms, number=number, rounds=rounds):
                 labels, budgets = SloLabels(), None
                 if arm.kind is ArmKind.SLACKTIDE:
@@ -148,7 +149,7 @@ class _Run:
                 readings[arm.name].append(reading)
                 self._tell(f"{name} round {number + 1}, {arm.name}: {sentence(reading)}")
             if number + 1 < rounds:
-                await tuner.learn(online, readings)
+                await tuner.learn(readings)
         self._searched_s += tuner.searched_s
         attained = attained_slo(readings.get("A", ()))
         show_arms(name, readings, slo=attained)

@@ -214,11 +214,12 @@ class _Bench:
             return dict(NO_GROWTH)
         alone = tuning.alone.latencies
         slo = slo_relative_to(alone.metrics(), tolerance_ratio=max(options.tolerances))
-        found = await asyncio.to_thread(
-            tune, tuning.rehearsal, slo, alone=alone, growth=NO_GROWTH, start=None,
-            max_probes=options.max_probes,
-        )  # fmt: skip
         online = slice_of(options, tuning.trace, _ALONE_SLICE, rate=tuning.rate)
+        judged = await asyncio.to_thread(self.rehearse, online)
+        found = await asyncio.to_thread(
+            tune, tuning.rehearsal, slo, alone=alone, judged=judged.alone, growth=NO_GROWTH,
+            start=None, max_probes=options.max_probes,
+        )  # fmt: skip
         beside = await run_pilot(
             self.plugin,
             online,
@@ -230,7 +231,7 @@ class _Bench:
         )
         await self.plugin.empty()
         growth = await asyncio.to_thread(
-            growth_of, self.rehearse(online), slo=slo, budgets=found.budgets, alone=alone,
+            growth_of, judged, slo=slo, budgets=found.budgets, alone=alone,
             beside=beside,
         )  # fmt: skip
         shown = ", ".join(f"{name} {k:.2f}" for name, k in growth.items())

@@ -69,7 +69,7 @@ async def gather_samples(
         seconds: for all of it.
     """
     gathered: dict[int, MeasuredIteration] = {}
-    follower = asyncio.create_task(_follow(engine, gathered))
+    follower = asyncio.create_task(follow(engine, gathered))
     try:
         stretch_s = seconds / (len(_BUDGETS_SEEN_MS) + 1)
         for number, budget_ms in enumerate(_BUDGETS_SEEN_MS):
@@ -151,13 +151,21 @@ async def run_pilot(
     return Latencies.of_arms([read_arm(run, arm="pilot")])
 
 
-async def _follow(engine: BenchEngine, gathered: dict[int, MeasuredIteration]) -> None:
-    """Reads the plugin's newest iterations until it is cancelled."""
+async def follow(
+    engine: BenchEngine, gathered: dict[int, MeasuredIteration], *, period_s: float = _POLL_S
+) -> None:
+    """Reads the plugin's newest iterations until it is cancelled.
+
+    Args:
+        engine: with the plugin.
+        gathered: where they go, by sequence number.
+        period_s: between two readings, each of which takes the engine some milliseconds.
+    """
     while True:
         with contextlib.suppress(EngineError):
             for sample in (await engine.state()).samples:
                 gathered[sample.sequence] = sample
-        await asyncio.sleep(_POLL_S)
+        await asyncio.sleep(period_s)
 
 
 def _part(online: Slice, *, number: int, of: int, duration_s: float) -> Slice:

@@ -59,7 +59,7 @@ class Rehearsal:
         alone = self._replay(
             budgets=Budgets(),
             truth=self._truth(),
-            scheduled=self._scheduled(SloLabels(), at_s=0.0),
+            scheduled=simulated_online(online, SloLabels(), at_s=0.0),
         )
         self.alone = Latencies.of_replay(alone)
         self.alone_busy_ratio = alone.busy_ratio
@@ -71,37 +71,41 @@ class Rehearsal:
         return self._replay(
             budgets=budgets,
             truth=self._truth(),
-            scheduled=self._scheduled(labels, at_s=settle_s),
-            clients=(ClosedLoop(source=self._batch(), in_flight=self._window),),
+            scheduled=simulated_online(self._online, labels, at_s=settle_s),
+            clients=(ClosedLoop(source=simulated_batch(self._offline), in_flight=self._window),),
             from_s=settle_s,
             to_s=settle_s + self._online.duration_s,
         )
 
-    def _scheduled(self, labels: SloLabels, *, at_s: float) -> list[SimulatedRequest]:
-        return [
-            SimulatedRequest(
-                rid=f"online-{index:06d}",
-                work_class=WorkClass.ONLINE,
-                at_s=at_s + request.at_s,
-                prompt_tokens=request.prompt_tokens,
-                output_tokens=request.output_tokens,
-                blocks=request.blocks,
-                block_tokens=request.block_tokens,
-                ttft_target_ms=labels.ttft_ms,
-                itl_target_ms=labels.itl_ms,
-            )
-            for index, request in enumerate(self._online.requests)
-        ]
 
-    def _batch(self) -> Iterator[SimulatedRequest]:
-        for index in itertools.count():
-            prompt_tokens, output_tokens = self._offline.lengths(index)
-            yield SimulatedRequest(
-                rid=f"offline-{index:06d}",
-                work_class=WorkClass.OFFLINE,
-                prompt_tokens=prompt_tokens,
-                output_tokens=output_tokens,
-            )
+def simulated_online(online: Slice, labels: SloLabels, *, at_s: float) -> list[SimulatedRequest]:
+    """A slice's requests as they arrive in simulation, the slice beginning at `at_s`."""
+    return [
+        SimulatedRequest(
+            rid=f"online-{index:06d}",
+            work_class=WorkClass.ONLINE,
+            at_s=at_s + request.at_s,
+            prompt_tokens=request.prompt_tokens,
+            output_tokens=request.output_tokens,
+            blocks=request.blocks,
+            block_tokens=request.block_tokens,
+            ttft_target_ms=labels.ttft_ms,
+            itl_target_ms=labels.itl_ms,
+        )
+        for index, request in enumerate(online.requests)
+    ]
+
+
+def simulated_batch(offline: OfflinePrompts) -> Iterator[SimulatedRequest]:
+    """The batch's items without end, as they arrive in simulation."""
+    for index in itertools.count():
+        prompt_tokens, output_tokens = offline.lengths(index)
+        yield SimulatedRequest(
+            rid=f"offline-{index:06d}",
+            work_class=WorkClass.OFFLINE,
+            prompt_tokens=prompt_tokens,
+            output_tokens=output_tokens,
+        )
 
 
 def half_busy_rate(

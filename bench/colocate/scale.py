@@ -5,7 +5,8 @@ are taken out:
 
 - the level: what online alone comes to, measured over simulated; of a median its own, of mean
   and tail the median of the ratios of mean, p50 and p90. One stall of the machine, which
-  makes a p99 of one arm five times that of the next, does not move it;
+  makes a p99 of one arm five times that of the next, does not move it. Both are of the same
+  requests: the tails of two slices of a trace differ by more than an SLO allows;
 - the growth: by what a run under known budgets lengthened a latency more than its simulation
   says, over online alone, one ratio for TTFT and one for ITL, of mean and median. Tails rest
   on few samples: they are left as simulated.
@@ -107,19 +108,41 @@ def typical(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def simulated_slo(
-    slo: ArmSlo, *, level: Mapping[str, float], growth: Mapping[str, float], alone: Latencies
+    slo: ArmSlo,
+    *,
+    level: Mapping[str, float],
+    growth: Mapping[str, float],
+    judged: Latencies,
+    alone: Latencies,
 ) -> ArmSlo:
     """An SLO in simulated milliseconds; every limit is above online alone there.
 
+    A limit is so many times online alone on the requests it was measured on, and as many
+    times online alone on those it is searched on.
+
     Args:
         slo: in measured milliseconds.
-        level: of `level_ratios`.
+        level: of `level_ratios`, of the requests the SLO was measured on.
         growth: of `growths`.
-        alone: online alone in simulation.
+        judged: online alone in simulation, on the requests the SLO was measured on.
+        alone: likewise, on those budgets are searched on.
     """
     limits_ms = {}
     for name, limit in slo.limits_ms.items():
-        base = alone.metric(name)
-        excess = (limit / level[name] - base) / growth[name]
-        limits_ms[name] = base + max(excess, _LEAST_EXCESS * base)
+        excess_ratio = (limit / (level[name] * judged.metric(name)) - 1.0) / growth[name]
+        limits_ms[name] = alone.metric(name) * (1.0 + max(excess_ratio, _LEAST_EXCESS))
     return ArmSlo(limits_ms=limits_ms)
+
+
+def pooled(found: Sequence[Latencies]) -> Latencies:
+    """Of several slices of one length, one at least: the geometric mean of each statistic."""
+
+    def over(family: str) -> Quantiles:
+        each: list[Quantiles] = [getattr(latencies, family) for latencies in found]
+        shares = {
+            share: statistics.geometric_mean(getattr(one, share) for one in each)
+            for share in ("mean", "p50", "p90", "p99", "max")
+        }
+        return Quantiles(count=sum(one.count for one in each), **shares)
+
+    return Latencies(ttft=over("ttft"), itl=over("itl"))

@@ -3,7 +3,7 @@
 Owns what earlier rounds say to later ones: an arm begins at the budgets of its last round,
 held to limits corrected by how its rounds and the pilot came out above their simulation.
 Its SLO is made of what A and the cap came to, in this round too. Invariant: budgets rest on
-nothing of the run they are for.
+no run of their own arm on the requests it is judged by.
 """
 
 import asyncio
@@ -14,7 +14,8 @@ from typing import Any
 from bench.colocate.arms import Arm, ArmSlo, slo_of
 from bench.colocate.prepare import Rehearse, Tuning
 from bench.colocate.reading import ArmReading
-from bench.colocate.scale import Latencies, typical
+from bench.colocate.rehearsal import Rehearsal
+from bench.colocate.scale import Latencies, pooled, typical
 from bench.colocate.slices import Slice
 from bench.colocate.tuning import Tuned, growth_of, tune
 from planner.batching.state import Budgets
@@ -34,8 +35,15 @@ class Tuner:
         self._slos: dict[str, ArmSlo] = {}
         self._budgets: dict[str, Budgets] = {}
         self._growths: dict[str, list[dict[str, float]]] = {}
+        self._judged: list[Rehearsal] = []  # the rounds' own requests, the last being judged
         self._rounds: list[dict[str, Any]] = [{}]
         self.searched_s = 0.0
+
+    async def begin(self, online: Slice) -> None:
+        """A round begins: its requests say what online alone should come to in it."""
+        began_s = time.monotonic()
+        self._judged.append(await asyncio.to_thread(self._rehearse, online))
+        self.searched_s += time.monotonic() - began_s
 
     async def tune(
         self, arm: Arm, readings: Mapping[str, Sequence[ArmReading]]
@@ -55,6 +63,7 @@ class Tuner:
             self._tuning.rehearsal,
             slo,
             alone=Latencies.of_arms(readings["A"]),
+            judged=pooled([rehearsal.alone for rehearsal in self._judged[: len(readings["A"])]]),
             growth=typical([self._tuning.pilot_growth, *own]),
             start=start,
             max_probes=self._max_probes if start is None else max(1, self._max_probes // 2),
@@ -67,15 +76,14 @@ class Tuner:
         }
         return slo, found.budgets
 
-    async def learn(self, online: Slice, readings: Mapping[str, Sequence[ArmReading]]) -> None:
+    async def learn(self, readings: Mapping[str, Sequence[ArmReading]]) -> None:
         """What the round just ended says of the simulation.
 
         Args:
-            online: the slice it ran on.
             readings: by arm; the last of each is of this round.
         """
         began_s = time.monotonic()
-        rehearsal = await asyncio.to_thread(self._rehearse, online)
+        rehearsal = self._judged[-1]
         alone = Latencies.of_arms(readings["A"][-1:])
         for arm, slo in self._slos.items():
             growth = await asyncio.to_thread(

@@ -7,6 +7,7 @@ simulation gets wrong is taken out by `scale`.
 import itertools
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from bench.colocate.arms import ArmSlo
@@ -77,6 +78,7 @@ def tune(
     slo: ArmSlo,
     *,
     alone: Latencies,
+    judged: Latencies,
     growth: Mapping[str, float],
     start: Budgets | None,
     max_probes: int,
@@ -86,15 +88,21 @@ def tune(
     Args:
         rehearsal: the instrument.
         slo: in measured milliseconds.
-        alone: online alone, measured.
+        alone: online alone, measured on the requests the SLO is of.
+        judged: online alone in simulation, on those requests.
         growth: by what earlier runs came out above their simulation, of `scale.growths`.
         start: budgets that were good before; None: not known, so twice as many starts.
         max_probes: simulated runs at most.
     """
-    level = level_ratios(alone, rehearsal.alone)
+    scale = partial(
+        simulated_slo,
+        slo,
+        level=level_ratios(alone, judged),
+        judged=judged,
+        alone=rehearsal.alone,
+    )
     # Requests carry what they will on the engine; what the batch adds is in the targets alone.
-    carried = simulated_slo(slo, level=level, growth=NO_GROWTH, alone=rehearsal.alone)
-    scaled = simulated_slo(slo, level=level, growth=growth, alone=rehearsal.alone)
+    carried, scaled = scale(growth=NO_GROWTH), scale(growth=growth)
 
     def probe(budgets: Budgets) -> ProbeResult:
         seen = rehearsal.run(budgets, slo=carried)
@@ -133,7 +141,8 @@ def growth_of(
         alone: online alone on that slice, measured.
         beside: the run, measured.
     """
-    level = level_ratios(alone, rehearsal.alone)
-    labels = simulated_slo(slo, level=level, growth=NO_GROWTH, alone=rehearsal.alone)
+    there = rehearsal.alone
+    level = level_ratios(alone, there)
+    labels = simulated_slo(slo, level=level, growth=NO_GROWTH, judged=there, alone=there)
     simulated = Latencies.of_replay(rehearsal.run(budgets, slo=labels))
-    return growths(beside, simulated, measured_alone=alone, simulated_alone=rehearsal.alone)
+    return growths(beside, simulated, measured_alone=alone, simulated_alone=there)

@@ -15,14 +15,16 @@ from pathlib import Path
 
 from controlplane.cli.failures import CommandError
 from planner.hardware.device import device_named
-from planner.hardware.effects import Effects
 from planner.hardware.machine import Machine, Source, build_machine
 from planner.hardware.model import model_named
 from planner.hardware.truth import ground_truth
+from planner.latency.predictor import default_model
 from planner.replay.capacity import sustained_requests_per_s
 from planner.replay.document import Fact, Workload
-from planner.replay.scenario import Predictor, Scenario, engine_settings, predictor
+from planner.replay.predictors import Predictor, gather_iterations, predictor
+from planner.replay.scenario import Scenario, engine_settings
 from planner.simulation.settings import EngineSettings
+from planner.simulation.truth import Truth
 from planner.workload.bursts import (
     GATEWAY_IDLE_RATIO,
     GATEWAY_OUTPUT_TOKENS,
@@ -46,6 +48,8 @@ _GENERATED_LOAD = 0.5  # of what the machine sustains
 
 Requests = Callable[[], Iterable[WorkloadRequest]]
 """Makes a workload anew."""
+
+_PROFILED_S = 30.0  # of the workload, at each of several sizes of a pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,24 +118,28 @@ def read_inputs(options: ReplayOptions) -> ReplayInputs:
         sliced(drawn()), options=options, duration_s=duration_s, context_tokens=context_tokens
     )
     offline = _offline(options, context_tokens=context_tokens)
-    with _refusing():
-        model = predictor(
-            machine,
-            Predictor(options.predictor),
-            effects=Effects(),
-            noise_ratio=options.noise_ratio,
-            seed=options.seed + 1,  # drawn apart from what runs
-        )
+    def truth(seed: int) -> Truth:
+        return ground_truth(machine, noise_ratio=options.noise_ratio, seed=seed)
+
     scenario = Scenario(
         machine=machine,
         settings=settings,
         online=lambda: sliced(drawn(), max_context_tokens=context_tokens),
         offline=offline,
         duration_s=workload.duration_s,
-        truth=lambda: ground_truth(machine, noise_ratio=options.noise_ratio, seed=options.seed),
-        model=model,
+        truth=partial(truth, options.seed),
+        model=default_model(machine.device.name),
         offline_in_flight=options.offline_in_flight,
     )
+    with _refusing():
+        # fitted on other noise than what runs
+        profiled = replace(scenario, truth=partial(truth, options.seed + 1))
+        model = predictor(
+            Predictor(options.predictor),
+            machine=machine,
+            samples=gather_iterations(profiled, seconds=_PROFILED_S),
+        )
+    scenario = replace(scenario, model=model)
     return ReplayInputs(
         scenario=scenario,
         workload=workload,

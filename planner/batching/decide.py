@@ -8,9 +8,13 @@ cycle added: sum up online; evict offline where online lacks KV; hold the limit;
 offline decodes; size offline chunks; book what they spent.
 """
 
+from math import inf
+from typing import NamedTuple
+
 from planner.batching import dutycycle
 from planner.batching.budget import offline_limit_ms, trusted_ms
 from planner.batching.chunks import ChunkChoice, ChunkRoom, force_chunk, size_chunks
+from planner.batching.credit import credit_after, spendable_ms
 from planner.batching.decodes import (
     DecodeChoice,
     choose_decodes,
@@ -58,6 +62,9 @@ def plan_iteration(state: EngineState, *, model: LatencyModel, budgets: Budgets)
         budgets=budgets,
     )
     limit_ms = _limit_ms(scene, state=state, reserve=reserve, budgets=budgets)
+    payer = _payer(scene, state=state, model=model, budgets=budgets)
+    if payer is not None:
+        limit_ms = min(limit_ms, _paid_ms(payer, scene, state=state, model=model, budgets=budgets))
     # See `dutycycle`: where a launch blocks, that token leaves after the pass that follows.
     rests = scene.decodes.awaits_first_token and not state.mixes_prefill_and_decode
     decodes = _decodes(
@@ -101,8 +108,52 @@ def plan_iteration(state: EngineState, *, model: LatencyModel, budgets: Budgets)
             bound_ms=bound_ms,
             rests=rests,
             peak_tokens=peak_tokens,
+            credit_ms=0.0
+            if payer is None
+            else credit_after(
+                state.memory,
+                budgets=budgets,
+                requests=payer.requests,
+                lengthened_ms=max(0.0, predicted_ms - payer.alone_ms),
+            ),
         ),
     )
+
+
+class _Payer(NamedTuple):
+    """Online requests whose gaps a pass is part of, and how long it lasts for them alone."""
+
+    requests: int
+    alone_ms: float
+
+
+def _payer(
+    scene: Scene, *, state: EngineState, model: LatencyModel, budgets: Budgets
+) -> _Payer | None:
+    """None where no credit is kept; see `credit`."""
+    if budgets.gap_credit_ms <= 0.0 or not state.mixes_prefill_and_decode:
+        return None
+    decodes = scene.decodes
+    has_started = state.started is not None and scene.started_offline is None
+    alone = scene.prefill.with_decodes(
+        rows=decodes.rows,
+        context_tokens=decodes.context_tokens,
+        longest_tokens=decodes.longest_tokens,
+    )
+    return _Payer(
+        requests=decodes.rows + len(state.waiting_online) + has_started,
+        alone_ms=model.predict_ms(alone),
+    )
+
+
+def _paid_ms(
+    payer: _Payer, scene: Scene, *, state: EngineState, model: LatencyModel, budgets: Budgets
+) -> float:
+    """What the bound of the pass may reach on credit."""
+    room_ms = spendable_ms(state.memory, budgets=budgets, requests=payer.requests)
+    if room_ms == inf:
+        return inf
+    return model.bound_of(payer.alone_ms + room_ms, has_prefill=scene.prefill.rows > 0)
 
 
 def _limit_ms(scene: Scene, *, state: EngineState, reserve: int, budgets: Budgets) -> float:
@@ -324,6 +375,7 @@ def _book(
     bound_ms: float,
     rests: bool,
     peak_tokens: float,
+    credit_ms: float,
 ) -> Memory:
     """What the next decision has to know of this one.
 
@@ -357,6 +409,7 @@ def _book(
         debt_ms=debt_ms,
         has_stalled=has_stalled,
         calm_gaps_left=calm_gaps_left,
+        credit_ms=credit_ms,
         has_rested=rests or (memory.has_rested and scene.prefill.tokens > 0),
         prompt_cursor=chunk.cursor,
         age_owed_tokens=chunk.owed_tokens,

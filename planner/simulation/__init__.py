@@ -6,6 +6,7 @@ Map:
     memory      KV in tokens, prefix cache with eviction
     live        a request inside the engine, and how a policy sees it
     truth       how long a pass really takes
+    measured    likewise, as an engine's own iterations show it
     settings    what engine is simulated
     residents   who is in the engine and where; a plan's moves: evict, park, resume
     reading     the engine as the decision's state
@@ -14,6 +15,7 @@ Map:
     passes      a pass, from its launch to its results
     counters    what happened, over a run
     ledger      what every run checks: requests end once, tokens and KV add up
+    watch       what a run tells whoever records it
     engine      the engine's loop: plan, apply, admit, decode, launch, settle
     replay      a workload run to its end: traces, throughput, counters
 """

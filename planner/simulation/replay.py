@@ -9,7 +9,7 @@ measured to their end, with offline clients going on meanwhile, so the last ones
 same load; an offline prompt token counts once, however often an eviction repeats it.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import inf
 
@@ -23,6 +23,7 @@ from planner.simulation.passes import Pass
 from planner.simulation.request import SimulatedRequest
 from planner.simulation.settings import EngineSettings, Loop
 from planner.simulation.truth import Truth
+from planner.simulation.watch import EndedRequest, PassRecord, Watch
 from planner.simulation.workload import Arrivals, ClosedLoop
 from planner.slo import Chunk, Outcome, Quantiles, RequestTrace, gaps_ms, quantiles, ttft_ms
 
@@ -74,15 +75,6 @@ class Replayed:
         return quantiles(gap for trace in self.online for gap in gaps_ms(trace))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PassRecord:
-    """One pass as it ran, for histograms."""
-
-    start_s: float
-    lasted_ms: float
-    run: Pass
-
-
 def replay(
     *,
     settings: EngineSettings,
@@ -94,7 +86,8 @@ def replay(
     clients: Iterable[ClosedLoop] = (),
     from_s: float = 0.0,
     to_s: float = inf,
-    on_pass: Callable[[PassRecord], None] | None = None,
+    watch: Watch | None = None,
+    keeps_traces: bool = True,
 ) -> Replayed:
     """Runs a workload.
 
@@ -108,7 +101,9 @@ def replay(
         clients: Closed loops beside them.
         from_s: The window's begin.
         to_s: Its end; inf: the run ends with its last request, and so does the window.
-        on_pass: Told of each pass.
+        watch: Told of each pass, result and end.
+        keeps_traces: False: `Replayed.online` stays empty, so that memory is bounded by the
+            requests in flight; `watch` is told of each.
 
     Raises:
         ValueError: A request that cannot fit, unsorted arrivals, a window that ends
@@ -124,7 +119,8 @@ def replay(
         truth=truth,
         from_s=from_s,
         to_s=to_s,
-        on_pass=on_pass,
+        watch=watch,
+        keeps_traces=keeps_traces,
     )
     run.to_the_end()
     return run.result()
@@ -150,10 +146,12 @@ class _Run:
         truth: Truth,
         from_s: float,
         to_s: float,
-        on_pass: Callable[[PassRecord], None] | None,
+        watch: Watch | None,
+        keeps_traces: bool,
     ) -> None:
         self._engine, self._arrivals, self._truth = engine, arrivals, truth
-        self._from_s, self._to_s, self._on_pass = from_s, to_s, on_pass
+        self._from_s, self._to_s = from_s, to_s
+        self._watch, self._keeps_traces = watch, keeps_traces
         self._now_s = 0.0
         self._device_free_s = 0.0
         self._pending: _InFlight | None = None
@@ -240,8 +238,8 @@ class _Run:
         self._busy_s += within_s
         if launched.run.online_rows:
             self._online_busy_s += within_s
-        if self._on_pass is not None:
-            self._on_pass(
+        if self._watch is not None:
+            self._watch.passed(
                 PassRecord(start_s=start_s, lasted_ms=launched.lasted_ms, run=launched.run)
             )
 
@@ -252,13 +250,24 @@ class _Run:
             self._online_tokens += settled.online_tokens
             self._offline_prompt += settled.offline_prompt_tokens
             self._offline_output += settled.offline_output_tokens
+        watch = self._watch
+        if watch is not None:
+            watch.settled(settled, at_s=at_s)
         for live in settled.ended:
             self._arrivals.ended(live.rid, at_s=at_s)
-            if live.is_offline:
-                self._offline_ended += is_counted
-            elif self._is_measured(live.request):
-                self._measured_live -= 1
-                self._traces.append((live.arrival_s, live.rid, _trace(live)))
+            is_measured = not live.is_offline and self._is_measured(live.request)
+            self._offline_ended += live.is_offline and is_counted
+            self._measured_live -= is_measured
+            keeps = is_measured and self._keeps_traces
+            if not keeps and watch is None:
+                continue
+            trace = _trace(live)
+            if keeps:
+                self._traces.append((live.arrival_s, live.rid, trace))
+            if watch is not None:
+                watch.ended(
+                    EndedRequest(request=live.request, trace=trace, is_measured=is_measured)
+                )
 
     def result(self) -> Replayed:
         self._engine.audit()

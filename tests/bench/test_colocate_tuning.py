@@ -16,6 +16,7 @@ from bench.colocate.scale import (
     Latencies,
     growths,
     level_ratios,
+    pooled,
     simulated_slo,
     typical,
 )
@@ -72,7 +73,9 @@ def test_budgets_keep_the_slo_in_simulation_when_the_search_finds_some() -> None
     found = {}
     for tolerance in (0.1, 1.0):
         slo = slo_relative_to(alone.metrics(), tolerance_ratio=tolerance)
-        tuned = tune(rehearsal, slo, alone=alone, growth=NO_GROWTH, start=None, max_probes=8)
+        tuned = tune(
+            rehearsal, slo, alone=alone, judged=alone, growth=NO_GROWTH, start=None, max_probes=8
+        )
         assert tuned.expected["worst_ratio"] <= 1.0
         seen = Latencies.of_replay(rehearsal.run(tuned.budgets, slo=slo)).metrics()
         assert all(seen[n] <= slo.limits_ms[n] * (1 + 1e-9) for n in METRICS)
@@ -94,16 +97,27 @@ def test_limit_in_simulation_is_the_limit_over_level_and_growth() -> None:
     alone = _latencies(ttft=60.0, itl=10.0)
     slo = slo_relative_to(_latencies(ttft=120.0, itl=10.0).metrics(), tolerance_ratio=0.5)
     level = level_ratios(_latencies(ttft=120.0, itl=10.0), alone)
-    plain = simulated_slo(slo, level=level, growth=NO_GROWTH, alone=alone).limits_ms
+    same = {"level": level, "judged": alone, "alone": alone}
+    plain = simulated_slo(slo, growth=NO_GROWTH, **same).limits_ms
     assert plain["ttft_mean"] == pytest.approx(90.0)
     assert plain["itl_p50"] == pytest.approx(15.0)
-    twice = simulated_slo(slo, level=level, growth={**NO_GROWTH, "itl_p50": 2.0}, alone=alone)
+    twice = simulated_slo(slo, growth={**NO_GROWTH, "itl_p50": 2.0}, **same)
     assert twice.limits_ms["itl_p50"] == pytest.approx(12.5)
     tight = ArmSlo(limits_ms=dict.fromkeys(METRICS, 1.0))
-    for name, ms in simulated_slo(
-        tight, level=level, growth=NO_GROWTH, alone=alone
-    ).limits_ms.items():
+    for name, ms in simulated_slo(tight, growth=NO_GROWTH, **same).limits_ms.items():
         assert ms > alone.metric(name)
+
+
+def test_limit_stays_as_many_times_online_alone_when_requests_have_shorter_tails() -> None:
+    """An SLO of 1.2 times a tail of 3 is 1.2 times the tail of 5 it is searched on."""
+    judged, searched = _latencies(ttft=60.0, itl=10.0), _latencies(ttft=60.0, itl=10.0, tail=5.0)
+    measured = _latencies(ttft=120.0, itl=10.0)
+    slo = slo_relative_to(measured.metrics(), tolerance_ratio=0.2)
+    level = level_ratios(measured, judged)
+    found = simulated_slo(slo, level=level, growth=NO_GROWTH, judged=judged, alone=searched)
+    limit = slo.limits_ms["ttft_p99"]
+    assert found.limits_ms["ttft_p99"] == pytest.approx(limit / 360.0 * 300.0)
+    assert pooled([judged, searched]).ttft.p99 == pytest.approx(60.0 * 15.0**0.5)
 
 
 def test_growth_is_measured_over_simulated_excess_when_a_run_came_out_worse() -> None:

@@ -47,8 +47,23 @@ def unbounded(state, *, model, budgets):
     )
 
 
-def run(*, engine=None, policy=plan_iteration, budgets=None, truth=None, **workload):
+class Watching:
+    """Calls `on_pass` with each pass."""
+
+    def __init__(self, on_pass):
+        self.passed = on_pass
+
+    def settled(self, settled, *, at_s):
+        pass
+
+    def ended(self, ended):
+        pass
+
+
+def run(*, engine=None, policy=plan_iteration, budgets=None, truth=None, on_pass=None, **workload):
     """Replays a workload on a small engine."""
+    if on_pass is not None:
+        workload["watch"] = Watching(on_pass)
     return replay(
         settings=engine or settings(),
         policy=policy,

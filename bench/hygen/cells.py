@@ -1,0 +1,134 @@
+"""Metric by tolerance: what each policy does at its best within one SLO.
+
+Owns the cells and how policies are tuned for them: on the slice they are judged by, so that
+the SLO is kept alike by all and only the work differs; with `transfer`, on another. Policies
+that know no SLO run as they are, and miss it or not.
+"""
+
+from dataclasses import dataclass
+
+from bench.hygen.pool import Pool, Seen
+from planner.batching.state import Budgets
+from planner.interference.search import ProbeResult
+from planner.interference.targets import LatencyTargets
+from planner.replay.tuning import tune
+
+METRICS = ("ttft_mean", "ttft_p99", "itl_mean", "itl_p99")
+TOLERANCES = (0.05, 0.10, 0.25, 0.50)
+SEARCHED_PROBES = 24  # of Slacktide's budgets, for a cell, beyond what other cells have seen
+BISECTED_PROBES = 9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One SLO: that metrics come to no more than so much above online alone."""
+
+    metrics: tuple[str, ...]
+    tolerance_ratio: float
+
+    @property
+    def name(self) -> str:
+        """For tables."""
+        return f"{'+'.join(self.metrics)} {self.tolerance_ratio:.0%}"
+
+    def targets(self, floor: ProbeResult) -> LatencyTargets:
+        """In milliseconds, over what online alone came to on the same slice."""
+        limits = {
+            f"{metric}_ms": value_of(floor, metric) * (1.0 + self.tolerance_ratio)
+            for metric in self.metrics
+        }
+        return LatencyTargets(**limits)
+
+
+CELLS = tuple(
+    Cell(metrics=(metric,), tolerance_ratio=tolerance)
+    for metric in METRICS
+    for tolerance in sorted(TOLERANCES, reverse=True)
+)
+
+
+def value_of(probe: ProbeResult, metric: str) -> float:
+    """A statistic by its name, in milliseconds."""
+    family, _, share = metric.partition("_")
+    found: float = getattr(probe.ttft if family == "ttft" else probe.itl, share)
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """One policy in one cell."""
+
+    cell: Cell
+    policy: str
+    seen: Seen
+    worst_ratio: float  # of its latencies over their targets
+
+    @property
+    def keeps_slo(self) -> bool:
+        """Whether every limited statistic is within its target."""
+        return self.worst_ratio <= 1.0 + 1e-9
+
+
+def judge(pool: Pool, cell: Cell, policy: str, *, floor: ProbeResult) -> Judged:
+    """Tunes a policy on the slice and reads its best.
+
+    Args:
+        pool: The slice.
+        cell: The SLO.
+        policy: By name.
+        floor: Online alone on the slice.
+    """
+    targets = cell.targets(floor)
+    if policy == "slacktide":
+        seen = _searched(pool, targets=targets, floor=floor)
+    else:
+        tuned = tune(
+            policy,
+            probe=pool.probe,
+            targets=targets,
+            starts=[Budgets()],
+            max_probes=BISECTED_PROBES,
+        )
+        seen = _best(pool, policy, targets=targets) or pool.see(tuned.choice)
+    ratio = targets.worst_ratio(ttft=seen.probe.ttft, itl=seen.probe.itl)
+    return Judged(cell=cell, policy=policy, seen=seen, worst_ratio=ratio)
+
+
+def _best(pool: Pool, policy: str, *, targets: LatencyTargets) -> Seen | None:
+    """The most offline work within the targets of all that was replayed of a policy."""
+    within = [
+        seen
+        for seen in pool.of(policy.partition(":")[0])
+        if targets.worst_ratio(ttft=seen.probe.ttft, itl=seen.probe.itl) <= 1.0
+    ]
+    return max(within, key=lambda seen: seen.probe.offline_tokens_per_s, default=None)
+
+
+def _searched(pool: Pool, *, targets: LatencyTargets, floor: ProbeResult) -> Seen:
+    """Slacktide: from the best that other cells found, and the starts of its own."""
+    known = sorted(
+        pool.of("slacktide"),
+        key=lambda seen: seen.probe.offline_tokens_per_s,
+        reverse=True,
+    )
+    starts = [
+        seen.choice.budgets
+        for seen in known
+        if targets.worst_ratio(ttft=seen.probe.ttft, itl=seen.probe.itl) <= 1.0
+    ][:2] or first_budgets(floor)
+    tuned = tune(
+        "slacktide",
+        probe=pool.probe,
+        targets=targets,
+        starts=starts,
+        max_probes=SEARCHED_PROBES,
+    )
+    return _best(pool, "slacktide", targets=targets) or pool.see(tuned.choice)
+
+
+def first_budgets(floor: ProbeResult) -> list[Budgets]:
+    """Where the first search begins: shares of the tail of ITL online alone has."""
+    return [
+        Budgets(latency_budget_ms=share * floor.itl.p99, idle_budget_ms=share * floor.itl.p99)
+        for share in (0.25, 0.5, 1.0)
+    ]

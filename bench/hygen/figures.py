@@ -1,0 +1,185 @@
+"""What the panels come to: a table of cells, and the figures claims rest on.
+
+Owns medians over slices and their spread. Refuses replays.
+"""
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from bench.harness import Figure, figure_of
+from bench.hygen.cells import METRICS, Cell, Judged
+from bench.hygen.panel import Panel
+from controlplane.cli.output import show_table
+
+PUBLISHED = {"total over online only": 3.87, "offline over HyGen*": 5.84, "of the ceiling": 0.843}
+"""HyGen's figures: the first two at best, the third typical (arXiv 2501.14808)."""
+
+_TITLES = {
+    "blind-hybrid": "Sarathi++",
+    "sglang-priority": "SGLang",
+    "rate-cap": "HyGen*",
+    "hygen": "HyGen†",
+    "cap": "cap",
+    "qoserve": "QoServe",
+    "slacktide": "Slacktide",
+}
+
+
+def show_cells(title: str, panels: Sequence[Panel], cells: Sequence[Cell]) -> None:
+    """Offline tokens a second of each policy; in brackets where a slice missed its SLO."""
+    policies = [p for p in _TITLES if any(panel.of(p, cells[0]) for panel in panels)]
+    floor = statistics.median(panel.floor.total_tokens_per_s for panel in panels)
+    ceiling = statistics.median(panel.ceiling.probe.offline_tokens_per_s for panel in panels)
+    print(
+        f"\n{title}: offline tokens/s, medians of {len(panels)} slice(s); online alone does "
+        f"{floor:.0f}, the batch alone {ceiling:.0f}; [x]: SLO missed on a slice; "
+        "†: a reconstruction"
+    )
+    rows = []
+    for cell in cells:
+        row = [cell.name]
+        for policy in policies:
+            found = _found(panels, policy, cell)
+            shown = f"{_offline(found):.0f}" if found else "-"
+            row.append(shown if all(j.keeps_slo for j in found) else f"[{shown}]")
+        rows.append(row)
+    headers = ["SLO", *(_TITLES[policy] for policy in policies)]
+    show_table(headers, rows, right=[False, *(True for _ in policies)])
+
+
+def figures_of(title: str, panels: Sequence[Panel], cells: Sequence[Cell]) -> list[Figure]:
+    """Slacktide over HyGen by metric, both against floor, ceiling and HyGen*."""
+    figures: list[Figure] = []
+    for metric in METRICS:
+        of_metric = [cell for cell in cells if cell.metrics == (metric,)]
+        if not of_metric:
+            continue
+        by_cell = [_ratios(panels, "slacktide", "hygen", cell) for cell in of_metric]
+        ratios = [statistics.median(found) for found in by_cell if found]
+        if ratios:
+            figures.append(
+                figure_of(f"{title}: {metric}: Slacktide / HyGen, offline", ratios, "ratio",
+                          target=">= 1.15")
+            )  # fmt: skip
+            figures.append(
+                Figure(
+                    name=f"{title}: {metric}: the least of its tolerances",
+                    value=min(ratios),
+                    unit="ratio",
+                    target=">= 1",
+                )
+            )
+    for policy in ("hygen", "slacktide"):
+        kept = [
+            [j for cell in cells if (j := panel.of(policy, cell)) and j.keeps_slo]
+            for panel in panels
+        ]
+        if not any(kept):
+            continue
+        name = _TITLES[policy]
+        figures.append(
+            figure_of(
+                f"{title}: {name} total / online only, best SLO",
+                [
+                    max(j.seen.total_tokens_per_s for j in found) / panel.floor.total_tokens_per_s
+                    for panel, found in zip(panels, kept, strict=True)
+                    if found
+                ],
+                "ratio",
+                target=f">= {PUBLISHED['total over online only']}",
+            )
+        )
+        figures.append(
+            figure_of(
+                f"{title}: {name} offline / ceiling, median SLO",
+                [
+                    statistics.median(j.seen.probe.offline_tokens_per_s for j in found)
+                    / panel.ceiling.probe.offline_tokens_per_s
+                    for panel, found in zip(panels, kept, strict=True)
+                    if found
+                ],
+                "ratio",
+                target=f">= {PUBLISHED['of the ceiling']}" if policy == "hygen" else None,
+            )
+        )
+        over = [
+            max(found)
+            for panel in panels
+            if (found := [r for cell in cells for r in _ratios([panel], policy, "rate-cap", cell)])
+        ]
+        if over:
+            figures.append(
+                figure_of(
+                    f"{title}: {name} / HyGen*, offline, best SLO",
+                    over,
+                    "ratio",
+                    target=f">= {PUBLISHED['offline over HyGen*']}",
+                )
+            )
+    return figures
+
+
+def samples_of(panels: Iterable[Panel]) -> list[dict[str, Any]]:
+    """Every slice, policy and SLO, for the report."""
+    return [
+        {
+            "slice": panel.spec.name,
+            "predictor": panel.spec.predictor.value,
+            "seed": panel.spec.number,
+            "replays": panel.replays,
+            "online_only": _values(panel.floor.probe.ttft, panel.floor.probe.itl)
+            | {"tokens_per_s": round(panel.floor.total_tokens_per_s, 1)},
+            "ceiling_tokens_per_s": round(panel.ceiling.probe.offline_tokens_per_s, 1),
+            "ceiling": panel.ceiling.choice.name,
+            "judged": [_judged(judged) for judged in panel.judged],
+        }
+        for panel in panels
+    ]
+
+
+def _judged(judged: Judged) -> dict[str, Any]:
+    seen = judged.seen
+    budgets = seen.choice.budgets
+    return {
+        "slo": judged.cell.name,
+        "policy": seen.choice.name,
+        "latency_budget_ms": round(budgets.latency_budget_ms, 2),
+        "idle_budget_ms": round(budgets.idle_budget_ms, 2),
+        "keeps_slo": judged.keeps_slo,
+        "worst_ratio": round(judged.worst_ratio, 4),
+        "offline_tokens_per_s": round(seen.probe.offline_tokens_per_s, 1),
+        "total_tokens_per_s": round(seen.total_tokens_per_s, 1),
+        "evicted": seen.evicted,
+        "recomputed_tokens": seen.recomputed_tokens,
+        **_values(seen.probe.ttft, seen.probe.itl),
+    }
+
+
+def _values(ttft: Any, itl: Any) -> Mapping[str, float]:
+    return {
+        f"{family}_{share}_ms": round(getattr(found, share), 3)
+        for family, found in (("ttft", ttft), ("itl", itl))
+        for share in ("mean", "p50", "p99")
+    }
+
+
+def _found(panels: Sequence[Panel], policy: str, cell: Cell) -> list[Judged]:
+    return [judged for panel in panels if (judged := panel.of(policy, cell))]
+
+
+def _offline(found: Sequence[Judged]) -> float:
+    return statistics.median(judged.seen.probe.offline_tokens_per_s for judged in found)
+
+
+def _ratios(panels: Sequence[Panel], one: str, other: str, cell: Cell) -> list[float]:
+    """Offline work of one over the other, slices where both keep the SLO and both do some."""
+    found = []
+    for panel in panels:
+        a, b = panel.of(one, cell), panel.of(other, cell)
+        if a is None or b is None or not (a.keeps_slo and b.keeps_slo):
+            continue
+        below = b.seen.probe.offline_tokens_per_s
+        if below > 0.0:
+            found.append(a.seen.probe.offline_tokens_per_s / below)
+    return found

@@ -1,0 +1,64 @@
+"""All of one slice: the floor, the ceiling, every policy in every cell, and the bound.
+
+Owns what is run for a slice and in which order. Refuses sums over slices (`figures`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.hygen.cells import Cell, Judged, judge
+from bench.hygen.pool import Pool, Seen
+from bench.hygen.settings import Spec
+from planner.batching.state import Budgets
+from planner.replay.policies import policy_named
+
+CHUNKS = (128, 256, 512, 1024, 2048)  # of the ceiling; the best of them is it
+TUNED = ("rate-cap", "hygen", "cap", "qoserve", "slacktide")
+AS_THEY_ARE = ("blind-hybrid", "sglang-priority")  # they know no SLO
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Panel:
+    """What a slice came to.
+
+    Attributes:
+        spec: The slice.
+        floor: Online alone.
+        ceiling: The batch alone, at its best chunk.
+        judged: By policy and cell.
+        replays: How many were run.
+    """
+
+    spec: Spec
+    floor: Seen
+    ceiling: Seen
+    judged: tuple[Judged, ...]
+    replays: int
+
+    def of(self, policy: str, cell: Cell) -> Judged | None:
+        """A policy in a cell; None where it was not run."""
+        for judged in self.judged:
+            if judged.policy == policy and judged.cell == cell:
+                return judged
+        return None
+
+
+def run_panel(spec: Spec, *, policies: Sequence[str], cells: Sequence[Cell]) -> Panel:
+    """Replays the slice under each policy, tuned for each cell.
+
+    Args:
+        spec: The slice.
+        policies: By name, of TUNED and AS_THEY_ARE.
+        cells: SLOs; of one metric the loosest first, so that a search begins where the one
+            before it ended.
+    """
+    pool = Pool(spec.scenario())
+    floor = pool.see(policy_named("online-only", budgets=Budgets()))
+    ceiling = max(
+        (pool.see(policy_named(f"offline-only:{chunk}", budgets=Budgets())) for chunk in CHUNKS),
+        key=lambda seen: seen.probe.offline_tokens_per_s,
+    )
+    judged = tuple(
+        judge(pool, cell, policy, floor=floor.probe) for policy in policies for cell in cells
+    )
+    return Panel(spec=spec, floor=floor, ceiling=ceiling, judged=judged, replays=len(pool))

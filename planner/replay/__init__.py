@@ -1,0 +1,11 @@
+"""What-ifs: a workload replayed on a simulated replica under several policies.
+
+Map:
+    scenario   a machine and a workload; one run of it under a policy
+    policies   the policies by name, each under the scheduler it runs on
+    predictors what policies plan by, fitted on the workload's own iterations
+    tuning     each policy's knobs within latency targets, as its authors would find them
+    recording  a run in bins: series over time, distributions, in bounded memory
+    document   the run as JSON
+    report     the run as one HTML page
+"""
