@@ -129,12 +129,15 @@ class BenchEngine:
         return self._is_paused
 
     async def state(self) -> PluginState:
-        """What the plugin says of itself.
+        """What the plugin says of itself; asked once more where no answer comes.
 
         Raises:
             BenchEngineError: there is no plugin.
         """
-        info = await self.client.server_info()
+        try:
+            info = await self.client.server_info()
+        except EngineUnavailableError:
+            info = await self.client.server_info()
         state = parse_plugin_state(info)
         if state is None:
             cause = parse_refusal(info) or f"no reason given, see {self.log_path}"

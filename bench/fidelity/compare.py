@@ -10,6 +10,7 @@ import asyncio
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -35,6 +36,7 @@ from nodeagent.engine.errors import EngineError
 from planner.model import Slo
 
 _ENGINE = "plugin"
+_INTERRUPTED = "interrupted"
 _EVERYTHING = Slo(ttft_ms=1e9, itl_ms=1e9)  # attainment is not what this bench is about
 
 
@@ -49,7 +51,10 @@ def main(arguments: Sequence[str]) -> int:
     except (BenchEngineError, EngineError, ValueError) as error:
         cause, status = str(error), 1
     except KeyboardInterrupt:
-        cause, status = "interrupted", 130
+        cause, status = _INTERRUPTED, 130
+    except Exception as error:  # noqa: BLE001 - minutes of measuring are written all the same
+        traceback.print_exc()
+        cause, status = f"{type(error).__name__}: {error}", 1
     try:
         report, invalid = run.report(cause)
     except KeyboardInterrupt:
@@ -144,7 +149,7 @@ class _Run:
         invalid = [f"the run ended early: {cause}"] if cause else []
         figures: list[Figure] = []
         samples: dict[str, Any] = {}
-        is_interrupted = cause == "interrupted"  # whoever did so does not wait for simulations
+        is_interrupted = cause == _INTERRUPTED  # whoever did so does not wait for simulations
         for name, measured in self._measured.items():
             rounds = min(len(found) for found in measured.values())
             samples[name] = self._samples(name, measured)
@@ -152,7 +157,11 @@ class _Run:
                                        for arm, found in measured.items()})  # fmt: skip
             if rounds and not is_interrupted:
                 self._tell(f"{name}: simulating {rounds} round(s) of {len(measured)} loads")
-                found, simulated = self._judge(name, rounds)
+                try:
+                    found, simulated = self._judge(name, rounds)
+                except (RuntimeError, ValueError) as error:  # see `simulation.replay.replay`
+                    invalid.append(f"{name}: the simulation ended: {error}")
+                    continue
                 figures += found
                 samples[name] |= simulated
         if self._calibrated is not None:
