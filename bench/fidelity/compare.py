@@ -189,7 +189,7 @@ class _Run:
         own = self._simulated(trace, rounds, pace=bench.own_pace, seeds=seeds[:2])
         at_own = compare(self._pairs(trace, own))
         show_compared(f"{trace}: for comparison, at the pace of each run's own iterations", at_own)
-        fixed = self._simulated(trace, rounds, pace=lambda _: 1.0, seeds=seeds[:2])
+        fixed = self._simulated(trace, rounds, pace=lambda _: 1.0, seeds=seeds[:1])
         samples = {
             "compared": {
                 "pace_around": {c.name: _both(c.measured, c.simulated) for c in compare(pairs)},
@@ -257,6 +257,7 @@ class _Run:
                         **m.reading.as_values(_EVERYTHING),
                         "pace_around": round(bench.pace_around(m), 4),
                         "own_pace": round(bench.own_pace(m), 4),
+                        "own_paces": {k: round(p, 4) for k, p in bench.own_paces(m).items()},
                         "counters": m.counters,
                     }
                     for m in found

@@ -122,6 +122,17 @@ class Bench:
             return self.pace_around(measured)
         return pace_of(self._times, list(measured.passes))
 
+    def own_paces(self, measured: Measured) -> dict[str, float]:
+        """Likewise by kind of pass, which says what the simulation has wrong."""
+        kinds: dict[str, list[MeasuredIteration]] = {}
+        for each in measured.passes:
+            kind = "decode" if each.shape.is_decode_only else "prompt"
+            whose = "online" if each.ran_online else "batch"
+            if each.ran_online and each.offline_rows:
+                whose = "both"
+            kinds.setdefault(f"{kind}, {whose}", []).append(each)
+        return {kind: pace_of(self._times, passes) for kind, passes in sorted(kinds.items())}
+
 
 async def _counted(engine: BenchEngine, before: dict[str, Any]) -> dict[str, int]:
     """What the plugin counted since."""

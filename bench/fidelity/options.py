@@ -53,7 +53,7 @@ def read_options(arguments: Sequence[str], *, budgets: Sequence[str]) -> Options
     parser.add_argument("--traces", nargs="+", choices=sorted(TRACES), default=["azure"],
                         help="the first one gets all rounds, each other a single one")  # fmt: skip
     parser.add_argument("--rounds", type=int, default=3, help="of the first trace")
-    parser.add_argument("--seconds", type=float, default=0.0, help="of a judged run; 0: 34, 8"
+    parser.add_argument("--seconds", type=float, default=0.0, help="of a judged run; 0: 32, 8"
                         " with --quick")  # fmt: skip
     parser.add_argument("--budgets", nargs="+", choices=budgets, default=[budgets[0], budgets[-1]])
     parser.add_argument("--model", type=Path, help="model folder; none: a random one is made")
@@ -72,7 +72,7 @@ def read_options(arguments: Sequence[str], *, budgets: Sequence[str]) -> Options
         traces=traces,
         rounds={name: rounds if name == traces[0] else 1 for name in traces},
         requests=1,
-        least_s=flags.seconds or (8.0 if quick else 34.0),
+        least_s=flags.seconds or (8.0 if quick else 32.0),
         rates=dict.fromkeys(traces, 0.0),
         settle_s=1.0 if quick else 3.0,
         seed=flags.seed,

@@ -123,7 +123,7 @@ def test_report_finds_the_simulation_faithful_when_the_engine_is_the_simulation(
 
 def test_report_says_so_when_the_engine_was_slower_than_its_gauge() -> None:
     """Not met; simulated at the pace of its own iterations it would be."""
-    report, _ = _finished(slower=1.5).report("")
+    report, _ = _finished(rounds=1, slower=1.5).report("")
     verdicts = {f.name.split(",")[0]: f.verdict for f in report.figures}
     assert verdicts["azure: A ITL p50"] is Verdict.NOT_MET
     assert verdicts["azure: E offline"] is Verdict.NOT_MET
