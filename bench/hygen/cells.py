@@ -11,11 +11,11 @@ from bench.hygen.pool import Pool, Seen
 from planner.batching.state import Budgets
 from planner.interference.search import ProbeResult
 from planner.interference.targets import LatencyTargets
-from planner.replay.tuning import tune
+from planner.replay.tuning import starting_budgets, tune
 
 METRICS = ("ttft_mean", "ttft_p99", "itl_mean", "itl_p99")
 TOLERANCES = (0.05, 0.10, 0.25, 0.50)
-SEARCHED_PROBES = 24  # of Slacktide's budgets, for a cell, beyond what other cells have seen
+SEARCHED_PROBES = 20  # of Slacktide's budgets, for a cell; those of other cells are there already
 BISECTED_PROBES = 9
 
 
@@ -107,15 +107,14 @@ def _best(pool: Pool, policy: str, *, targets: LatencyTargets) -> Seen | None:
 def _searched(pool: Pool, *, targets: LatencyTargets, floor: ProbeResult) -> Seen:
     """Slacktide: from the best that other cells found, and the starts of its own."""
     known = sorted(
-        pool.of("slacktide"),
-        key=lambda seen: seen.probe.offline_tokens_per_s,
-        reverse=True,
+        pool.of("slacktide"), key=lambda seen: seen.probe.offline_tokens_per_s, reverse=True
     )
-    starts = [
+    within = [
         seen.choice.budgets
         for seen in known
         if targets.worst_ratio(ttft=seen.probe.ttft, itl=seen.probe.itl) <= 1.0
-    ][:2] or first_budgets(floor)
+    ]
+    starts = [*within[:2], *starting_budgets(floor, targets)]
     tuned = tune(
         "slacktide",
         probe=pool.probe,
@@ -124,11 +123,3 @@ def _searched(pool: Pool, *, targets: LatencyTargets, floor: ProbeResult) -> See
         max_probes=SEARCHED_PROBES,
     )
     return _best(pool, "slacktide", targets=targets) or pool.see(tuned.choice)
-
-
-def first_budgets(floor: ProbeResult) -> list[Budgets]:
-    """Where the first search begins: shares of the tail of ITL online alone has."""
-    return [
-        Budgets(latency_budget_ms=share * floor.itl.p99, idle_budget_ms=share * floor.itl.p99)
-        for share in (0.25, 0.5, 1.0)
-    ]

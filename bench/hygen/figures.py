@@ -4,7 +4,7 @@ Owns medians over slices and their spread. Refuses replays.
 """
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from bench.harness import Figure, figure_of
@@ -156,7 +156,7 @@ def _judged(judged: Judged) -> dict[str, Any]:
     }
 
 
-def _values(ttft: Any, itl: Any) -> Mapping[str, float]:
+def _values(ttft: Any, itl: Any) -> dict[str, float]:
     return {
         f"{family}_{share}_ms": round(getattr(found, share), 3)
         for family, found in (("ttft", ttft), ("itl", itl))

@@ -8,13 +8,9 @@ cycle added: sum up online; evict offline where online lacks KV; hold the limit;
 offline decodes; size offline chunks; book what they spent.
 """
 
-from math import inf
-from typing import NamedTuple
-
-from planner.batching import dutycycle
+from planner.batching import credit, dutycycle
 from planner.batching.budget import offline_limit_ms, trusted_ms
 from planner.batching.chunks import ChunkChoice, ChunkRoom, force_chunk, size_chunks
-from planner.batching.credit import credit_after, spendable_ms
 from planner.batching.decodes import (
     DecodeChoice,
     choose_decodes,
@@ -62,17 +58,21 @@ def plan_iteration(state: EngineState, *, model: LatencyModel, budgets: Budgets)
         budgets=budgets,
     )
     limit_ms = _limit_ms(scene, state=state, reserve=reserve, budgets=budgets)
-    payer = _payer(scene, state=state, model=model, budgets=budgets)
-    if payer is not None:
-        limit_ms = min(limit_ms, _paid_ms(payer, scene, state=state, model=model, budgets=budgets))
+    may_lengthen = credit.may_lengthen(
+        state.memory, budgets=budgets, requests=scene.online_requests
+    )
+    if not may_lengthen:
+        limit_ms = 0.0
     # See `dutycycle`: where a launch blocks, that token leaves after the pass that follows.
     rests = scene.decodes.awaits_first_token and not state.mixes_prefill_and_decode
     decodes = _decodes(
         scene, state=state, limit_ms=limit_ms, rests=rests, model=model, budgets=budgets
     )
-    room_ms = _chunk_room_ms(
-        scene, decodes, state=state, limit_ms=limit_ms, model=model, budgets=budgets
-    )
+    room_ms = 0.0
+    if may_lengthen:
+        room_ms = _chunk_room_ms(
+            scene, decodes, state=state, limit_ms=limit_ms, model=model, budgets=budgets
+        )
     shape = _pass_shape(scene, decodes, state=state)
     chunk = _chunks(
         scene,
@@ -108,52 +108,9 @@ def plan_iteration(state: EngineState, *, model: LatencyModel, budgets: Budgets)
             bound_ms=bound_ms,
             rests=rests,
             peak_tokens=peak_tokens,
-            credit_ms=0.0
-            if payer is None
-            else credit_after(
-                state.memory,
-                budgets=budgets,
-                requests=payer.requests,
-                lengthened_ms=max(0.0, predicted_ms - payer.alone_ms),
-            ),
+            predicted_ms=predicted_ms,
         ),
     )
-
-
-class _Payer(NamedTuple):
-    """Online requests whose gaps a pass is part of, and how long it lasts for them alone."""
-
-    requests: int
-    alone_ms: float
-
-
-def _payer(
-    scene: Scene, *, state: EngineState, model: LatencyModel, budgets: Budgets
-) -> _Payer | None:
-    """None where no credit is kept; see `credit`."""
-    if budgets.gap_credit_ms <= 0.0 or not state.mixes_prefill_and_decode:
-        return None
-    decodes = scene.decodes
-    has_started = state.started is not None and scene.started_offline is None
-    alone = scene.prefill.with_decodes(
-        rows=decodes.rows,
-        context_tokens=decodes.context_tokens,
-        longest_tokens=decodes.longest_tokens,
-    )
-    return _Payer(
-        requests=decodes.rows + len(state.waiting_online) + has_started,
-        alone_ms=model.predict_ms(alone),
-    )
-
-
-def _paid_ms(
-    payer: _Payer, scene: Scene, *, state: EngineState, model: LatencyModel, budgets: Budgets
-) -> float:
-    """What the bound of the pass may reach on credit."""
-    room_ms = spendable_ms(state.memory, budgets=budgets, requests=payer.requests)
-    if room_ms == inf:
-        return inf
-    return model.bound_of(payer.alone_ms + room_ms, has_prefill=scene.prefill.rows > 0)
 
 
 def _limit_ms(scene: Scene, *, state: EngineState, reserve: int, budgets: Budgets) -> float:
@@ -375,7 +332,7 @@ def _book(
     bound_ms: float,
     rests: bool,
     peak_tokens: float,
-    credit_ms: float,
+    predicted_ms: float,
 ) -> Memory:
     """What the next decision has to know of this one.
 
@@ -404,15 +361,37 @@ def _book(
                 decode_bound_ms=bound_ms,
                 has_offline=decodes.offline_rows > 0,
             )
+    credit_ms = mean_requests = 0.0
+    if budgets.gap_credit_ms > 0.0:
+        alone_ms = model.predict_ms(_online_shape(scene, chunk, state=state))
+        credit_ms, mean_requests = credit.book(
+            memory,
+            budgets=budgets,
+            requests=scene.online_requests,
+            lengthened_ms=max(0.0, predicted_ms - alone_ms),
+        )
     return Memory(
         stall_ms=stall_ms,
         debt_ms=debt_ms,
         has_stalled=has_stalled,
         calm_gaps_left=calm_gaps_left,
         credit_ms=credit_ms,
+        mean_requests=mean_requests,
         has_rested=rests or (memory.has_rested and scene.prefill.tokens > 0),
         prompt_cursor=chunk.cursor,
         age_owed_tokens=chunk.owed_tokens,
         online_kv_peak_tokens=peak_tokens,
         peak_s=max(state.now_s, memory.peak_s),
+    )
+
+
+def _online_shape(scene: Scene, chunk: ChunkChoice, *, state: EngineState) -> BatchShape:
+    """The online part of the pass; none where an offline chunk takes a turn of its own."""
+    prefill, decodes = scene.prefill, scene.decodes
+    if not state.mixes_prefill_and_decode and (prefill.tokens or chunk.tokens):
+        return prefill.with_decodes(rows=0, context_tokens=0, longest_tokens=0)
+    return prefill.with_decodes(
+        rows=decodes.rows,
+        context_tokens=decodes.context_tokens,
+        longest_tokens=decodes.longest_tokens,
     )

@@ -86,8 +86,8 @@ class Budgets:
     calm_budget_ms: float = 0.0
     calm_gaps: int = 2
     burst_rows: int = 12
-    # Where passes mix: by how much offline work may lengthen online gaps on average; what a
-    # pass does not use is saved. 0: no such book, each pass alike up to the latency budget.
+    # By how much offline work may lengthen online gaps on average, spent in passes that few
+    # online requests wait for (`credit`). 0: no such book, it runs whoever waits.
     gap_credit_ms: float = 0.0
     # Share of offline prompt tokens that goes to the eldest request instead of the next in
     # prefix order. 0: prefix order alone; 1: order of arrival.
@@ -117,7 +117,8 @@ class Memory:
     debt_ms: float = 0.0  # stalls beyond the latency budget, not yet earned back
     has_stalled: bool = False  # a prompt of either class ran since online last decoded
     calm_gaps_left: int = 0  # ordinary gaps owed before the next long one
-    credit_ms: float = 0.0  # of `gap_credit_ms`, saved, times the online requests of its passes
+    credit_ms: float = 0.0  # saved of `gap_credit_ms`, times requests; < 0: a debt
+    mean_requests: float = 0.0  # online ones that waited for a pass; a running mean
     has_rested: bool = False  # offline rows sat the last decode out for an online first token
     prompt_cursor: tuple[bytes, float, str] | None = None  # last prompt taken in prefix order
     age_owed_tokens: float = 0.0  # prompt tokens the eldest are owed; < 0: they had more

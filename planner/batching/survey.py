@@ -31,6 +31,7 @@ class Scene(NamedTuple):
     free_rows: int  # after eviction and online prompts
     chunk_tokens: int  # prompt tokens a pass takes
     started_offline: PrefillWork | None
+    online_requests: int  # that a pass makes wait: decoding, or before their first token
 
     @property
     def yields_slot(self) -> bool:
@@ -116,4 +117,7 @@ def survey(state: EngineState) -> Scene:
         free_rows=len(evicted) - short_rows,
         chunk_tokens=chunk_tokens,
         started_offline=started_offline,
+        online_requests=decodes.rows
+        + len(state.waiting_online)
+        + (started is not None and started_offline is None),
     )

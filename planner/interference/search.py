@@ -12,6 +12,7 @@ each binds other statistics:
     calm_budget_ms      ordinary gaps, where passes take turns: ITL p50
     idle_budget_ms      passes an arrival may find running: TTFT
     max_stall_ms        the longest gap, where passes take turns: ITL p99
+    gap_credit_ms       online gaps on average: the means
 
 One that is 0 at the start is left at 0. Near a point every statistic grows with each of
 them, and so does offline work; further off there are cliffs, such as where a whole chunk
@@ -37,7 +38,13 @@ from planner.interference.climb import Elasticities, best_move, logs, times
 from planner.interference.targets import LatencyTargets
 from planner.slo import Quantiles
 
-DIMENSIONS = ("latency_budget_ms", "calm_budget_ms", "idle_budget_ms", "max_stall_ms")
+DIMENSIONS = (
+    "latency_budget_ms",
+    "calm_budget_ms",
+    "idle_budget_ms",
+    "max_stall_ms",
+    "gap_credit_ms",
+)
 """What is searched, in milliseconds."""
 
 _BINDS = {
@@ -45,11 +52,12 @@ _BINDS = {
     "calm_budget_ms": ("itl_p50_ms",),
     "idle_budget_ms": ("ttft_mean_ms", "ttft_p50_ms", "ttft_p99_ms"),
     "max_stall_ms": ("itl_p99_ms",),
+    "gap_credit_ms": ("itl_mean_ms", "ttft_mean_ms"),
 }
 _REPAIRS = 6
 _REPAIR_POWER = 1.5  # a statistic falls by less than its budget does
 
-_LEAST_MS, _MOST_MS = 0.5, 60_000.0
+_LEAST_MS, _MOST_MS = 0.05, 60_000.0
 _GAIN = 1.002  # less than this more offline work is noise
 _FIRST_RADIUS, _MOST_RADIUS, _LEAST_RADIUS = 0.4, 1.0, 0.03  # logarithmic: half as much again
 _ALONE_STEPS = (2.5, 1.4, 1.15, 1.06)

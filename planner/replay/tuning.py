@@ -88,6 +88,28 @@ def tune(
     return Tuned(choice=policy_named(name, budgets=starts[0]), passed=True, expected=None, probes=0)
 
 
+def starting_budgets(floor: ProbeResult, targets: LatencyTargets) -> list[Budgets]:
+    """Where a search of Slacktide's budgets begins: with and without a credit.
+
+    A pass may last about as long as the longest online alone has, and the credit is what the
+    tightest target leaves of the mean gap.
+
+    Args:
+        floor: Online alone on the slice.
+        targets: What it must keep.
+    """
+    ratios = targets.ratios(ttft=floor.ttft, itl=floor.itl)
+    room_ratio = max(0.01, 1.0 / max(ratios.values(), default=0.5) - 1.0)
+    longest_ms = floor.itl.p99
+    credit_ms = room_ratio * floor.itl.mean
+    return [
+        Budgets(latency_budget_ms=share * longest_ms, idle_budget_ms=share * longest_ms,
+                gap_credit_ms=credit)
+        for credit in (credit_ms, 2.0 * credit_ms, 0.0)
+        for share in (0.8, 0.35)
+    ]  # fmt: skip
+
+
 def _hygen(budget_ms: float) -> PolicyChoice:
     # One budget, whether or not online exists.
     budgets = Budgets(latency_budget_ms=budget_ms, idle_budget_ms=budget_ms)
