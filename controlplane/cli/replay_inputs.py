@@ -118,6 +118,7 @@ def read_inputs(options: ReplayOptions) -> ReplayInputs:
         sliced(drawn()), options=options, duration_s=duration_s, context_tokens=context_tokens
     )
     offline = _offline(options, context_tokens=context_tokens)
+
     def truth(seed: int) -> Truth:
         return ground_truth(machine, noise_ratio=options.noise_ratio, seed=seed)
 

@@ -123,19 +123,6 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bound:
-    """Offline work that no policy can exceed, knowing all that is to come.
-
-    Attributes:
-        offline_tokens: Prompt and output, in the window.
-        assumptions: Under which that holds, a sentence each.
-    """
-
-    offline_tokens: float
-    assumptions: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayDocument:
     """A comparison, whole.
 
@@ -147,7 +134,6 @@ class ReplayDocument:
         runs: One a policy, in the order asked for.
         configuration: Settings by section, seeds included.
         notes: What a reader must know to judge the figures, a sentence each.
-        bound: Where one was computed.
     """
 
     version: str
@@ -157,7 +143,6 @@ class ReplayDocument:
     runs: tuple[Run, ...]
     configuration: Mapping[str, Mapping[str, Fact]]
     notes: tuple[str, ...] = ()
-    bound: Bound | None = None
     schema: str = field(default=SCHEMA)
 
     def run_of(self, *, serves_online: bool, runs_offline: bool) -> Run | None:

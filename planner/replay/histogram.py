@@ -10,9 +10,9 @@ of an hour.
 Source: Masson, Rim, Lee, DDSketch, VLDB 2019 (relative-error buckets).
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, log, sqrt
+from math import ceil, inf, log, sqrt
 
 from planner.slo import Quantiles
 
@@ -88,7 +88,7 @@ class LogHistogram:
         self._buckets: dict[int, int] = {}
         self._count = self._zeros = 0
         self._sum = 0.0
-        self._least = self._most = 0.0
+        self._least, self._most = inf, 0.0
 
     def add(self, duration_ms: float) -> None:
         """Counts one duration.
@@ -96,32 +96,33 @@ class LogHistogram:
         Raises:
             ValueError: It is negative, infinite or no number.
         """
-        self.add_all((duration_ms,))
+        self.add_all([duration_ms])
 
-    def add_all(self, durations_ms: Iterable[float]) -> None:
-        """Counts durations, each as `add` does."""
+    def add_all(self, durations_ms: Sequence[float]) -> None:
+        """Counts durations, each as `add` does; none of them where one is refused."""
+        if not durations_ms:
+            return
+        low, high, total = min(durations_ms), max(durations_ms), sum(durations_ms)
+        if not (low >= 0.0 and total < inf):  # false too where one is no number: so is the sum
+            raise ValueError(f"durations from {low} to {high} ms: must be finite and >= 0")
         buckets = self._buckets
         for duration_ms in durations_ms:
-            if not 0.0 <= duration_ms < 1e300:
-                raise ValueError(f"duration is {duration_ms} ms, must be finite and >= 0")
             if duration_ms < _LEAST_MS:
                 self._zeros += 1
-            else:
-                index = ceil(log(duration_ms) * _BUCKETS_PER_LOG)
-                buckets[index] = buckets.get(index, 0) + 1
-            if not self._count or duration_ms < self._least:
-                self._least = duration_ms
-            if duration_ms > self._most:
-                self._most = duration_ms
-            self._count += 1
-            self._sum += duration_ms
+                continue
+            index = ceil(log(duration_ms) * _BUCKETS_PER_LOG)
+            buckets[index] = buckets.get(index, 0) + 1
+        self._least = min(self._least, low)
+        self._most = max(self._most, high)
+        self._count += len(durations_ms)
+        self._sum += total
 
     def distribution(self) -> Distribution:
         """What has been counted so far."""
         return Distribution(
             count=self._count,
             mean=self._sum / self._count if self._count else 0.0,
-            least=self._least,
+            least=self._least if self._count else 0.0,
             most=self._most,
             zeros=self._zeros,
             buckets=tuple((GROWTH**index, self._buckets[index]) for index in sorted(self._buckets)),

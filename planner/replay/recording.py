@@ -65,11 +65,12 @@ def bins_over(from_s: float, to_s: float, *, about: int) -> Bins:
     Args:
         from_s: Begin of the window.
         to_s: Its end, after it.
-        about: How many, >= 1; up to 2.5 times as many come out, fewer of a short window.
+        about: How many at most, >= 1; as few as two fifths of it come out, and fewer of a
+            short window.
     """
     wanted_s = max(1.0, (to_s - from_s) / about)  # below, single iterations show
     power = 10.0 ** floor(log10(wanted_s))
-    bin_s = max(step * power for step in (1.0, 2.0, 5.0) if step == 1.0 or step * power <= wanted_s)
+    bin_s = next(step * power for step in (1.0, 2.0, 5.0, 10.0) if step * power >= wanted_s)
     return Bins(from_s=from_s, to_s=to_s, bin_s=bin_s)
 
 

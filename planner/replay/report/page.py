@@ -88,7 +88,7 @@ def report_html(document: ReplayDocument) -> str:
         opening(document),
         _notes(document),
         bars(document),
-        _section("Results", comparison(document), _bound(document)),
+        _section("Results", comparison(document)),
         _section("Over time", throughput(document), progress(document)),
         _section(
             "How long online requests waited",
@@ -121,17 +121,6 @@ def _notes(document: ReplayDocument) -> str:
         return ""
     entries = "".join(element("li", text(note)) for note in document.notes)
     return element("div", element("ul", entries), class_="notes", role="note")
-
-
-def _bound(document: ReplayDocument) -> str:
-    if document.bound is None:
-        return ""
-    words = (
-        f"The bound, {document.bound.offline_tokens:,.0f} offline tokens, is what no policy can"
-        f" exceed even if it knew all that is to come. It assumes:"
-    )
-    entries = "".join(element("li", text(words)) for words in document.bound.assumptions)
-    return element("p", text(words)) + element("ul", entries)
 
 
 def _configuration(document: ReplayDocument) -> str:

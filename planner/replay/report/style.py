@@ -62,10 +62,10 @@ _RULES = """
 html{background:var(--ground);color:var(--ink);font:16px/1.5 system-ui,-apple-system,
 "Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif}
 body{max-width:1000px;margin:0 auto;padding:28px 28px 60px}
-h1{font-size:1.7rem;line-height:1.25;margin:0 0 .3rem}
+h1{font-size:1.7rem;line-height:1.25;margin:0 0 .3rem;text-wrap:balance}
 h2{font-size:1.25rem;margin:2.6rem 0 .6rem;padding-top:.8rem;border-top:1px solid var(--line)}
 h3{font-size:1rem;margin:1.2rem 0 .3rem}
-p{margin:.5rem 0;max-width:46rem}
+p,ul{margin:.5rem 0;max-width:46rem}
 a{color:inherit}
 .under{color:var(--soft);margin-top:0}
 .lead{font-size:1.06rem}
@@ -82,7 +82,8 @@ svg .axis{stroke:var(--soft);stroke-width:1;fill:none}
 svg .grid{stroke:var(--line);stroke-width:1;fill:none}
 svg .limit{stroke:var(--limit);stroke-width:1.5;fill:none;stroke-dasharray:5 3}
 svg .limit-mark{stroke:var(--limit);stroke-width:2.5;fill:none}
-svg .limit-text{fill:var(--limit)}
+svg .limit-text{fill:var(--limit);paint-order:stroke;stroke:var(--ground);
+stroke-width:4px;stroke-linejoin:round}
 svg .online{fill:var(--online)}
 svg .load{stroke:var(--load);stroke-width:1.2;fill:none}
 svg .curve{fill:none;stroke-width:2.2;stroke-linejoin:round}
@@ -98,7 +99,7 @@ margin:.4rem 0}
 caption{text-align:left;color:var(--soft);font-size:.92rem;padding-bottom:.3rem}
 th,td{padding:.28rem .7rem .28rem 0;border-bottom:1px solid var(--line);text-align:left;
 vertical-align:top}
-td.n,th.n{text-align:right}td.n{white-space:nowrap}td .name{white-space:nowrap}
+td.n,th.n{text-align:right}td.n{white-space:nowrap}td .name,tbody th code{white-space:nowrap}
 thead th{color:var(--soft);font-weight:600;vertical-align:bottom}
 tbody th{font-weight:600}
 .kept{color:var(--good);font-weight:600;white-space:nowrap}

@@ -7,7 +7,7 @@ target, and ratios only between runs of this document.
 
 from collections.abc import Iterator
 
-from planner.replay.document import ReplayDocument, Run, Target, Verdict
+from planner.replay.document import ReplayDocument, Run, Target
 from planner.replay.report import wording
 from planner.replay.report.drawing import WIDTH, area, figure, label, line
 from planner.replay.report.markup import element, text
@@ -20,10 +20,11 @@ _ROW, _NAMES, _WORDS = 34.0, 190.0, 250.0
 
 def opening(document: ReplayDocument) -> str:
     """The first paragraphs: what was simulated, by what it is judged, what came of it."""
-    paragraphs = [_scene(document), _judgement(document), *_outcome(document)]
-    first, *others = [words for words in paragraphs if words]
-    return element("p", text(first), class_="lead") + "".join(
-        element("p", text(words)) for words in others
+    outcome = (element("p", text(words)) for words in _outcome(document))
+    return (
+        element("p", text(_scene(document)), class_="lead")
+        + _judgement(document)
+        + "".join(outcome)
     )
 
 
@@ -88,9 +89,6 @@ def comparison(document: ReplayDocument) -> str:
         heads.append("× online only")
     if ceiling is not None:
         heads.append("of offline only")
-    if document.bound is not None:
-        heads.append("of the bound")
-    heads.append("busy")
     rows = [list(_row(run, document, floor=floor, ceiling=ceiling)) for run in document.runs]
     return table(heads, rows, caption="All policies on the same requests", words=2)
 
@@ -116,11 +114,15 @@ def tunings(document: ReplayDocument) -> str:
 
 def _scene(document: ReplayDocument) -> str:
     workload, runs = document.workload, document.runs
-    origin = "drawn from a seed, no trace was given" if workload.is_generated else "from a trace"
+    origin = (
+        "a generated workload, no trace was given"
+        if workload.is_generated
+        else f"the trace {workload.name}"
+    )
     policies = wording.count(len(runs), "policy").replace("policys", "policies")
     words = (
         f"{wording.count(workload.requests, 'online request')}, such as chat users send, over"
-        f" {wording.seconds(workload.duration_s)} ({workload.name}: {origin}) were replayed on a"
+        f" {wording.seconds(workload.duration_s)} ({origin}) were replayed on a"
         f" simulated engine, {document.engine}, under {policies}."
     )
     if any(run.runs_offline for run in runs):
@@ -132,11 +134,15 @@ def _scene(document: ReplayDocument) -> str:
 
 
 def _judgement(document: ReplayDocument) -> str:
-    if not document.targets:
-        return "No SLO was set, so no policy is judged by how long online requests waited."
-    words = [_target_words(target) for target in document.targets]
-    both = " " if len(words) == 1 else " all of this holds: "
-    return f"The SLO is kept if{both}{'; '.join(words)}."
+    targets = [_target_words(target) for target in document.targets]
+    if not targets:
+        words = "No SLO was set, so no policy is judged by how long online requests waited."
+        return element("p", text(words))
+    if len(targets) == 1:
+        return element("p", text(f"The SLO is kept if {targets[0]}."))
+    return element("p", text("The SLO is kept if all of this holds:")) + element(
+        "ul", *(element("li", text(words)) for words in targets)
+    )
 
 
 def _target_words(target: Target) -> str:
@@ -182,20 +188,11 @@ def _best_words(document: ReplayDocument, hybrids: list[Run]) -> str:
 
 
 def _bar_words(run: Run, document: ReplayDocument) -> str:
-    verdicts = run.verdicts(document.targets)
     if not run.serves_online:
-        return " (no online request served)"
-    if not verdicts:
+        return " (no online requests)"
+    if not document.targets:
         return ""
-    return " (SLO kept)" if all(v.kept for v in verdicts) else f" (SLO missed: {_misses(verdicts)})"
-
-
-def _misses(verdicts: tuple[Verdict, ...]) -> str:
-    return ", ".join(
-        f"{wording.statistic_name(v.statistic)} {wording.milliseconds(v.measured_ms)}"
-        for v in verdicts
-        if not v.kept
-    )
+    return " (SLO kept)" if _keeps(run, document) else " (SLO missed)"
 
 
 def _keeps(run: Run, document: ReplayDocument) -> bool:
@@ -212,10 +209,12 @@ def _row(
     offline, total = recorded.offline_tokens_per_s, recorded.total_tokens_per_s
     yield run.title
     yield _verdict_cell(run, document)
-    for distribution in (recorded.ttft_ms, recorded.itl_ms):
-        figures = distribution.quantiles()
-        for value in (figures.mean, figures.p50, figures.p99):
-            yield wording.milliseconds(value) if distribution.count else "–"
+    missed = {v.statistic for v in run.verdicts(document.targets) if not v.kept}
+    for metric, distribution in (("ttft", recorded.ttft_ms), ("itl", recorded.itl_ms)):
+        for figure_name in ("mean", "p50", "p99"):
+            statistic = f"{metric}_{figure_name}_ms"
+            words = wording.milliseconds(run.statistic_ms(statistic)) if distribution.count else "–"
+            yield marked(words, "lost") if statistic in missed else words
     yield wording.number(offline)
     yield wording.number(total)
     if floor is not None:
@@ -223,13 +222,6 @@ def _row(
         yield f"{total / base:.2f}" if base > 0.0 and run.serves_online else "–"
     if ceiling is not None:
         yield _share_cell(offline, ceiling.recorded.offline_tokens_per_s)
-    if document.bound is not None:
-        yield (
-            _share_cell(offline * recorded.window_s, document.bound.offline_tokens)
-            if run.serves_online
-            else "–"
-        )
-    yield wording.percent(run.busy_ratio)
 
 
 def _share_cell(part: float, whole: float) -> str:
@@ -237,12 +229,9 @@ def _share_cell(part: float, whole: float) -> str:
 
 
 def _verdict_cell(run: Run, document: ReplayDocument) -> str:
-    verdicts = run.verdicts(document.targets)
-    if not verdicts:
+    if not run.verdicts(document.targets):
         return "–"
-    if all(verdict.kept for verdict in verdicts):
-        return marked("✓ kept", "kept")
-    return marked(f"✗ {_misses(verdicts)}", "lost")
+    return marked("✓ kept", "kept") if _keeps(run, document) else marked("✗ missed", "lost")
 
 
 def _setting(value: object) -> str:

@@ -6,8 +6,6 @@ is compared is compared unrounded.
 
 from math import floor, log10
 
-_METRICS = {"ttft": "TTFT", "itl": "ITL"}
-
 
 def number(value: float) -> str:
     """Three digits, more where the number is whole and large: `0.0123`, `4.56`, `12,345`."""
@@ -29,7 +27,7 @@ def milliseconds(value_ms: float) -> str:
 def seconds(value_s: float) -> str:
     """A stretch of time: `45 s`, `10 min`, `1 h 2 min`."""
     if value_s < 120.0:
-        return f"{number(value_s)} s" if value_s < 10.0 else f"{value_s:.0f} s"
+        return f"{value_s:.3g} s" if value_s < 10.0 else f"{value_s:.0f} s"
     minutes = value_s / 60.0
     if minutes < 120.0:
         return f"{minutes:.1f}".removesuffix(".0") + " min"
@@ -48,12 +46,6 @@ def tick(value: float) -> str:
         if value >= size:
             return f"{value / (size if letter == 'M' else 1e3):g}{letter}"
     return f"{value:,.10g}"
-
-
-def statistic_name(statistic: str) -> str:
-    """`itl_p99_ms` as `p99 ITL`."""
-    metric, figure, _ = statistic.split("_")
-    return f"{figure} {_METRICS.get(metric, metric)}"
 
 
 def statistic_words(statistic: str) -> str:

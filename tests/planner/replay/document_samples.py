@@ -16,7 +16,7 @@ CEILING = {"serves_online": False}
 def durations(mean_ms, *, spread=0.3, count=2000, seed=1):
     """Log-normal durations, counted."""
     source, histogram = random.Random(seed), LogHistogram()
-    histogram.add_all(math.exp(source.gauss(math.log(mean_ms), spread)) for _ in range(count))
+    histogram.add_all([math.exp(source.gauss(math.log(mean_ms), spread)) for _ in range(count)])
     return histogram.distribution()
 
 

@@ -1,6 +1,7 @@
 """Several policies on one workload, each tuned for the same SLO."""
 
 import itertools
+import tracemalloc
 
 import pytest
 
@@ -33,11 +34,11 @@ class Log:
         self.reached[-1] = max(self.reached[-1], at_s)
 
 
-def online():
+def online(count=80):
     """Four requests a second, of two lengths."""
     return (
         WorkloadRequest(at_s=n / 4, prompt_tokens=200 + n % 2 * 400, output_tokens=30)
-        for n in range(80)
+        for n in range(count)
     )
 
 
@@ -46,7 +47,7 @@ def compared(policies, *, slo=(), budgets=None, slice_s=1e9, duration_s=20.0, pr
     scenario = Scenario(
         machine=MACHINE,
         settings=engine_settings(MACHINE),
-        online=online,
+        online=lambda: online(int(4 * duration_s)),
         offline=lambda: (
             WorkloadRequest(at_s=0.0, prompt_tokens=700, output_tokens=60)
             for _ in itertools.count()
@@ -100,7 +101,7 @@ def test_tolerance_is_over_online_alone_even_where_it_was_not_asked_for():
 @pytest.mark.parametrize("policy", ["hygen", "slacktide", "rate-cap", "qoserve"])
 def test_policy_tuned_on_the_window_keeps_what_it_was_tuned_for(policy):
     """One instrument tunes and judges: where tuning passed, so does the verdict."""
-    found, _ = compared([policy], slo=["itl_mean=60%"])
+    found, _ = compared([policy], slo=["itl_mean=60%"], duration_s=12.0)
     (run,) = found.runs
     (verdict,) = run.verdicts(found.targets)
     assert verdict.kept == run.tuning.startswith("the most offline work within the SLO")
@@ -135,8 +136,24 @@ def test_no_replay_is_run_twice():
 
 def test_equal_comparisons_find_equal_things():
     """Deterministic by seed, whatever the tuning does."""
-    first, second = (compared(["hygen"], slo=["itl_mean=30%"])[0] for _ in range(2))
+    first, second = (
+        compared(["hygen"], slo=["itl_mean=30%"], duration_s=8.0, probes=4)[0] for _ in range(2)
+    )
     assert first == second
+
+
+def test_memory_is_bounded_by_requests_in_flight():
+    """Six times the trace needs hardly more: no request or token of it is kept."""
+    peaks = []
+    compared(["cap:1"], duration_s=2.0)  # what is loaded and cached once is not the trace's
+    for duration_s in (10.0, 60.0):
+        tracemalloc.start()
+        try:
+            compared(["cap:1"], duration_s=duration_s)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0], peaks
 
 
 def test_unknown_policy_is_refused_before_anything_runs():

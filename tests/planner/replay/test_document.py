@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.replay.codec import DocumentError, decoded, encoded
-from planner.replay.document import SCHEMA, Bound, Target, from_values, to_values
+from planner.replay.document import SCHEMA, Target, from_values, to_values
 from planner.replay.histogram import Distribution, LogHistogram
 
 
@@ -20,7 +20,7 @@ def written(document):
 
 def test_document_reads_back_as_it_was():
     """Every field, through JSON text."""
-    document = sample(bound=Bound(offline_tokens=1e6, assumptions=("no launch costs anything",)))
+    document = sample()
     assert from_values(written(document)) == document
     assert from_values(written(sample(targets=()))) == sample(targets=())
 
@@ -90,7 +90,7 @@ def test_document_that_is_broken_says_where(change, where):
 def test_numbers_json_has_no_word_for_are_refused():
     """An infinity would be read by no one else."""
     with pytest.raises(DocumentError, match="inf"):
-        to_values(sample(bound=Bound(offline_tokens=math.inf, assumptions=())))
+        to_values(sample(configuration={"Simulation": {"limit": math.inf}}))
 
 
 def test_equal_documents_give_equal_text():

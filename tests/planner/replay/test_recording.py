@@ -140,7 +140,7 @@ def test_iterations_over_their_budget_are_counted():
 def test_recording_is_no_longer_for_a_longer_trace():
     """Ten times the requests, equal bins: a few new durations are all that is more to keep."""
     sizes = []
-    for requests in (100, 1000):
+    for requests in (200, 2000):
         to_s = requests * 0.1
         _, _, recorded = replayed(requests=requests, to_s=to_s, bin_s=to_s / 20.0)
         lists = (recorded.online_tokens, recorded.offered_tokens, recorded.ttft_ms.buckets,
@@ -158,7 +158,8 @@ def test_bins_cover_their_window_without_overlap(from_s, length_s, about):
     """Every moment of it is in one bin, none outside it is; their lengths add up."""
     bins = bins_over(from_s, from_s + length_s, about=about)
     assert bins.bin_s >= 1.0
-    assert bins.count <= 2.5 * about + 2
+    assert bins.count <= about + 1
+    assert bins.bin_s == 1.0 or bins.count >= about / 2.5 - 1
     total_s = sum(bins.length_s(index) for index in range(bins.count))
     assert total_s == pytest.approx(bins.to_s - bins.from_s)
     assert bins.index(from_s) == 0

@@ -61,15 +61,21 @@ def test_zeros_count_and_are_quantiles_too():
 
 
 @pytest.mark.parametrize("duration_ms", [-1e-9, math.inf, math.nan])
-def test_what_is_no_duration_is_refused(duration_ms):
-    """Negative, endless or none: a defect upstream, not a sample."""
-    with pytest.raises(ValueError, match="must be finite"):
-        LogHistogram().add(duration_ms)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_what_is_no_duration_is_refused(duration_ms, place):
+    """Negative, endless or none, alone or among others: a defect upstream; nothing is counted."""
+    histogram = LogHistogram()
+    samples = [3.0, 4.0]
+    samples.insert(place, duration_ms)
+    for refused in (samples, [duration_ms]):
+        with pytest.raises(ValueError, match="must be finite"):
+            histogram.add_all(refused)
+    assert histogram.distribution() == Distribution()
 
 
 def test_buckets_stay_few_however_many_samples():
     """Memory is bounded by the range: 8 decades in 3,700 buckets at most."""
-    found = counted(1e-3 * 1.0001**exponent for exponent in range(184_000))
+    found = counted([1e-3 * 1.0001**exponent for exponent in range(184_000)])
     assert found.count == 184_000
     assert len(found.buckets) <= math.log(1e8) / math.log(GROWTH) + 2
 
