@@ -29,7 +29,7 @@ from planner.simulation.settings import EngineSettings
 
 _MIXED_SLICE, _ALONE_SLICE, _SOLITARY_SLICE = 0, 1, 2
 _RATED_SLICE, _RATED = -1, 600  # from the other end of the trace; requests a rate is found on
-_ROWS = (1, 2, 3, 4, 5, 6, 12)  # what decodes most beside online; each count has a time of its own
+_ROWS = (2, 3, 4, 5, 6, 12)  # what decodes beside online; each count has a time of its own
 _TOLERANCE_RATIO = 0.5  # of the targets that online requests carry, as of D@50%
 
 

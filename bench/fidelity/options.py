@@ -87,6 +87,6 @@ def read_options(arguments: Sequence[str], *, budgets: Sequence[str]) -> Options
         solitary=8 if quick else 24,
         rows_s=0.8 if quick else 1.6,
         gauge_s=2.0 if quick else 4.0,
-        seeds=2 if quick else 5,
+        seeds=3 if quick else 10,
         is_quick=quick,
     )
