@@ -5,7 +5,7 @@ the SLO is kept alike by all and only the work differs; with `transfer`, on anot
 that know no SLO run as they are, and miss it or not.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.hygen.pool import Pool, Seen
 from planner.batching.state import Budgets
@@ -40,11 +40,21 @@ class Cell:
         return LatencyTargets(**limits)
 
 
+ARRIVAL = "slacktide-arrival"
+"""Slacktide with prompts in order of arrival: what its order of prefixes is worth."""
+
 CELLS = tuple(
     Cell(metrics=(metric,), tolerance_ratio=tolerance)
     for metric in METRICS
     for tolerance in sorted(TOLERANCES, reverse=True)
 )
+
+PAIRS = tuple(
+    Cell(metrics=pair, tolerance_ratio=tolerance)
+    for pair in (("ttft_mean", "itl_mean"), ("ttft_p99", "itl_p99"))
+    for tolerance in (0.50, 0.10)
+)
+"""Two SLOs at once."""
 
 
 def value_of(probe: ProbeResult, metric: str) -> float:
@@ -79,8 +89,9 @@ def judge(pool: Pool, cell: Cell, policy: str, *, floor: ProbeResult) -> Judged:
         floor: Online alone on the slice.
     """
     targets = cell.targets(floor)
-    if policy == "slacktide":
-        seen = _searched(pool, targets=targets, floor=floor)
+    if policy in ("slacktide", ARRIVAL):
+        age_share = 1.0 if policy == ARRIVAL else Budgets().age_share
+        seen = _searched(pool, targets=targets, floor=floor, age_share=age_share)
     else:
         tuned = tune(
             policy,
@@ -104,17 +115,22 @@ def _best(pool: Pool, policy: str, *, targets: LatencyTargets) -> Seen | None:
     return max(within, key=lambda seen: seen.probe.offline_tokens_per_s, default=None)
 
 
-def _searched(pool: Pool, *, targets: LatencyTargets, floor: ProbeResult) -> Seen:
+def _searched(pool: Pool, *, targets: LatencyTargets, floor: ProbeResult, age_share: float) -> Seen:
     """Slacktide: from the best that other cells found, and the starts of its own."""
-    known = sorted(
-        pool.of("slacktide"), key=lambda seen: seen.probe.offline_tokens_per_s, reverse=True
-    )
-    within = [
-        seen.choice.budgets
-        for seen in known
-        if targets.worst_ratio(ttft=seen.probe.ttft, itl=seen.probe.itl) <= 1.0
+
+    def within() -> list[Seen]:
+        found = [
+            seen
+            for seen in pool.of("slacktide")
+            if seen.choice.budgets.age_share == age_share
+            and targets.worst_ratio(ttft=seen.probe.ttft, itl=seen.probe.itl) <= 1.0
+        ]
+        return sorted(found, key=lambda seen: seen.probe.offline_tokens_per_s, reverse=True)
+
+    starts = [seen.choice.budgets for seen in within()[:2]]
+    starts += [
+        replace(budgets, age_share=age_share) for budgets in starting_budgets(floor, targets)
     ]
-    starts = [*within[:2], *starting_budgets(floor, targets)]
     tuned = tune(
         "slacktide",
         probe=pool.probe,
@@ -122,4 +138,4 @@ def _searched(pool: Pool, *, targets: LatencyTargets, floor: ProbeResult) -> See
         starts=starts,
         max_probes=SEARCHED_PROBES,
     )
-    return _best(pool, "slacktide", targets=targets) or pool.see(tuned.choice)
+    return next(iter(within()), None) or pool.see(tuned.choice)

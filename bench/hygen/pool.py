@@ -11,7 +11,9 @@ from planner.batching.state import Budgets
 from planner.interference.search import ProbeResult
 from planner.replay.policies import PolicyChoice
 from planner.replay.scenario import Scenario
+from planner.simulation.passes import Settled
 from planner.simulation.replay import Replayed
+from planner.simulation.watch import EndedRequest, PassRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,9 +27,11 @@ class Seen:
     evicted: int
     recomputed_tokens: int
     over_bound_ratio: float
+    idle_tokens_per_s: float  # offline, while no online request is in a pass
+    idle_s: float
 
     @classmethod
-    def of(cls, choice: PolicyChoice, replayed: Replayed) -> "Seen":
+    def of(cls, choice: PolicyChoice, replayed: Replayed, idle: "IdleWork") -> "Seen":
         """Keeps statistics, drops requests."""
         offline = replayed.offline_tokens_per_s
         counters = replayed.counters
@@ -39,7 +43,29 @@ class Seen:
             evicted=counters.evicted + counters.retracted_offline,
             recomputed_tokens=counters.recomputed_tokens,
             over_bound_ratio=counters.over_bound / max(1, counters.passes),
+            idle_tokens_per_s=idle.tokens / max(1e-9, idle.seconds),
+            idle_s=idle.seconds,
         )
+
+
+@dataclass(slots=True)
+class IdleWork:
+    """Offline tokens of passes without an online request; recomputed ones count again."""
+
+    tokens: int = 0
+    seconds: float = 0.0
+
+    def passed(self, record: PassRecord) -> None:
+        """Counts a pass."""
+        if not record.run.online_rows:
+            self.seconds += record.lasted_ms / 1e3
+            self.tokens += record.run.shape.prefill_tokens + record.run.shape.decode_rows
+
+    def settled(self, settled: Settled, *, at_s: float) -> None:
+        """Nothing to count."""
+
+    def ended(self, ended: EndedRequest) -> None:
+        """Nothing to count."""
 
 
 @dataclass(slots=True)
@@ -54,7 +80,9 @@ class Pool:
         key = (choice.name, choice.budgets)
         found = self._seen.get(key)
         if found is None:
-            found = self._seen[key] = Seen.of(choice, self.scenario.run(choice))
+            idle = IdleWork()
+            replayed = self.scenario.run(choice, watch=idle)
+            found = self._seen[key] = Seen.of(choice, replayed, idle)
         return found
 
     def probe(self, choice: PolicyChoice) -> ProbeResult:

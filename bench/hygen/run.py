@@ -6,21 +6,21 @@ Owns the options, the processes and the order of the parts.
 import argparse
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from functools import partial
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from typing import Any
 
 from bench.harness import Figure, Report, publish
-from bench.hygen.cells import CELLS, TOLERANCES, Cell
+from bench.hygen.cells import ARRIVAL, CELLS, PAIRS, TOLERANCES, Cell
 from bench.hygen.figures import figures_of, samples_of, show_cells
 from bench.hygen.panel import AS_THEY_ARE, TUNED, Panel, run_panel
 from bench.hygen.settings import SETTINGS, Spec, sources
 from planner.replay.predictors import Predictor
 
 _QUICK_TOLERANCES = (0.10, 0.50)
+_ONE_TOLERANCE = 0.25  # of settings beside HyGen's own, and of prediction errors
 _PREDICTED = ("hygen", "slacktide")  # policies whose gain is told apart from the predictor's
 
 
@@ -32,14 +32,14 @@ def main(arguments: Sequence[str]) -> int:
     def tell(text: str) -> None:
         print(f"[{time.monotonic() - began:5.0f} s] {text}", file=sys.stderr, flush=True)
 
-    tolerances = _QUICK_TOLERANCES if flags.quick else TOLERANCES
-    cells = tuple(cell for cell in CELLS if cell.tolerance_ratio in tolerances)
     jobs = _jobs(flags)
     tell(f"{len(jobs)} slices on {flags.processes} processes")
-    panels = _run(jobs, cells=cells, processes=flags.processes, tell=tell)
+    panels = _run(jobs, processes=flags.processes, tell=tell)
     figures: list[Figure] = []
     samples: dict[str, Any] = {}
-    for title, found in panels.items():
+    for title in dict.fromkeys(job.title for job in jobs):
+        of_title = [number for number, job in enumerate(jobs) if job.title == title]
+        found, cells = [panels[number] for number in of_title], jobs[of_title[0]].cells
         show_cells(title, found, cells)
         figures += figures_of(title, found, cells)
         samples[title] = samples_of(found)
@@ -51,7 +51,6 @@ def main(arguments: Sequence[str]) -> int:
             "settings": {name: sources(name) for name in flags.settings},
             "slices": flags.slices,
             "slice_s": flags.duration,
-            "tolerances": list(tolerances),
             "seconds": round(time.monotonic() - began, 1),
         },
         samples=samples,
@@ -61,56 +60,102 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-_Job = tuple[str, Spec, tuple[str, ...]]  # title, slice, policies
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """One slice, for one table."""
+
+    title: str
+    spec: Spec
+    policies: tuple[str, ...]
+    cells: tuple[Cell, ...]
 
 
 def _jobs(flags: argparse.Namespace) -> list[_Job]:
+    tolerances = _QUICK_TOLERANCES if flags.quick else TOLERANCES
+    cells = tuple(cell for cell in CELLS if cell.tolerance_ratio in tolerances)
+    few = tuple(cell for cell in CELLS if cell.tolerance_ratio == _ONE_TOLERANCE)
     jobs: list[_Job] = []
     for name in flags.settings:
+        is_main = name == "hygen"
         for rate in SETTINGS[name].rates[:1] if flags.quick else SETTINGS[name].rates:
             for number in range(1, flags.slices + 1):
-                spec = partial(
-                    Spec,
-                    setting=name,
-                    rate=rate,
-                    number=flags.seed + number,
-                    duration_s=flags.duration,
+                spec = Spec(
+                    setting=name, rate=rate, number=flags.seed + number, duration_s=flags.duration
                 )
-                title = f"{name} {rate:g}/s"
-                jobs.append((title, spec(), (*AS_THEY_ARE, *TUNED)))
+                jobs += _of_slice(f"{name} {rate:g}/s", spec, cells=cells if is_main else few)
+                if not is_main:
+                    continue
                 for kind in (Predictor.HYGEN, Predictor.ORACLE):
                     if kind.value in flags.predictors:
-                        jobs.append((f"{title}, {kind.value}", spec(predictor=kind), _PREDICTED))
+                        jobs.append(
+                            _Job(
+                                title=f"{name} {rate:g}/s, predictor {kind.value}",
+                                spec=replace(spec, predictor=kind),
+                                policies=_PREDICTED,
+                                cells=cells,
+                            )
+                        )
+        if is_main:
+            jobs += [
+                _Job(
+                    title=f"hygen {SETTINGS[name].rates[0]:g}/s, prediction error {error:.0%}",
+                    spec=Spec(
+                        setting=name,
+                        rate=SETTINGS[name].rates[0],
+                        number=flags.seed + 1,
+                        duration_s=flags.duration,
+                        predictor=Predictor.ORACLE,
+                        error_ratio=error,
+                    ),
+                    policies=_PREDICTED,
+                    cells=few,
+                )
+                for error in flags.errors
+            ]
     return jobs
 
 
-def _run(
-    jobs: Sequence[_Job], *, cells: Sequence[Cell], processes: int, tell: Any
-) -> dict[str, list[Panel]]:
-    """Panels by title, in the order of the jobs."""
+def _of_slice(title: str, spec: Spec, *, cells: tuple[Cell, ...]) -> list[_Job]:
+    """All policies by the fitted model; what is a setting's own besides."""
+    policies: tuple[str, ...] = (*AS_THEY_ARE, *TUNED)
+    match spec.setting:
+        case "bursts":
+            cells = (Cell(metrics=("ttft_p99",), tolerance_ratio=0.15),)
+        case "mmlu":
+            policies = ("hygen", "slacktide", ARRIVAL)
+        case "hygen":
+            cells = (*cells, *PAIRS)
+    return [_Job(title=title, spec=spec, policies=policies, cells=cells)]
+
+
+def _run(jobs: Sequence[_Job], *, processes: int, tell: Any) -> list[Panel]:
+    """A panel for each job, in their order."""
     done: dict[int, Panel] = {}
     # spawn: a forked worker would inherit whatever threads numpy has started
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         waiting = {
-            pool.submit(run_panel, spec, policies=policies, cells=cells): number
-            for number, (_, spec, policies) in enumerate(jobs)
+            pool.submit(run_panel, job.spec, policies=job.policies, cells=job.cells): number
+            for number, job in enumerate(jobs)
         }
         for future in as_completed(waiting):
             number = waiting[future]
             panel = done[number] = future.result()
-            title, spec, _ = jobs[number]
-            tell(f"{title}, slice {spec.number}: {panel.replays} replays")
-    found: dict[str, list[Panel]] = defaultdict(list)
-    for number, (title, _, _) in enumerate(jobs):
-        found[title].append(done[number])
-    return found
+            tell(f"{jobs[number].title}, slice {panel.spec.number}: {panel.replays} replays")
+    return [done[number] for number in range(len(jobs))]
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="bench hygen", description=__doc__)
-    parser.add_argument("--settings", nargs="+", choices=sorted(SETTINGS), default=["hygen"])
-    parser.add_argument("--slices", type=int, default=3, help="of each rate")
-    parser.add_argument("--duration", type=float, default=180.0, help="seconds of a slice")
+    parser.add_argument("--settings", nargs="+", choices=sorted(SETTINGS), default=list(SETTINGS))
+    parser.add_argument(
+        "--errors",
+        type=float,
+        nargs="*",
+        default=[0.01, 0.05, 0.10, 0.20],
+        help="of predictions, beside those of the model",
+    )
+    parser.add_argument("--slices", type=int, default=2, help="of each rate")
+    parser.add_argument("--duration", type=float, default=120.0, help="seconds of a slice")
     parser.add_argument(
         "--predictors",
         nargs="*",

@@ -19,7 +19,7 @@ from planner.hardware.operators import table_names
 from planner.hardware.truth import ground_truth
 from planner.latency.predictor import LatencyModel, default_model
 from planner.latency.sample import IterationSample
-from planner.replay.predictors import Predictor, gather_iterations, predictor
+from planner.replay.predictors import Predictor, blurred, gather_iterations, predictor
 from planner.replay.scenario import Scenario, engine_settings
 from planner.workload.bursts import bursts, gateway_shape
 from planner.workload.generate import generate
@@ -37,6 +37,7 @@ _ARXIV_FILE = "arxiv_summarization_lengths.csv"
 _MOONCAKE_TICK_S = 3.0  # its stamps are multiples of it; arrivals are spread over one
 _FIT_SLICE, _FIT_S = 0, 30.0
 NOISE_RATIO = 0.03
+_PHASE_S = 30.0  # of a burst and of idleness: a third of what llm-d's users ran
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +52,7 @@ class Setting:
         offline: arxiv, cnn or mmlu.
         rates: Online requests a second, each its own panel.
         length_scale: Of online lengths.
+        offline_in_flight: Offline requests in the engine at once, waiting ones included.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Setting:
     rates: tuple[float, ...] = (1.0, 2.0, 4.0)
     tensor_parallel_size: int = 1
     length_scale: float = 1.0
+    offline_in_flight: int = 64
 
 
 SETTINGS = {
@@ -75,7 +78,14 @@ SETTINGS = {
             rates=(1.5,),
             length_scale=1 / 8,
         ),
-        Setting(name="mmlu", device="a100-40gb", model="llama2-7b", offline="mmlu", rates=(2.0,)),
+        Setting(
+            name="mmlu",
+            device="a100-40gb",
+            model="llama2-7b",
+            offline="mmlu",
+            rates=(2.0,),
+            offline_in_flight=512,  # an order has to have something to choose from
+        ),
         Setting(name="h100", device="h100", model="llama2-7b", rates=(6.0,)),
         Setting(
             name="70b",
@@ -85,7 +95,7 @@ SETTINGS = {
             rates=(1.5,),
         ),
         Setting(
-            name="bursts", device="a100-40gb", model="llama2-7b", online="bursts", rates=(8.0,)
+            name="bursts", device="a100-40gb", model="llama2-7b", online="bursts", rates=(13.0,)
         ),
     )
 }
@@ -101,6 +111,7 @@ class Spec:
         number: Which slice of the trace, and the seed of all that is drawn.
         duration_s: Of the slice.
         predictor: What policies plan by.
+        error_ratio: Added to what policies plan by, as `predictors.blurred`.
         noise_ratio: Of the truth.
     """
 
@@ -109,6 +120,7 @@ class Spec:
     number: int
     duration_s: float
     predictor: Predictor = Predictor.FITTED
+    error_ratio: float = 0.0
     noise_ratio: float = NOISE_RATIO
 
     @property
@@ -118,7 +130,10 @@ class Spec:
 
     def scenario(self) -> Scenario:
         """All that a policy meets."""
-        return replace(_unplanned(self), model=_model_of(self.setting, self.rate, self.predictor))
+        model = _model_of(self.setting, self.rate, self.predictor)
+        if self.error_ratio:
+            model = blurred(model, error_ratio=self.error_ratio, seed=self.number)
+        return replace(_unplanned(self), model=model)
 
 
 def _unplanned(spec: Spec) -> Scenario:
@@ -134,6 +149,7 @@ def _unplanned(spec: Spec) -> Scenario:
         duration_s=spec.duration_s,
         truth=partial(ground_truth, machine, noise_ratio=spec.noise_ratio, seed=spec.number),
         model=default_model(setting.device),
+        offline_in_flight=setting.offline_in_flight,
     )
 
 
@@ -213,7 +229,8 @@ def _online(spec: Spec) -> tuple[WorkloadRequest, ...]:
     setting = SETTINGS[spec.setting]
     context = model_named(setting.model).context_tokens
     if setting.online == "bursts":
-        drawn = bursts(seed=spec.number, shape=gateway_shape(spec.rate))
+        phases = replace(gateway_shape(spec.rate), burst_s=_PHASE_S, idle_s=_PHASE_S)
+        drawn = bursts(seed=spec.number, shape=phases, cycles=None)
         return shape(drawn, duration_s=spec.duration_s, max_context_tokens=context)
     trace = _trace(setting.online)
     count = max(1, round(spec.rate * spec.duration_s))

@@ -5,9 +5,12 @@ sizes of a pass, since a profile of passes that never occur would err where it c
 fitted models see the same iterations. Refuses judgement.
 """
 
+import random
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import Enum
+from functools import lru_cache
+from math import exp, inf
 
 from planner.batching.state import Budgets
 from planner.hardware.effects import Effects
@@ -68,6 +71,68 @@ def gather_iterations(scenario: Scenario, *, seconds: float) -> list[IterationSa
     samples = gathering.samples
     step = max(1, -(-len(samples) // _MOST_SAMPLES))
     return samples[::step]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlurredModel(LatencyModel):
+    """A model that errs by a factor of its own for each set of decodes.
+
+    The factor is log-normal with mean 1 and the same for every chunk beside the same decodes,
+    so that a chunk within a budget is still found by bisection.
+    """
+
+    exact: LatencyModel
+    error_ratio: float
+    seed: int
+
+    def mean_ms(
+        self,
+        prefill_rows: int,
+        prefill_tokens: int,
+        prefill_attention: float,
+        prefill_padded_sq: float,
+        decode_rows: int,
+        decode_context_tokens: int,
+        decode_max_context_tokens: int,
+        prefill_context_tokens: int = 0,
+    ) -> float:
+        """As `LatencyModel.mean_ms`."""
+        mean_ms = self.exact.mean_ms(
+            prefill_rows,
+            prefill_tokens,
+            prefill_attention,
+            prefill_padded_sq,
+            decode_rows,
+            decode_context_tokens,
+            decode_max_context_tokens,
+            prefill_context_tokens,
+        )
+        key = (self.seed, decode_rows, decode_context_tokens)
+        return mean_ms * exp(self.error_ratio * (_normal(key) - self.error_ratio / 2.0))
+
+
+def blurred(model: LatencyModel, *, error_ratio: float, seed: int) -> BlurredModel:
+    """The model with an error of that standard deviation, of its logarithm.
+
+    Raises:
+        ValueError: `error_ratio` is below 0 or not finite.
+    """
+    if not 0.0 <= error_ratio < inf:
+        raise ValueError(f"error_ratio is {error_ratio}, must be finite and >= 0")
+    return BlurredModel(
+        identity=f"{model.identity}|error {error_ratio:g}",
+        decode=model.decode,
+        prefill=model.prefill,
+        exact=model,
+        error_ratio=error_ratio,
+        seed=seed,
+    )
+
+
+@lru_cache(maxsize=4096)
+def _normal(key: tuple[int, int, int]) -> float:
+    """A standard normal number that the key says."""
+    return random.Random(repr(key)).gauss(0.0, 1.0)
 
 
 def predictor(
