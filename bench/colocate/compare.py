@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from bench.colocate import caps
@@ -42,7 +43,7 @@ from bench.colocate.slices import TRACES, OfflinePrompts, Slice
 from bench.colocate.stage import Stage, pin_this_process
 from bench.colocate.tables import sentence, show_arms
 from bench.colocate.tuner import Tuner
-from bench.colocate.validity import problems
+from bench.colocate.validity import disturbance, problems
 from bench.demo.session import progress_since_start
 from bench.harness import Figure, Report, figure_of, publish
 from bench.prefix.compare import PrefixOptions, measure_prefix_order
@@ -135,7 +136,8 @@ class _Run:
         rounds = options.rounds[name]
         readings: dict[str, list[ArmReading]] = {arm.name: [] for arm in self._arms}
         tuner = Tuner(tuning, rehearse, max_probes=options.max_probes)
-        slices = []
+        slices: list[dict[str, Any]] = []
+        run_again: list[str] = []
         for number in range(rounds):
             online = slice_of(options, trace, FIRST_JUDGED_SLICE + number, rate=tuning.rate)
             slices.append(online.as_values())
@@ -145,7 +147,13 @@ class _Run:
                 if arm.kind is ArmKind.SLACKTIDE:
                     slo, budgets = await tuner.tune(arm, readings)
                     labels = SloLabels(ttft_ms=slo.ttft_ms, itl_ms=slo.itl_ms)
-                reading = await self._arm(stage, arm, online, labels=labels, budgets=budgets)
+                run_arm = partial(self._arm, stage, arm, online, labels=labels, budgets=budgets)
+                reading = await run_arm()
+                if why := disturbance(reading):
+                    # Once, and whatever it came to: the machine chose, not the figures.
+                    self._tell(f"{name} round {number + 1}, {arm.name}: run again: {why}")
+                    run_again.append(f"round {number + 1}, {arm.name}: {why}")
+                    reading = await run_arm()
                 readings[arm.name].append(reading)
                 self._tell(f"{name} round {number + 1}, {arm.name}: {sentence(reading)}")
             if number + 1 < rounds:
@@ -156,6 +164,7 @@ class _Run:
         self._samples[name] = {
             "is_generated": trace.is_generated,
             "slices": slices,
+            "run_again": run_again,
             "budgets": tuner.as_values(),
             "arms": {
                 arm: [r.as_values(attained) for r in found] for arm, found in readings.items()

@@ -15,6 +15,17 @@ FOREIGN_CORES = 0.15
 HARVEST_RATIO = 1.0
 
 
+def disturbance(reading: ArmReading) -> str:
+    """What others on the machine did to an arm's run; empty: nothing that counts."""
+    for what, value, bound in (
+        ("sends late by (p99, ms)", reading.lateness_p99_ms, LATENESS_P99_MS),
+        ("cores taken by other processes", reading.foreign_cores, FOREIGN_CORES),
+    ):
+        if value > bound:
+            return f"{what}: {value:.3g}, allowed {bound:g}"
+    return ""
+
+
 def problems(trace: str, readings: Mapping[str, Sequence[ArmReading]]) -> list[str]:
     """Why a trace's run is not valid, a sentence each; empty where it is."""
     found = []
