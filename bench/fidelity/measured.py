@@ -8,9 +8,7 @@ into what simulation is told: they only explain.
 import asyncio
 import contextlib
 from dataclasses import asdict, dataclass
-from typing import Any
 
-from bench.colocate.engines import BenchEngine
 from bench.colocate.probing import follow
 from bench.colocate.reading import ArmReading, read_arm
 from bench.colocate.slices import OfflinePrompts
@@ -97,7 +95,10 @@ class Bench:
             follower.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await follower
+        after = await engine.state()
+        gathered |= {sample.sequence: sample for sample in after.samples}
         newest = before.samples[-1].sequence if before.samples else 0
+        counted = asdict(before.counters)
         return Measured(
             judged=judged,
             gauge=len(self.paces) - 1,
@@ -108,7 +109,7 @@ class Bench:
                 foreign_cores=watched.foreign_cores,
             ),
             passes=tuple(gathered[n] for n in sorted(gathered) if n > newest),
-            counters=await _counted(engine, asdict(before.counters)),
+            counters={name: n - counted[name] for name, n in asdict(after.counters).items()},
         )
 
     def pace_around(self, measured: Measured) -> float:
@@ -132,9 +133,3 @@ class Bench:
                 whose = "both"
             kinds.setdefault(f"{kind}, {whose}", []).append(each)
         return {kind: pace_of(self._times, passes) for kind, passes in sorted(kinds.items())}
-
-
-async def _counted(engine: BenchEngine, before: dict[str, Any]) -> dict[str, int]:
-    """What the plugin counted since."""
-    after = asdict((await engine.state()).counters)
-    return {name: after[name] - before[name] for name in after}

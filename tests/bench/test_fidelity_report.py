@@ -119,6 +119,11 @@ def test_report_finds_the_simulation_faithful_when_the_engine_is_the_simulation(
         assert both["simulated"] == pytest.approx(both["measured"], rel=0.1)
     assert values["samples"]["outside_engine"]["ttft_ms"] == 4.0
     assert values["configuration"]["loads"]["A"] is None
+    paces = values["samples"]["azure"]["measured"]["E"][0]["own_paces"]
+    assert paces == {
+        "decode, batch": pytest.approx(1.0, abs=0.06),
+        "prompt, batch": pytest.approx(1.0, abs=0.06),
+    }
 
 
 def test_report_says_so_when_the_engine_was_slower_than_its_gauge() -> None:
