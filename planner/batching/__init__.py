@@ -8,6 +8,8 @@ Map:
     online     sums over online decodes and prompts, and their tightest slack
     budget     slack, and the least of the limits on an iteration
     dutycycle  offline chunks where prefill and decode take turns
+    credit     by how much online gaps may grow on average, and beside whom
+    booking    what the next decision has to know of this one
     reserve    KV kept free for online bursts
     decodes    which offline rows run, are parked, or resume
     service    in which order offline rows have a claim to decode
