@@ -11,6 +11,7 @@ Map:
     nodes, deployments, replicas, batches, placement, rollout, cluster
                 one noun each
     load        the open-loop load generator
-    replay      what-ifs on a simulated engine; replay_inputs reads what is asked for,
-                replay_run compares
+    replay      what-ifs on a simulated engine: replay_options what is asked for,
+                replay_workloads and replay_inputs what is simulated, replay_facts what a
+                reader is told of it, replay_run the comparison and its progress
 """

@@ -169,7 +169,7 @@ def replay_command(
 ) -> None:
     """Replays a workload; the help text is above."""
     # Here, not above: numpy and the simulator take longer to load than other commands to run.
-    from controlplane.cli.replay_inputs import ReplayOptions
+    from controlplane.cli.replay_options import ReplayOptions
     from controlplane.cli.replay_run import compare
 
     options = ReplayOptions(

@@ -11,14 +11,15 @@ from time import monotonic
 from slacktide.wire.version import build_version
 
 from controlplane.cli.failures import CommandError
-from controlplane.cli.replay_inputs import ReplayOptions, read_inputs
+from controlplane.cli.replay_inputs import read_inputs
+from controlplane.cli.replay_options import ReplayOptions
 from planner.batching.state import Budgets
 from planner.replay.comparison import Comparison
 from planner.replay.document import Fact, ReplayDocument
 from planner.replay.policies import UnknownPolicyError, policy_named
 from planner.replay.terms import SloError, slo_terms
 
-_TUNING_PROBES = 12
+_TUNING_PROBES = 20
 _SHOW_EVERY_S = 0.2  # on a terminal; elsewhere a line
 _TELL_EVERY_S = 10.0
 _RECONSTRUCTED = ("hygen", "rate-cap")
@@ -48,8 +49,9 @@ def compare(
             policy_named(name, budgets=Budgets())
     except UnknownPolicyError as error:
         raise CommandError(str(error)) from error
-    inputs = read_inputs(options)
     progress = TerminalProgress(shows_progress)
+    progress.tell("reading the workload, fitting the predictor")
+    inputs = read_inputs(options)
     comparison = Comparison(
         scenario=inputs.scenario,
         policies=policies,
@@ -95,6 +97,11 @@ class TerminalProgress:
         self._every_s = _SHOW_EVERY_S if self._is_terminal else _TELL_EVERY_S
         self._what, self._to_s, self._at_s = "", 0.0, 0.0
         self._began_s = self._shown_s = 0.0
+
+    def tell(self, words: str) -> None:
+        """Says what takes a moment before the first replay."""
+        if self._shows:
+            print(words, file=sys.stderr, flush=True)
 
     def begin(self, what: str, *, to_s: float) -> None:
         """A replay begins; the one before it has ended."""

@@ -18,7 +18,7 @@ from planner.replay.policies import POLICIES, PolicyChoice, policy_named
 from planner.replay.recording import Recorded, Recording, bins_over
 from planner.replay.scenario import Scenario
 from planner.replay.terms import SloError, SloTerm, limits
-from planner.replay.tuning import Tuned, tune
+from planner.replay.tuning import Tuned, starting_budgets, tune
 from planner.simulation.passes import Settled
 from planner.simulation.replay import Replayed
 from planner.simulation.watch import EndedRequest, PassRecord
@@ -26,7 +26,7 @@ from planner.simulation.watch import EndedRequest, PassRecord
 FLOOR = "online-only"
 _BINS = 60
 _BUDGETED = ("hygen", "slacktide")  # those that budgets tune
-_STARTS = (0.25, 0.5, 1.0)  # of online's own p99 ITL, where the search of budgets begins
+_BISECTED_PROBES = 10  # enough for a knob to 4 %
 
 
 class Progress(Protocol):
@@ -136,27 +136,22 @@ class _Comparing:
                 f"{self._slice_s:g} s are too short to tune a policy on: {short}; give a longer"
                 " --duration or --tune-duration, or a higher --rate-scale"
             )
+        is_searched = name.partition(":")[0] == "slacktide"
+        max_probes = asked.max_probes if is_searched else min(asked.max_probes, _BISECTED_PROBES)
         probes = 0
 
         def probe(choice: PolicyChoice) -> ProbeResult:
             nonlocal probes
             probes += 1
-            tag = f"{name}: tuning, replay {probes} of at most {asked.max_probes}"
+            tag = f"{name}: tuning, replay {probes}"
             return self._replay(choice, duration_s=self._slice_s, what=tag).probe
 
         return tune(
             name,
             probe=probe,
             targets=targets,
-            starts=[
-                replace(
-                    self.given,
-                    latency_budget_ms=share * floor.itl.p99,
-                    idle_budget_ms=share * floor.itl.p99,
-                )
-                for share in _STARTS
-            ],
-            max_probes=asked.max_probes,
+            starts=starting_budgets(floor, targets),
+            max_probes=max_probes,
         )
 
     @property

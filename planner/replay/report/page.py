@@ -1,7 +1,7 @@
 """The page, from its first paragraph to its glossary.
 
 Owns the order: what was simulated, what came of it, the drawings, the table, the settings and
-seeds, the words. Refuses scripts and addresses: the page opens nothing.
+seeds, the glossary. Refuses scripts and addresses: the page opens nothing.
 """
 
 from planner.replay.document import ReplayDocument
@@ -97,7 +97,7 @@ def report_html(document: ReplayDocument) -> str:
         ),
         _section("Iterations", iteration_times(document)),
         _section("Policies and settings", tunings(document), _configuration(document)),
-        _section("Words", _glossary()),
+        _section("Glossary", _glossary()),
     ]
     head = element(
         "head",
