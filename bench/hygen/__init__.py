@@ -4,8 +4,8 @@ Map:
     settings   what is simulated: machine, model, trace, rate, batch
     pool       replays of one slice, none run twice
     cells      metric x tolerance: each policy tuned, then judged
-    panel      all of one slice: floor, ceiling, bound, every cell
-    extras     prefix sharing, predictor noise, two SLOs at once, burst and idle
+    bounds     what a clairvoyant scheduler could have done at most
+    panel      all of one slice: floor, ceiling, every cell, bounds
     figures    what the panels come to
     run        options, processes, the report
 """

@@ -5,6 +5,7 @@ Owns medians over slices and their spread. Refuses replays.
 
 import statistics
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from bench.harness import Figure, figure_of
@@ -134,6 +135,10 @@ def _of_policy(
                 target=f">= {PUBLISHED['offline over HyGen*']}",
             )
         )
+    shares = [b.ratio for panel in panels for b in panel.bounds if b.policy == policy]
+    if shares:
+        target = ">= 0.85" if policy == "slacktide" else None
+        figures.append(figure_of(f"{name} / clairvoyant bound", shares, "ratio", target=target))
     idle = [
         j.seen.idle_tokens_per_s / panel.ceiling.idle_tokens_per_s
         for panel, found in held
@@ -159,6 +164,7 @@ def samples_of(panels: Iterable[Panel]) -> list[dict[str, Any]]:
             | {"tokens_per_s": round(panel.floor.total_tokens_per_s, 1)},
             "ceiling_tokens_per_s": round(panel.ceiling.probe.offline_tokens_per_s, 1),
             "ceiling": panel.ceiling.choice.name,
+            "bounds": [asdict(bound) | {"ratio": round(bound.ratio, 4)} for bound in panel.bounds],
             "judged": [_judged(judged) for judged in panel.judged],
         }
         for panel in panels

@@ -6,6 +6,7 @@ Owns what is run for a slice and in which order. Refuses sums over slices (`figu
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.hygen.bounds import Bounded, bounded
 from bench.hygen.cells import Cell, Judged, judge
 from bench.hygen.pool import Pool, Seen
 from bench.hygen.settings import Spec
@@ -26,6 +27,7 @@ class Panel:
         floor: Online alone.
         ceiling: The batch alone, at its best chunk.
         judged: By policy and cell.
+        bounds: Of the loosest cell of each SLO, every policy that keeps it.
         replays: How many were run.
     """
 
@@ -33,6 +35,7 @@ class Panel:
     floor: Seen
     ceiling: Seen
     judged: tuple[Judged, ...]
+    bounds: tuple[Bounded, ...]
     replays: int
 
     def of(self, policy: str, cell: Cell) -> Judged | None:
@@ -43,7 +46,9 @@ class Panel:
         return None
 
 
-def run_panel(spec: Spec, *, policies: Sequence[str], cells: Sequence[Cell]) -> Panel:
+def run_panel(
+    spec: Spec, *, policies: Sequence[str], cells: Sequence[Cell], has_bounds: bool
+) -> Panel:
     """Replays the slice under each policy, tuned for each cell.
 
     Args:
@@ -51,6 +56,7 @@ def run_panel(spec: Spec, *, policies: Sequence[str], cells: Sequence[Cell]) -> 
         policies: By name, of TUNED and AS_THEY_ARE.
         cells: SLOs; of one metric the loosest first, so that a search begins where the one
             before it ended.
+        has_bounds: Whether to bound what could have been done.
     """
     pool = Pool(spec.scenario())
     floor = pool.see(policy_named("online-only", budgets=Budgets()))
@@ -61,4 +67,17 @@ def run_panel(spec: Spec, *, policies: Sequence[str], cells: Sequence[Cell]) -> 
     judged = tuple(
         judge(pool, cell, policy, floor=floor.probe) for policy in policies for cell in cells
     )
-    return Panel(spec=spec, floor=floor, ceiling=ceiling, judged=judged, replays=len(pool))
+    loosest = max(cell.tolerance_ratio for cell in cells)
+    bounds = tuple(
+        bounded(spec, j.seen.choice, policy=j.policy, slo=j.cell.name)
+        for j in judged
+        if has_bounds and j.keeps_slo and j.cell.tolerance_ratio == loosest
+    )
+    return Panel(
+        spec=spec,
+        floor=floor,
+        ceiling=ceiling,
+        judged=judged,
+        bounds=bounds,
+        replays=len(pool),
+    )

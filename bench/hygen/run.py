@@ -68,6 +68,7 @@ class _Job:
     spec: Spec
     policies: tuple[str, ...]
     cells: tuple[Cell, ...]
+    has_bounds: bool = False
 
 
 def _jobs(flags: argparse.Namespace) -> list[_Job]:
@@ -82,7 +83,12 @@ def _jobs(flags: argparse.Namespace) -> list[_Job]:
                 spec = Spec(
                     setting=name, rate=rate, number=flags.seed + number, duration_s=flags.duration
                 )
-                jobs += _of_slice(f"{name} {rate:g}/s", spec, cells=cells if is_main else few)
+                jobs += _of_slice(
+                    f"{name} {rate:g}/s",
+                    spec,
+                    cells=cells if is_main else few,
+                    has_bounds=number == 1,
+                )
                 if not is_main:
                     continue
                 for kind in (Predictor.HYGEN, Predictor.ORACLE):
@@ -115,7 +121,7 @@ def _jobs(flags: argparse.Namespace) -> list[_Job]:
     return jobs
 
 
-def _of_slice(title: str, spec: Spec, *, cells: tuple[Cell, ...]) -> list[_Job]:
+def _of_slice(title: str, spec: Spec, *, cells: tuple[Cell, ...], has_bounds: bool) -> list[_Job]:
     """All policies by the fitted model; what is a setting's own besides."""
     policies: tuple[str, ...] = (*AS_THEY_ARE, *TUNED)
     match spec.setting:
@@ -125,7 +131,7 @@ def _of_slice(title: str, spec: Spec, *, cells: tuple[Cell, ...]) -> list[_Job]:
             policies = ("hygen", "slacktide", ARRIVAL)
         case "hygen":
             cells = (*cells, *PAIRS)
-    return [_Job(title=title, spec=spec, policies=policies, cells=cells)]
+    return [_Job(title=title, spec=spec, policies=policies, cells=cells, has_bounds=has_bounds)]
 
 
 def _run(jobs: Sequence[_Job], *, processes: int, tell: Any) -> list[Panel]:
@@ -134,7 +140,13 @@ def _run(jobs: Sequence[_Job], *, processes: int, tell: Any) -> list[Panel]:
     # spawn: a forked worker would inherit whatever threads numpy has started
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         waiting = {
-            pool.submit(run_panel, job.spec, policies=job.policies, cells=job.cells): number
+            pool.submit(
+                run_panel,
+                job.spec,
+                policies=job.policies,
+                cells=job.cells,
+                has_bounds=job.has_bounds,
+            ): number
             for number, job in enumerate(jobs)
         }
         for future in as_completed(waiting):

@@ -102,10 +102,10 @@ class Scenario:
         settings = replace(self.settings, scheduler=choice.scheduler)
         online: Iterable[SimulatedRequest] = ()
         if choice.serves_online:
-            online = self._arrivals(labels)
+            online = self.arrivals(labels)
         clients = []
         if choice.runs_offline:
-            clients = [ClosedLoop(source=self._batch(), in_flight=self.offline_in_flight)]
+            clients = [ClosedLoop(source=self.batch(), in_flight=self.offline_in_flight)]
         to_s = self.settle_s + self.duration_s
         return replay(
             settings=settings,
@@ -121,7 +121,8 @@ class Scenario:
             keeps_traces=keeps_traces,
         )
 
-    def _arrivals(self, labels: Labels) -> Iterator[SimulatedRequest]:
+    def arrivals(self, labels: Labels) -> Iterator[SimulatedRequest]:
+        """Online requests, in order; the first arrives when the window begins."""
         for index, request in enumerate(self.online()):
             yield SimulatedRequest(
                 rid=f"online-{index:07d}",
@@ -135,7 +136,8 @@ class Scenario:
                 itl_target_ms=labels.itl_ms,
             )
 
-    def _batch(self) -> Iterator[SimulatedRequest]:
+    def batch(self) -> Iterator[SimulatedRequest]:
+        """Offline requests, in the order they are sent."""
         for index, request in enumerate(self.offline()):
             yield SimulatedRequest(
                 rid=f"offline-{index:07d}",
