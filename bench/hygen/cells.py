@@ -15,7 +15,7 @@ from planner.replay.tuning import starting_budgets, tune
 
 METRICS = ("ttft_mean", "ttft_p99", "itl_mean", "itl_p99")
 TOLERANCES = (0.05, 0.10, 0.25, 0.50)
-SEARCHED_PROBES = 20  # of Slacktide's budgets, for a cell; those of other cells are there already
+SEARCHED_PROBES = 24  # of Slacktide's budgets, for a cell; those of other cells are there already
 BISECTED_PROBES = 9
 
 

@@ -78,8 +78,11 @@ def _jobs(flags: argparse.Namespace) -> list[_Job]:
     jobs: list[_Job] = []
     for name in flags.settings:
         is_main = name == "hygen"
-        for rate in SETTINGS[name].rates[:1] if flags.quick else SETTINGS[name].rates:
-            for number in range(1, flags.slices + 1):
+        rates = SETTINGS[name].rates[:1] if flags.quick else SETTINGS[name].rates
+        if is_main and flags.rates:
+            rates = tuple(flags.rates)
+        for rate in rates:
+            for number in range(1, (flags.slices if is_main else max(1, flags.slices // 2)) + 1):
                 spec = Spec(
                     setting=name, rate=rate, number=flags.seed + number, duration_s=flags.duration
                 )
@@ -166,8 +169,9 @@ def _parser() -> argparse.ArgumentParser:
         default=[0.01, 0.05, 0.10, 0.20],
         help="of predictions, beside those of the model",
     )
-    parser.add_argument("--slices", type=int, default=2, help="of each rate")
-    parser.add_argument("--duration", type=float, default=120.0, help="seconds of a slice")
+    parser.add_argument("--slices", type=int, default=2, help="of each rate; half as many beside")
+    parser.add_argument("--rates", type=float, nargs="*", help="of HyGen's setting, a second")
+    parser.add_argument("--duration", type=float, default=90.0, help="seconds of a slice")
     parser.add_argument(
         "--predictors",
         nargs="*",

@@ -60,7 +60,7 @@ class Setting:
     model: str
     online: str = "azure"
     offline: str = "arxiv"
-    rates: tuple[float, ...] = (1.0, 2.0, 4.0)
+    rates: tuple[float, ...] = (1.0, 2.0)
     tensor_parallel_size: int = 1
     length_scale: float = 1.0
     offline_in_flight: int = 64

@@ -92,7 +92,8 @@ def starting_budgets(floor: ProbeResult, targets: LatencyTargets) -> list[Budget
     """Where a search of Slacktide's budgets begins: with and without a credit.
 
     A pass may last about as long as the longest online alone has, and the credit is what the
-    tightest target leaves of the mean gap.
+    tightest target leaves of the mean gap. KV is kept for online bursts as by default, for
+    small ones, or not at all: what that costs depends on how much KV there is.
 
     Args:
         floor: Online alone on the slice.
@@ -102,12 +103,27 @@ def starting_budgets(floor: ProbeResult, targets: LatencyTargets) -> list[Budget
     room_ratio = max(0.01, 1.0 / max(ratios.values(), default=0.5) - 1.0)
     longest_ms = floor.itl.p99
     credit_ms = room_ratio * floor.itl.mean
+
+    def start(share: float, credit_ms: float, **reserve: float) -> Budgets:
+        return Budgets(
+            latency_budget_ms=share * longest_ms,
+            idle_budget_ms=share * longest_ms,
+            gap_credit_ms=credit_ms,
+            **reserve,
+        )
+
+    bursts = {"kv_reserve_ratio": 0.0, "kv_reserve_ceiling_ratio": 0.1}
+    nothing = {"kv_reserve_ratio": 0.0, "kv_burst_half_life_s": 0.0}
     return [
-        Budgets(latency_budget_ms=share * longest_ms, idle_budget_ms=share * longest_ms,
-                gap_credit_ms=credit)
-        for credit in (credit_ms, 2.0 * credit_ms, 0.0)
-        for share in (0.8, 0.35)
-    ]  # fmt: skip
+        start(0.8, credit_ms),
+        start(0.8, 2.0 * credit_ms),
+        start(0.35, credit_ms),
+        start(0.8, 0.0),
+        start(0.35, 0.0),
+        start(1.5, 2.0 * credit_ms, **bursts),
+        start(1.0, 0.0, **nothing),
+        start(4.0, 0.0, **nothing),
+    ]
 
 
 def _hygen(budget_ms: float) -> PolicyChoice:
