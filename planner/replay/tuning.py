@@ -104,25 +104,26 @@ def starting_budgets(floor: ProbeResult, targets: LatencyTargets) -> list[Budget
     longest_ms = floor.itl.p99
     credit_ms = room_ratio * floor.itl.mean
 
-    def start(share: float, credit_ms: float, **reserve: float) -> Budgets:
-        return Budgets(
+    def start(share: float, credit_ms: float, reserve: Budgets) -> Budgets:
+        return replace(
+            reserve,
             latency_budget_ms=share * longest_ms,
             idle_budget_ms=share * longest_ms,
             gap_credit_ms=credit_ms,
-            **reserve,
         )
 
-    bursts = {"kv_reserve_ratio": 0.0, "kv_reserve_ceiling_ratio": 0.1}
-    nothing = {"kv_reserve_ratio": 0.0, "kv_burst_half_life_s": 0.0}
+    usual = Budgets()
+    bursts = Budgets(kv_reserve_ratio=0.0, kv_reserve_ceiling_ratio=0.1)
+    nothing = Budgets(kv_reserve_ratio=0.0, kv_burst_half_life_s=0.0)
     return [
-        start(0.8, credit_ms),
-        start(0.8, 2.0 * credit_ms),
-        start(0.35, credit_ms),
-        start(0.8, 0.0),
-        start(0.35, 0.0),
-        start(1.5, 2.0 * credit_ms, **bursts),
-        start(1.0, 0.0, **nothing),
-        start(4.0, 0.0, **nothing),
+        start(0.8, credit_ms, usual),
+        start(0.8, 2.0 * credit_ms, usual),
+        start(0.35, credit_ms, usual),
+        start(0.8, 0.0, usual),
+        start(0.35, 0.0, usual),
+        start(1.5, 2.0 * credit_ms, bursts),
+        start(1.0, 0.0, nothing),
+        start(4.0, 0.0, nothing),
     ]
 
 
