@@ -5,12 +5,14 @@ before it is asked for: the program starts quickly for every other command.
 """
 
 import json
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from controlplane.cli.failures import CommandError
 from controlplane.cli.output import Format, FormatOption, say, show_mapping, show_table
 
 if TYPE_CHECKING:
@@ -193,6 +195,7 @@ def replay_command(
         noise_ratio=noise,
         seed=seed,
     )
+    files = _files(report, json_file)  # before anything runs: what cannot be written is told
     document = compare(
         options,
         policies=policy or _POLICIES,
@@ -201,8 +204,23 @@ def replay_command(
         tune_duration_s=tune_duration,
         shows_progress=progress,
     )
-    _write(document, report=report, json_file=json_file)
+    _write(document, **files)
     _show(document, output)
+
+
+def _files(report: Path | None, json_file: Path | None) -> dict[str, Path | None]:
+    """Where the answer goes."""
+    if report is not None and json_file is None:
+        json_file = report.with_suffix(".json")
+    if report is not None and report == json_file:
+        raise CommandError(f"{report}: cannot hold report and figures; give --report an .html")
+    for path in (report, json_file):
+        if path is None:
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise CommandError(f"{path}: cannot be written; give a file in a folder of yours")
+    return {"report": report, "json_file": json_file}
 
 
 def _write(document: "ReplayDocument", *, report: Path | None, json_file: Path | None) -> None:
@@ -211,13 +229,11 @@ def _write(document: "ReplayDocument", *, report: Path | None, json_file: Path |
 
     if report is not None:
         _write_file(report, report_html(document))
-        json_file = json_file or report.with_suffix(".json")
     if json_file is not None:
         _write_file(json_file, json.dumps(to_values(document), ensure_ascii=False) + "\n")
 
 
 def _write_file(path: Path, content: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content, encoding="utf-8")
     say(f"wrote {path}")
 

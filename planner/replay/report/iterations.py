@@ -178,11 +178,16 @@ def _panel(
 
 def _gist(run: Run) -> str:
     iterations = run.recorded.iterations
-    words = wording.count(iterations.count, "iteration")
-    if not iterations.budgeted:
-        return f"{words}, offline work held to no budget" if run.runs_offline else words
-    over = iterations.over_budget / iterations.budgeted
-    return f"{words}; with offline work, {wording.percent(over)} over their budget"
+    words = [wording.count(iterations.count, "iteration")]
+    if iterations.budgeted:
+        over = wording.percent(iterations.over_budget / iterations.budgeted)
+        words.append(f"with offline work {over} over their budget")
+    elif run.runs_offline:
+        words.append("offline work held to no budget")
+    if iterations.prediction_error_ratio is not None:
+        error = wording.percent(iterations.prediction_error_ratio)
+        words.append(f"predictions off by {error} on average")
+    return "; ".join(words)
 
 
 def _table(runs: list[Run]) -> str:

@@ -129,6 +129,21 @@ def test_replay_draws_bursts_and_idle_phases() -> None:
     assert sum(offered[:10]) > 3 * sum(offered[20:30])  # the burst ends 10 s in
 
 
+def test_replay_plans_by_the_predictor_asked_for(trace: Path) -> None:
+    """The oracle errs by noise alone, fitted models by more, each by its own."""
+    errors = {}
+    for predictor in ("oracle", "fitted", "hygen"):
+        done = replay(
+            str(trace), *QUICK, "--policy", "slacktide", "--slo", "none", "--duration", "12",
+            "--predictor", predictor, "-o", "json",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        recorded = json.loads(done.stdout)["runs"][0]["recorded"]
+        errors[predictor] = recorded["iterations"]["prediction_error_ratio"]
+    assert 0.0 < errors["oracle"] < errors["fitted"] < 0.5
+    assert errors["hygen"] not in (errors["fitted"], errors["oracle"])
+
+
 @pytest.mark.parametrize("offline", ["arxiv", "mmlu", "none"])
 def test_replay_runs_each_batch_beside(trace: Path, offline: str) -> None:
     """Drawn batches do work, none does none."""
@@ -243,6 +258,16 @@ def test_unknown_or_impossible_input_is_one_clear_line(
     assert done.stderr.count("\n") == 1
     for word in words:
         assert word in done.stderr, done.stderr
+
+
+def test_report_that_cannot_be_written_is_told_before_anything_runs(
+    trace: Path, tmp_path: Path
+) -> None:
+    """Not after minutes of simulation: a folder, or the figures' own file."""
+    for page in (tmp_path, tmp_path / "replay.json"):
+        done = replay(str(trace), *QUICK, *TWO, "--report", str(page), "--progress")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith(f"error: {page}: cannot"), done.stderr
 
 
 def test_missing_trace_is_named(tmp_path: Path) -> None:

@@ -194,6 +194,15 @@ def test_table_shows_every_policy_and_verdict():
     assert rows["offline only"][0] == "–"
 
 
+def test_iterations_are_held_against_budget_and_prediction():
+    """How many exceeded it, and by how much predictions were off; nothing where none were."""
+    shown = words_of(report_html(sample()))
+    assert shown.count("with offline work 2 % over their budget; predictions off by 3 %") == 2
+    assert "held to no budget" in shown and "latency budget 44.0 ms" in shown
+    floor = words_of(report_html(variants()["floor alone"]))
+    assert "over their budget" not in floor and "predictions off" not in floor
+
+
 def test_settings_and_seeds_are_on_the_page():
     """All of the configuration, None said as none."""
     shown = words_of(report_html(sample()))
