@@ -9,5 +9,6 @@ Map:
     gauge       the machine's pace before and after a judged run
     measured    judged runs on the real engine
     twin        a judged run in simulation, read as the clients read the real one
+    report      what a run found, simulated and judged
     judgement   simulated over measured, with intervals and verdicts
 """

@@ -11,10 +11,11 @@ from bench.colocate.scale import Latencies
 from bench.colocate.slices import TRACES, OfflinePrompts, Trace, cut
 from bench.fidelity.arms import BUDGETS, arms_of
 from bench.fidelity.calibrate import Calibrated, Load
-from bench.fidelity.compare import _Run
+from bench.fidelity.compare import judged_run
 from bench.fidelity.measured import Bench, Measured
 from bench.fidelity.options import read_options
 from bench.fidelity.outside import Outside
+from bench.fidelity.report import Findings, report_of
 from bench.fidelity.twin import Twin
 from bench.statistics import Verdict
 from nodeagent.plugin_contract import MeasuredIteration
@@ -49,9 +50,9 @@ def _samples() -> list[IterationSample]:
     ]
 
 
-def _finished(*, rounds: int = 2, slower: float = 1.0) -> _Run:
+def _finished(*, rounds: int = 2, slower: float = 1.0) -> Findings:
     """A run whose engine was the simulation, at another pace than told where asked."""
-    run = _Run(read_options(["--quick"], budgets=BUDGETS), tell=lambda _: None)
+    run = Findings(options=read_options(["--quick"], budgets=BUDGETS))
     times = MeasuredTimes(_MODEL, _samples())
     slices = [
         cut(_TRACE, number=n, count=18, requests_per_s=_RATE, length_scale=1 / 8,
@@ -59,19 +60,19 @@ def _finished(*, rounds: int = 2, slower: float = 1.0) -> _Run:
         for n in range(rounds)
     ]  # fmt: skip
     twin = Twin(
-        settings=_SETTINGS, model=_MODEL, times=times, offline=run._offline, window=32,
+        settings=_SETTINGS, model=_MODEL, times=times, offline=run.offline, window=32,
         outside_ms=4.0,
     )  # fmt: skip
-    run._arms = arms_of(_MODEL, budgets=["tight", "loose"])
-    run._bench = Bench(
+    run.arms = arms_of(_MODEL, budgets=["tight", "loose"])
+    run.bench = Bench(
         None, "plugin", times=times, offline=OfflinePrompts(seed=0), window=32, gauge_s=1.0
     )
-    found: dict[str, list[Measured]] = {arm.name: [] for arm in run._arms}
+    found: dict[str, list[Measured]] = {arm.name: [] for arm in run.arms}
     load = Load(trace=_TRACE, rate=_RATE, slo=slo_relative_to(_alone(), tolerance_ratio=0.5))
     for number, online in enumerate(slices):
-        for arm in run._arms:
-            run._bench.paces.append(1.0)
-            judged = run._judged(arm, online, load)
+        for arm in run.arms:
+            run.bench.paces.append(1.0)
+            judged = judged_run(arm, online, load, settle_s=1.0)
             simulated = twin.simulate(judged, pace_ratio=slower, seeds=[77 + number])
             passes = tuple(
                 MeasuredIteration(
@@ -82,13 +83,13 @@ def _finished(*, rounds: int = 2, slower: float = 1.0) -> _Run:
             )  # fmt: skip
             found[arm.name].append(
                 Measured(
-                    judged=judged, gauge=len(run._bench.paces) - 1, reading=simulated.reading,
+                    judged=judged, gauge=len(run.bench.paces) - 1, reading=simulated.reading,
                     passes=passes, counters={"passes": simulated.counters.passes},
                 )
             )  # fmt: skip
-    run._measured, run._slices = {"azure": found}, {"azure": [s.as_values() for s in slices]}
+    run.measured, run.slices = {"azure": found}, {"azure": slices}
     latencies = Latencies.of_arms([found["A"][0].reading])
-    run._calibrated = Calibrated(
+    run.calibrated = Calibrated(
         fitted=Fitted(
             model=_MODEL, decode=_REPORT, prefill=_REPORT, samples=0, noise_ratio=0.05
         ),
@@ -101,6 +102,10 @@ def _finished(*, rounds: int = 2, slower: float = 1.0) -> _Run:
     return run
 
 
+def _report(findings: Findings, cause: str = ""):
+    return report_of(findings, cause=cause, tell=lambda _: None)
+
+
 def _alone() -> dict[str, float]:
     ms = {"ttft_mean": 70.0, "ttft_p50": 60.0, "ttft_p99": 300.0}
     return ms | {"itl_mean": 12.0, "itl_p50": 11.0, "itl_p99": 60.0}
@@ -108,7 +113,7 @@ def _alone() -> dict[str, float]:
 
 def test_report_finds_the_simulation_faithful_when_the_engine_is_the_simulation() -> None:
     """Nothing of it is off by more than chance, and everything is JSON."""
-    report, invalid = _finished().report("")
+    report, invalid = _report(_finished())
     assert not invalid
     assert len(report.figures) == 4 + 5 + 5 + 1
     assert Verdict.NOT_MET not in {figure.verdict for figure in report.figures}
@@ -128,7 +133,7 @@ def test_report_finds_the_simulation_faithful_when_the_engine_is_the_simulation(
 
 def test_report_says_so_when_the_engine_was_slower_than_its_gauge() -> None:
     """Not met; simulated at the pace of its own iterations it would be."""
-    report, _ = _finished(rounds=1, slower=1.5).report("")
+    report, _ = _report(_finished(rounds=1, slower=1.5))
     verdicts = {f.name.split(",")[0]: f.verdict for f in report.figures}
     assert verdicts["azure: A ITL p50"] is Verdict.NOT_MET
     assert verdicts["azure: E offline"] is Verdict.NOT_MET
@@ -143,8 +148,8 @@ def test_report_says_so_when_the_engine_was_slower_than_its_gauge() -> None:
 def test_what_was_measured_is_written_when_a_run_ends_early(cause: str) -> None:
     """Whole rounds are judged still, unless somebody waits for the end."""
     run = _finished()
-    run._measured["azure"]["E"].pop()
-    report, invalid = run.report(cause)
+    run.measured["azure"]["E"].pop()
+    report, invalid = _report(run, cause)
     assert invalid[0] == f"the run ended early: {cause}"
     measured = report.samples["azure"]["measured"]
     assert [len(measured[name]) for name in ("A", "E")] == [2, 1]
@@ -154,7 +159,7 @@ def test_what_was_measured_is_written_when_a_run_ends_early(cause: str) -> None:
 
 def test_an_empty_report_is_written_when_the_engine_never_started() -> None:
     """With its cause."""
-    run = _Run(read_options(["--quick"], budgets=BUDGETS), tell=lambda _: None)
-    report, invalid = run.report("engine plugin: not ready")
+    run = Findings(options=read_options(["--quick"], budgets=BUDGETS))
+    report, invalid = _report(run, "engine plugin: not ready")
     assert not report.figures and invalid == ["the run ended early: engine plugin: not ready"]
     json.dumps(report.as_values())
