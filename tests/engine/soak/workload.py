@@ -77,6 +77,7 @@ class _Shape:
     offline_ratios: tuple[float, ...]
     at_once: tuple[int, ...]
     drain_ratio: float
+    outgrows: bool = False  # short prompts, long outputs: together they outgrow small KV
 
 
 _MIXED = _Shape(
@@ -85,7 +86,11 @@ _MIXED = _Shape(
 # Offline work fills the engine, then online work comes all at once and needs its KV and rows.
 _FILL = _Shape(size=(16, 28), offline_ratios=(1.0,), at_once=(28,), drain_ratio=0.0)
 _BURST = _Shape(size=(10, 20), offline_ratios=(0.0,), at_once=(64,), drain_ratio=0.5)
-_LOADS = ((_MIXED,), (_FILL, _BURST))
+# Online rows that outgrow KV by themselves: with no offline row left, SGLang has to retract.
+_OUTGROWING = _Shape(
+    size=(12, 18), offline_ratios=(0.0,), at_once=(18,), drain_ratio=1.0, outgrows=True
+)
+_LOADS = ((_MIXED,), (_MIXED,), (_FILL, _BURST), (_FILL, _BURST), (_OUTGROWING,))
 
 
 def make_phases(*, seed: int, count: int) -> tuple[Phase, ...]:
@@ -113,6 +118,8 @@ def make_phases(*, seed: int, count: int) -> tuple[Phase, ...]:
                     prefixes=prefixes,
                     is_offline=draw.random() < offline_ratio,
                 )
+                if not shape.outgrows
+                else _outgrowing(draw, rid=f"rq{made + i:05d}")
                 for i in range(size)
             )
             phases.append(
@@ -160,6 +167,17 @@ def _request(
         abort=draw.choice((Abort.ASKED, Abort.DISCONNECTED)) if is_aborted else Abort.NONE,
         abort_after_s=draw.choice((0.5, 4.0)) * draw.random(),
         abort_after_tokens=draw.randint(0, new_tokens),
+    )
+
+
+def _outgrowing(draw: random.Random, *, rid: str) -> SoakRequest:
+    """One of those that outgrow small KV together, none given up."""
+    return SoakRequest(
+        rid=rid,
+        ids=_ids(draw, draw.randint(16, 64)),
+        new_tokens=draw.randint(200, 240),
+        is_offline=False,
+        labels=_labels(draw, is_offline=False),
     )
 
 
