@@ -125,7 +125,12 @@ Probe = Callable[[Budgets], ProbeResult]
 
 
 def search_budgets(
-    probe: Probe, *, targets: LatencyTargets, starts: Sequence[Budgets], max_probes: int
+    probe: Probe,
+    *,
+    targets: LatencyTargets,
+    starts: Sequence[Budgets],
+    max_probes: int,
+    counts_samples: bool = True,
 ) -> SearchOutcome:
     """Looks for the budgets with the most offline tokens per second within the targets.
 
@@ -134,6 +139,8 @@ def search_budgets(
         targets: What online latencies must keep.
         starts: Where to begin, one or more; fields that are not searched stay as they are.
         max_probes: >= 1; 15 to 25 are enough for one start.
+        counts_samples: A probe with few samples tells nothing, as where its slice stands for
+            the load to come; False: it is judged by that very slice, however short.
 
     Returns:
         The outcome; `best` passed at the upper end of its confidence interval.
@@ -145,7 +152,7 @@ def search_budgets(
         raise ValueError(f"max_probes is {max_probes}, must be >= 1")
     if not starts:
         raise ValueError("starts is empty: name the budgets to begin with")
-    search = _Search(probe, targets=targets, max_probes=max_probes)
+    search = _Search(probe, targets=targets, max_probes=max_probes, counts_samples=counts_samples)
     try:
         search.begin(starts)
         search.climb()
@@ -161,9 +168,11 @@ class _SpentError(Exception):
 class _Search:
     """One search: its probes so far, and the best that passed."""
 
-    def __init__(self, probe: Probe, *, targets: LatencyTargets, max_probes: int) -> None:
+    def __init__(
+        self, probe: Probe, *, targets: LatencyTargets, max_probes: int, counts_samples: bool
+    ) -> None:
         self._probe, self._targets = probe, targets
-        self._left = max_probes
+        self._left, self._counts_samples = max_probes, counts_samples
         self._records: dict[Budgets, ProbeRecord] = {}
         self._best: ProbeRecord | None = None
 
@@ -326,7 +335,7 @@ class _Search:
         ratio = self._targets.worst_ratio(ttft=result.ttft, itl=result.itl) * (
             1.0 + result.spread_ratio
         )
-        if self._targets.samples_short(ttft=result.ttft, itl=result.itl):
+        if self._counts_samples and self._targets.samples_short(ttft=result.ttft, itl=result.itl):
             verdict = Verdict.TOO_SHORT
         else:
             verdict = Verdict.PASSED if ratio <= 1.0 else Verdict.FAILED

@@ -159,6 +159,7 @@ def _search(
         targets=targets,
         starts=starts,
         max_probes=max_probes,
+        counts_samples=False,  # nor does a bisection: all are tuned on the slice they see
     )
     best = outcome.best or min(outcome.probes, key=lambda record: record.worst_ratio)
     return Tuned(

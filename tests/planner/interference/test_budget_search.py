@@ -178,3 +178,13 @@ def test_better_start_is_climbed_from_when_there_are_two() -> None:
     assert outcome.budgets is not None and outcome.budgets.min_chunk_tokens == 160
     with pytest.raises(ValueError, match="starts is empty"):
         search_budgets(probe, targets=TARGETS, starts=[], max_probes=4)
+
+
+def test_short_probe_is_judged_where_the_slice_is_all_there_is():
+    """90 requests have a p99 of their own, and a search on them climbs as on any."""
+    engine = Engine(count=90)
+    outcome = search_budgets(
+        engine, targets=TARGETS, starts=[START], max_probes=25, counts_samples=False
+    )
+    assert outcome.reason is Reason.FOUND
+    assert outcome.best.result.offline_tokens_per_s >= 0.95 * OPTIMUM
