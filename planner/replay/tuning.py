@@ -27,6 +27,7 @@ Probe = Callable[[PolicyChoice], ProbeResult]
 """Replays a slice under a policy."""
 
 _CAPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+_FINEST_RATIO = 1.002  # of a bisection; each range takes 14 probes to it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +71,7 @@ def tune(
         probe: The instrument.
         targets: What online latencies must keep.
         starts: Where a search over budgets begins, one or more.
-        max_probes: >= 1.
+        max_probes: Of a search or a bisection, >= 1; caps in flight are all tried.
     """
     bare = name.partition(":")[0]
     if bare == "slacktide":
@@ -181,7 +182,7 @@ def _bisect(knob: _Knob, *, probe: Probe, targets: LatencyTargets, max_probes: i
     for value in (high, low):  # where all passes, or nothing does, there is no edge to look for
         tried.append(_tried(knob.make(value), probe=probe, targets=targets))
     if not tried[0].passed and tried[1].passed:
-        while len(tried) < max_probes:
+        while len(tried) < max_probes and high > low * _FINEST_RATIO:
             middle = sqrt(low * high)
             tried.append(_tried(knob.make(middle), probe=probe, targets=targets))
             if tried[-1].passed:
