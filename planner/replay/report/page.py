@@ -87,8 +87,7 @@ def report_html(document: ReplayDocument) -> str:
         element("p", text(f"Slacktide {document.version}, simulated"), class_="under"),
         opening(document),
         _notes(document),
-        bars(document),
-        _section("Results", comparison(document)),
+        _section("Results", bars(document), comparison(document)),
         _section("Over time", throughput(document), progress(document)),
         _section(
             "How long online requests waited",

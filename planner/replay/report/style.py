@@ -74,7 +74,9 @@ margin:1.2rem 0}
 .notes ul{margin:.2rem 0;padding-left:1.2rem}
 figure{margin:1rem 0 .3rem;break-inside:avoid}
 figcaption{color:var(--soft);font-size:.92rem;max-width:46rem;margin-top:.4rem}
+figure,.scroll{overflow-x:auto}
 svg{display:block;width:100%;height:auto}
+figure>svg{min-width:660px}
 svg text{fill:var(--soft);font:13px system-ui,-apple-system,"Segoe UI",Roboto,Arial,sans-serif;
 font-variant-numeric:tabular-nums}
 svg .name{fill:var(--ink);font-weight:600}
@@ -93,7 +95,6 @@ svg .alone{fill-opacity:.35}
 margin:.2rem 0 .4rem;font-size:.92rem}
 .legend li{display:flex;align-items:center;gap:.45rem}
 .legend svg{width:38px;height:14px;flex:none}
-.scroll{overflow-x:auto}
 table{border-collapse:collapse;font-size:.92rem;font-variant-numeric:tabular-nums;
 margin:.4rem 0}
 caption{text-align:left;color:var(--soft);font-size:.92rem;padding-bottom:.3rem}

@@ -8,6 +8,7 @@ target, and ratios only between runs of this document.
 from collections.abc import Iterator
 
 from planner.replay.document import ReplayDocument, Run, Target
+from planner.replay.histogram import RESOLUTION_RATIO
 from planner.replay.report import wording
 from planner.replay.report.drawing import WIDTH, area, figure, label, line
 from planner.replay.report.markup import element, text
@@ -15,6 +16,7 @@ from planner.replay.report.scales import Scale
 from planner.replay.report.style import look
 from planner.replay.report.tables import Marked, marked, table
 
+_SLO = "The SLO (service-level objective) is kept if"
 _ROW, _NAMES, _WORDS = 34.0, 190.0, 250.0
 
 
@@ -90,7 +92,11 @@ def comparison(document: ReplayDocument) -> str:
     if ceiling is not None:
         heads.append("of offline only")
     rows = [list(_row(run, document, floor=floor, ceiling=ceiling)) for run in document.runs]
-    return table(heads, rows, caption="All policies on the same requests", words=2)
+    caption = (
+        "All policies on the same requests; percentiles are within"
+        f" {wording.percent(RESOLUTION_RATIO)} of the exact ones"
+    )
+    return table(heads, rows, caption=caption, words=2)
 
 
 def tunings(document: ReplayDocument) -> str:
@@ -139,8 +145,8 @@ def _judgement(document: ReplayDocument) -> str:
         words = "No SLO was set, so no policy is judged by how long online requests waited."
         return element("p", text(words))
     if len(targets) == 1:
-        return element("p", text(f"The SLO is kept if {targets[0]}."))
-    return element("p", text("The SLO is kept if all of this holds:")) + element(
+        return element("p", text(f"{_SLO} {targets[0]}."))
+    return element("p", text(f"{_SLO} all of this holds:")) + element(
         "ul", *(element("li", text(words)) for words in targets)
     )
 

@@ -27,9 +27,16 @@ class Done:
     stderr: str
 
 
-def replay(*arguments: str) -> Done:
+class Terminal(io.StringIO):
+    """What a program takes for a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def replay(*arguments: str, is_terminal: bool = False) -> Done:
     """Runs the program in this process, as its console script does."""
-    out, err = io.StringIO(), io.StringIO()
+    out, err = io.StringIO(), Terminal() if is_terminal else io.StringIO()
     code = 0
     with (
         patch.object(sys, "argv", ["slacktide", "replay", *arguments]),
@@ -186,6 +193,26 @@ def test_replay_shows_progress_where_asked(trace: Path) -> None:
     assert first.startswith("reading the workload") and len(lines) == 2
     assert all(re.search(r"\d+ of \d+ s simulated, \d+ × real time", line) for line in lines)
     assert quiet.stdout == told.stdout
+
+
+def test_replay_rewrites_one_line_on_a_terminal(trace: Path) -> None:
+    """Progress is on by default there, in one line a replay; --no-progress is silent."""
+    arguments = (str(trace), *QUICK, *TWO, "--slo", "none", "--duration", "5")
+    told = replay(*arguments, is_terminal=True)
+    _, *lines, end = told.stderr.split("\n")
+    assert len(lines) == 2 and end == ""
+    assert all(line.startswith("\r\x1b[K") for line in lines)
+    assert replay(*arguments, "--no-progress", is_terminal=True).stderr == ""
+
+
+def test_context_is_of_scaled_lengths(trace: Path) -> None:
+    """What fits once scaled is replayed; what does not any more is refused, with its line."""
+    with trace.open("a") as lines:
+        lines.write(row(41.0, 5000, 200) + "\n")
+    arguments = (str(trace), *QUICK, "--policy", "online-only", "--slo", "none")
+    assert replay(*arguments, "--length-scale", "0.5").returncode == 0
+    refused = replay(*arguments, "--length-scale", "10", "--duration", "5")
+    assert refused.returncode == 2 and f"{trace}: line " in refused.stderr
 
 
 # ------------------------------------------------------------ what is refused
