@@ -1,8 +1,9 @@
 """What simulation is told of the engine, measured apart from the judged runs.
 
 Owns the order: iterations of mixed loads, the rate that keeps the engine half busy, online
-alone at that rate, requests one at a time, the batch alone at few rows; then the model fitted
-to all their iterations, and what it leaves over. Everything is on slices no run is judged by.
+alone at that rate, requests one at a time, the batch alone at few rows, the gauge's load; then
+the model fitted to all their iterations, and what it leaves over. Everything is on slices no
+run is judged by.
 """
 
 import asyncio
@@ -18,8 +19,8 @@ from bench.colocate.fitting import Fitted, fit_model, model_settings
 from bench.colocate.prepare import BUSY_RATIO, FIRST_JUDGED_SLICE, refuse_short, slice_of
 from bench.colocate.probing import OnlineOnly, follow, gather_samples, measure_online_only
 from bench.colocate.rehearsal import Rehearsal, half_busy_rate, simulated_engine
-from bench.colocate.slices import TRACES, OfflinePrompts, Trace, load_trace
-from bench.fidelity.gauge import GAUGE_ROWS, run_batch, samples_of
+from bench.colocate.slices import TRACES, OfflinePrompts, Slice, Trace, load_trace
+from bench.fidelity.gauge import GAUGE_ROWS, run_small, samples_of
 from bench.fidelity.options import Options
 from bench.fidelity.outside import Outside, measure_outside, one_at_a_time
 from controlplane.localfleet.readiness import Tell
@@ -27,7 +28,7 @@ from nodeagent.plugin_contract import MeasuredIteration
 from planner.simulation.measured import MeasuredTimes
 from planner.simulation.settings import EngineSettings
 
-_MIXED_SLICE, _ALONE_SLICE, _SOLITARY_SLICE = 0, 1, 2
+_MIXED_SLICE, _ALONE_SLICE, _SOLITARY_SLICE, _GAUGE_SLICE = 0, 1, 2, 3
 _RATED_SLICE, _RATED = -1, 600  # from the other end of the trace; requests a rate is found on
 _ROWS = (2, 3, 4, 5, 6, 12)  # what decodes beside online; each count has a time of its own
 _TOLERANCE_RATIO = 0.5  # of the targets that online requests carry, as of D@50%
@@ -49,13 +50,14 @@ class Load:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibrated:
-    """All that simulation is told."""
+    """All that simulation is told; `gauge` is what the pace is measured by."""
 
     fitted: Fitted
     times: MeasuredTimes
     settings: EngineSettings
     outside: Outside
     alone: OnlineOnly
+    gauge: Slice
     loads: tuple[Load, ...]
 
     def as_values(self) -> dict[str, Any]:
@@ -113,9 +115,15 @@ async def calibrate(
     solitary = slice_of(load, first, _SOLITARY_SLICE, rate=1.0, count=options.solitary)
     outside, more = await measure_outside(engine, one_at_a_time(solitary))
     passes += more
-    tell("the batch alone at few rows")
-    for rows in (*_ROWS, GAUGE_ROWS):
-        passes += await run_batch(engine, offline=offline, rows=rows, seconds=options.rows_s)
+    tell("the batch alone at few rows, and the gauge's load")
+    for rows in _ROWS:
+        passes += await run_small(engine, offline=offline, rows=rows, seconds=options.rows_s)
+    count = max(4, round(options.gauge_s * rates[0]))
+    gauge = slice_of(load, first, _GAUGE_SLICE, rate=rates[0], count=count)
+    for _ in range(2):
+        passes += await run_small(
+            engine, offline=offline, rows=GAUGE_ROWS, seconds=options.gauge_s, online=gauge
+        )
     fitted = fit_model(passes, device_name=load.device)
     await engine.set(model_settings(fitted))
     tell(f"latency model of {fitted.samples} iterations: decode: {fitted.decode.reason};"
@@ -127,6 +135,7 @@ async def calibrate(
         settings=settings,
         outside=outside,
         alone=alone,
+        gauge=gauge,
         loads=tuple(
             Load(trace=trace, rate=rate, slo=slo) for trace, rate in zip(traces, rates, strict=True)
         ),

@@ -83,6 +83,7 @@ async def measure(findings: Findings, *, tell: Tell) -> None:
             times=calibrated.times,
             offline=findings.offline,
             window=load.window,
+            gauge=calibrated.gauge,
             gauge_s=options.gauge_s,
         )
         for each in calibrated.loads:

@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 
 from bench.colocate.probing import follow
 from bench.colocate.reading import ArmReading, read_arm
-from bench.colocate.slices import OfflinePrompts
+from bench.colocate.slices import OfflinePrompts, Slice
 from bench.colocate.stage import Stage
-from bench.fidelity.gauge import GAUGE_ROWS, pace_of, run_batch
+from bench.fidelity.gauge import GAUGE_ROWS, pace_of, run_small
 from bench.fidelity.twin import JudgedRun
 from nodeagent.plugin_contract import MeasuredIteration, encode_budgets
 from planner.simulation.measured import MeasuredTimes
@@ -47,6 +47,7 @@ class Bench:
         times: what the pace is told by.
         offline: the batch.
         window: offline requests in the engine.
+        gauge: online requests by which the pace is measured.
         gauge_s: how long the pace is measured.
     """
 
@@ -58,17 +59,23 @@ class Bench:
         times: MeasuredTimes,
         offline: OfflinePrompts,
         window: int,
+        gauge: Slice,
         gauge_s: float,
     ) -> None:
         self._stage, self._name, self._times = stage, name, times
-        self._offline, self._window, self._gauge_s = offline, window, gauge_s
+        self._offline, self._window = offline, window
+        self._gauge, self._gauge_s = gauge, gauge_s
         self.paces: list[float] = []
 
     async def gauge(self) -> None:
         """Measures the pace once more."""
         engine = await self._stage.enter(self._name)
-        passes = await run_batch(
-            engine, offline=self._offline, rows=GAUGE_ROWS, seconds=self._gauge_s
+        passes = await run_small(
+            engine,
+            offline=self._offline,
+            rows=GAUGE_ROWS,
+            seconds=self._gauge_s,
+            online=self._gauge,
         )
         self.paces.append(pace_of(self._times, passes))
 

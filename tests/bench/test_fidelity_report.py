@@ -65,7 +65,13 @@ def _finished(*, rounds: int = 2, slower: float = 1.0) -> Findings:
     )  # fmt: skip
     run.arms = arms_of(_MODEL, budgets=["tight", "loose"])
     run.bench = Bench(
-        None, "plugin", times=times, offline=OfflinePrompts(seed=0), window=32, gauge_s=1.0
+        None,
+        "plugin",
+        times=times,
+        offline=OfflinePrompts(seed=0),
+        window=32,
+        gauge=slices[0],
+        gauge_s=1.0,
     )
     found: dict[str, list[Measured]] = {arm.name: [] for arm in run.arms}
     load = Load(trace=_TRACE, rate=_RATE, slo=slo_relative_to(_alone(), tolerance_ratio=0.5))
@@ -97,6 +103,7 @@ def _finished(*, rounds: int = 2, slower: float = 1.0) -> Findings:
         alone=OnlineOnly(
             seconds=1.0, passes=1, busy_ratio=0.5, plugin_ratio=0.0, latencies=latencies
         ),
+        gauge=slices[0],
         loads=(load,),
     )  # fmt: skip
     return run
