@@ -108,6 +108,14 @@ def test_pace_is_the_median_over_typical_when_a_machine_slows_down():
     assert median(drawn) == pytest.approx(1.3, rel=0.1)
 
 
+def test_pace_counts_time_when_short_and_long_passes_differ():
+    """A third of the passes, but most of the time: prompts that got slower are the pace."""
+    times = MeasuredTimes(MODEL, _samples(lambda *_: 1.0))
+    mixed = [(_decode(1), 1.0)] * 20 + [(_prompt(120), 1.4)] * 10
+    passes = [IterationSample(shape=s, measured_ms=MODEL.predict_ms(s) * r) for s, r in mixed]
+    assert times.pace_of(passes) == pytest.approx(1.4)
+
+
 def test_draws_are_equal_when_seeds_are():
     """And differ where they do."""
     source = random.Random(1)
