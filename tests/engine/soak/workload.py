@@ -90,7 +90,8 @@ _BURST = _Shape(size=(10, 20), offline_ratios=(0.0,), at_once=(64,), drain_ratio
 _OUTGROWING = _Shape(
     size=(12, 18), offline_ratios=(0.0,), at_once=(18,), drain_ratio=1.0, outgrows=True
 )
-_LOADS = ((_MIXED,), (_MIXED,), (_FILL, _BURST), (_FILL, _BURST), (_OUTGROWING,))
+_FIRST_LOAD = (_OUTGROWING,)
+_LOADS = ((_MIXED,), (_FILL, _BURST))
 
 
 def make_phases(*, seed: int, count: int) -> tuple[Phase, ...]:
@@ -108,7 +109,7 @@ def make_phases(*, seed: int, count: int) -> tuple[Phase, ...]:
     phases: list[Phase] = []
     made = 0
     while made < count:
-        for shape in draw.choice(_LOADS):
+        for shape in draw.choice(_LOADS) if phases else _FIRST_LOAD:
             size = min(count - made, draw.randint(*shape.size))
             offline_ratio = draw.choice(shape.offline_ratios)
             requests = tuple(
