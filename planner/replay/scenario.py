@@ -20,7 +20,6 @@ from planner.simulation.watch import Watch
 from planner.simulation.workload import ClosedLoop
 from planner.workload.request import WorkloadRequest
 
-_BATCH_BLOCKS = 1 << 48  # chat and batch share no prefix: their traces number blocks alike
 SETTLE_S = 20.0
 """Simulated before a window begins, so that the batch is in full swing."""
 
@@ -130,7 +129,8 @@ class Scenario:
                 at_s=self.settle_s + request.at_s,
                 prompt_tokens=request.prompt_tokens,
                 output_tokens=request.output_tokens,
-                blocks=request.blocks,
+                # Traces number blocks alike, up to 64 bits, but chat and batch share none.
+                blocks=tuple([~block for block in request.blocks]),
                 block_tokens=request.block_tokens,
                 ttft_target_ms=labels.ttft_ms,
                 itl_target_ms=labels.itl_ms,
@@ -144,6 +144,6 @@ class Scenario:
                 work_class=WorkClass.OFFLINE,
                 prompt_tokens=request.prompt_tokens,
                 output_tokens=request.output_tokens,
-                blocks=tuple([_BATCH_BLOCKS + block for block in request.blocks]),
+                blocks=request.blocks,
                 block_tokens=request.block_tokens,
             )
