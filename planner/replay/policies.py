@@ -6,6 +6,7 @@ Refuses decisions: those are `planner.batching`.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import isfinite
 
 from planner.batching.baselines.blind_hybrid import BlindHybrid
 from planner.batching.baselines.hygen import Hygen
@@ -70,18 +71,24 @@ def _rate_cap(rate: float | None) -> Policy:
 
 def _cap(requests: float | None) -> Policy:
     assert requests is not None
-    return ConcurrencyCap(max_in_flight=int(requests))
+    return ConcurrencyCap(max_in_flight=_whole(requests))
 
 
 def _offline_only(chunk: float | None) -> Policy:
     order = OfflineOrder.PREFIX  # no ceiling is below what an order of prompts can do
     if chunk is None:
         return OfflineOnly(order=order)
-    return OfflineOnly(chunk_tokens=int(chunk), order=order)
+    return OfflineOnly(chunk_tokens=_whole(chunk), order=order)
 
 
 def _blind_hybrid(tokens: float | None) -> Policy:
-    return BlindHybrid() if tokens is None else BlindHybrid(token_budget=int(tokens))
+    return BlindHybrid() if tokens is None else BlindHybrid(token_budget=_whole(tokens))
+
+
+def _whole(number: float) -> int:
+    if not number.is_integer():
+        raise ValueError(f"{number:g} is not allowed, must be a whole number")
+    return int(number)
 
 
 def _qoserve(tbt_ms: float | None) -> Policy:
@@ -178,12 +185,14 @@ def policy_named(name: str, *, budgets: Budgets) -> PolicyChoice:
             raise UnknownPolicyError(
                 f"policy {name!r}: {text!r} is no number; give {kind.knob}, such as {bare}:4"
             ) from None
+        if not isfinite(knob):
+            raise UnknownPolicyError(f"policy {name!r}: {kind.knob}: {text}, must be finite")
     try:
         policy = kind.make(knob)
-    except (ValueError, OverflowError) as error:
+    except ValueError as error:
         raise UnknownPolicyError(f"policy {name!r}: {kind.knob}: {error}") from error
     return PolicyChoice(
-        name=bare if knob is None else f"{bare}:{knob:g}",
+        name=bare if knob is None else f"{bare}:{knob:.15g}",
         title=kind.title if knob is None else f"{kind.title} {knob:g}",
         policy=policy,
         scheduler=kind.scheduler,
