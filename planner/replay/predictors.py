@@ -110,6 +110,14 @@ class BlurredModel(LatencyModel):
         key = (self.seed, decode_rows, decode_context_tokens)
         return mean_ms * exp(self.error_ratio * (_normal(key) - self.error_ratio / 2.0))
 
+    def to_values(self) -> dict[str, float]:
+        """Refused.
+
+        Raises:
+            TypeError: Always: the exact model's coefficients are not what this one says.
+        """
+        raise TypeError(f"latency model {self.identity}: an error has no flat form")
+
 
 def blurred(model: LatencyModel, *, error_ratio: float, seed: int) -> BlurredModel:
     """The model with an error of that standard deviation, of its logarithm.
