@@ -36,7 +36,8 @@ class Tuned:
 
     Attributes:
         choice: The best that passed; where none did, the one nearest to it.
-        passed: Whether it kept the targets on the slice it was tuned on.
+        passed: Whether it kept the targets on the slice it was tuned on; False where nothing
+            was tuned, since nobody looked.
         expected: What it measured there; None where nothing was tuned.
         probes: Replays it took.
     """
@@ -86,7 +87,8 @@ def tune(
         knob = _KNOBS.get(bare)
         if knob is not None:
             return _bisect(knob, probe=probe, targets=targets, max_probes=max_probes)
-    return Tuned(choice=policy_named(name, budgets=starts[0]), passed=True, expected=None, probes=0)
+    choice = policy_named(name, budgets=starts[0])
+    return Tuned(choice=choice, passed=False, expected=None, probes=0)
 
 
 def starting_budgets(floor: ProbeResult, targets: LatencyTargets) -> list[Budgets]:
