@@ -91,16 +91,19 @@ def _of_policy(
     name = f"{title}: {_TITLES[policy]}"
     judged = [[j for cell in cells if (j := panel.of(policy, cell))] for panel in panels]
     kept = [[j for j in found if j.keeps_slo] for found in judged]
-    if not any(kept):
+    if not any(judged):
         return []
     held = [(panel, found) for panel, found in zip(panels, kept, strict=True) if found]
+    share = figure_of(
+        f"{name} keeps the SLO, share of cells",
+        [len(k) / len(j) for k, j in zip(kept, judged, strict=True) if j],
+        "ratio",
+        target=">= 1",
+    )
+    if not held:
+        return [share]
     figures = [
-        figure_of(
-            f"{name} keeps the SLO, share of cells",
-            [len(k) / len(j) for k, j in zip(kept, judged, strict=True) if j],
-            "ratio",
-            target=">= 1",
-        ),
+        share,
         figure_of(
             f"{name} total / online only, best SLO",
             [
@@ -206,7 +209,7 @@ def _offline(found: Sequence[Judged]) -> float:
 
 
 def _ratios(panels: Sequence[Panel], one: str, other: str, cell: Cell) -> list[float]:
-    """Offline work of one over the other, slices where both keep the SLO and both do some."""
+    """Offline work of one over the other: slices where both keep the SLO, the other with work."""
     found = []
     for panel in panels:
         a, b = panel.of(one, cell), panel.of(other, cell)

@@ -2,7 +2,7 @@
 
 Owns the settings by name and where their traces lie. Refuses policies. Without the traces
 the generated workload stands in, and without measured operator tables the derived ones;
-`Spec.sources` says which, and so does the report.
+`sources` says which, and so does the report.
 """
 
 import os
