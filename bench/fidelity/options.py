@@ -57,7 +57,7 @@ def read_options(arguments: Sequence[str], *, budgets: Sequence[str]) -> Options
                         " with --quick")  # fmt: skip
     parser.add_argument("--budgets", nargs="+", choices=budgets, default=[budgets[0], budgets[-1]])
     parser.add_argument("--model", type=Path, help="model folder; none: a random one is made")
-    parser.add_argument("--quick", action="store_true", help="two minutes; too short to tell")
+    parser.add_argument("--quick", action="store_true", help="three minutes; too short to tell")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("build/bench/fidelity"))
     flags = parser.parse_args(arguments)
@@ -82,10 +82,10 @@ def read_options(arguments: Sequence[str], *, budgets: Sequence[str]) -> Options
     return Options(
         load=load,
         budgets=tuple(dict.fromkeys(flags.budgets)),
-        mixed_s=16.0 if quick else 36.0,
+        mixed_s=12.0 if quick else 36.0,
         alone_s=6.0 if quick else 20.0,
         solitary=8 if quick else 24,
-        rows_s=0.8 if quick else 1.6,
+        rows_s=0.6 if quick else 1.6,
         gauge_s=2.0 if quick else 4.0,
         seeds=3 if quick else 10,
         is_quick=quick,
