@@ -8,7 +8,6 @@ Map:
     truth       how long a pass really takes
     measured    likewise, as an engine's own iterations show it
     noise       factors around a mean, correlated from pass to pass
-    measured    pass times drawn from an engine's own iterations
     settings    what engine is simulated
     residents   who is in the engine and where; a plan's moves: evict, park, resume
     reading     the engine as the decision's state
