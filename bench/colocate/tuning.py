@@ -20,6 +20,8 @@ from planner.latency.predictor import LatencyModel
 
 _LEAST_CHUNKS = (1 / 8, 5 / 8)  # of a whole one: to use every gap, or to use each well
 _CALM_SHARES, _STALL_SHARES, _IDLE_SHARES = (0.6, 1.0), (0.5, 1.0), (0.75, 1.5)
+_CREDIT_SHARES = (0.5, 1.5)
+_LEAST_GROWTH = 0.02  # of the mean gap
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +43,9 @@ def derive_starts(
 ) -> list[Budgets]:
     """Where a search starts: shares of what the limits come to, for each least chunk.
 
+    A few let passes be as long as the tail allows and hold the mean gap by a credit; the
+    others hold ordinary gaps apart from long ones.
+
     Limits hold what iterations come to, budgets hold their upper bounds, so each limit is
     raised by the model's margin. The median is the ordinary gap, the tail the longest. An
     arrival finds a pass half over, and if no more than every second arrival finds a long one,
@@ -60,7 +65,24 @@ def derive_starts(
     calm_ms = decode_ratio * limits["itl_p50"]
     idle_ms = prefill_ratio * 4.0 * (limits["ttft_p50"] - alone.ttft.p50)
     least_chunks = [int(chunk_tokens * share) for share in _LEAST_CHUNKS if chunk_tokens > 0]
-    return [
+    least_chunks = least_chunks or [Budgets().min_chunk_tokens]
+    # Without a limit on the mean gap, what the median may grow by stands in.
+    growth_ratio = limits["itl_p50"] / alone.itl.p50
+    if "itl_mean" in limits:
+        growth_ratio = limits["itl_mean"] / alone.itl.mean
+    credit_ms = alone.itl.mean * max(_LEAST_GROWTH, growth_ratio - 1.0)
+    on_credit = [
+        Budgets(
+            latency_budget_ms=stall_ms,
+            idle_budget_ms=max(_IDLE_SHARES) * idle_ms,
+            max_stall_ms=stall_ms,
+            min_chunk_tokens=max(1, least),
+            gap_credit_ms=share * credit_ms,
+        )
+        for least in least_chunks
+        for share in _CREDIT_SHARES
+    ]
+    return on_credit + [
         Budgets(
             latency_budget_ms=min(mean_ms, stall * stall_ms),
             calm_budget_ms=calm * calm_ms,
@@ -68,7 +90,7 @@ def derive_starts(
             max_stall_ms=stall * stall_ms,
             min_chunk_tokens=max(1, least),
         )
-        for least in least_chunks or [Budgets().min_chunk_tokens]
+        for least in least_chunks
         for idle, stall, calm in itertools.product(_IDLE_SHARES, _STALL_SHARES, _CALM_SHARES)
     ]
 
