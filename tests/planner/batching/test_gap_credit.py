@@ -98,7 +98,7 @@ def test_a_chunk_costs_what_it_lengthens_the_gaps_by(mixes):
     assert plan.memory.credit_ms == pytest.approx(saved)
 
 
-def _run(budgets, *, offline):
+def _run(budgets, *, offline, mixes=True, watch=None):
     requests = [
         SimulatedRequest(
             rid=f"on{i}",
@@ -116,7 +116,7 @@ def _run(budgets, *, offline):
         for i in range(100_000)
     )
     return replay(
-        settings=EngineSettings(kv_tokens=20_000, chunked_prefill_size=256),
+        settings=EngineSettings(kv_tokens=20_000, chunked_prefill_size=256, mixes=mixes),
         policy=plan_iteration,
         model=MODEL,
         budgets=budgets,
@@ -125,6 +125,7 @@ def _run(budgets, *, offline):
         clients=[ClosedLoop(source=batch, in_flight=16)] if offline else [],
         from_s=10.0,
         to_s=70.0,
+        watch=watch,
     )
 
 
@@ -138,3 +139,46 @@ def test_credit_does_more_work_than_one_budget_when_the_mean_gap_is_shorter():
     assert held.itl.mean < flat.itl.mean
     assert held.offline_tokens_per_s > flat.offline_tokens_per_s
     assert 0.5 < held.itl.mean - alone.itl.mean < 3.0
+
+
+@pytest.mark.parametrize("mixes", [False, True])
+@pytest.mark.parametrize("gap_credit_ms", [0.5, 2.0])
+def test_passes_of_a_run_are_lengthened_by_what_was_earned(mixes, gap_credit_ms):
+    """The invariant on passes as they ran, their online part reckoned from their rows."""
+    earned, lengthened = [], []
+
+    class Reckoning:
+        def passed(self, record):
+            run = record.run
+            rows = [live for live in run.decodes if not live.is_offline]
+            chunks = [(live, chunk) for live, chunk in run.prompts if not live.is_offline]
+            requests = len(rows) + len(chunks)
+            alone_ms = 2.0 + 1.0 * len(rows) if rows else 0.0  # MODEL's round numbers
+            if chunks:
+                alone_ms = 5.0 + 0.1 * sum(chunk for _, chunk in chunks) + 1.0 * len(rows)
+            if run.plan.memory.credit_ms:  # planned, not passed over
+                earned.append(requests * gap_credit_ms)
+                lengthened.append(requests * max(0.0, record.lasted_ms - alone_ms))
+
+        def settled(self, settled, *, at_s):
+            pass
+
+        def ended(self, ended):
+            pass
+
+    done = _run(
+        Budgets(
+            latency_budget_ms=40.0,
+            idle_budget_ms=40.0,
+            gap_credit_ms=gap_credit_ms,
+            max_stall_ms=60.0,
+        ),
+        offline=True,
+        mixes=mixes,
+        watch=Reckoning(),
+    )
+    assert done.offline_tokens_per_s > 0.0 and sum(lengthened) > 0.0
+    spent = saved = 0.0
+    for added, cost in zip(earned, lengthened, strict=True):
+        spent, saved = spent + cost, saved + added
+        assert spent <= saved + max(lengthened) + 1e-6
