@@ -188,3 +188,40 @@ def test_short_probe_is_judged_where_the_slice_is_all_there_is():
     )
     assert outcome.reason is Reason.FOUND
     assert outcome.best.result.offline_tokens_per_s >= 0.95 * OPTIMUM
+
+
+def _crediting(budgets):
+    """Work and the mean gap grow with the credit; p99 with the budget of a pass."""
+    credit, latency = budgets.gap_credit_ms, budgets.latency_budget_ms
+    return ProbeResult(
+        ttft=_quantiles(50, 200),
+        itl=_quantiles(10, 20 + latency, mean=10 + credit),
+        offline_tokens_per_s=100 * credit**0.5 * latency**0.25,
+    )
+
+
+@given(start_ms=st.floats(0.2, 40.0))
+@settings(deadline=None, max_examples=30)
+def test_credit_is_searched_where_a_start_has_one(start_ms):
+    """From below the mean's limit or above it: near 5 ms of credit, 80 ms of budget."""
+    start = Budgets(latency_budget_ms=30.0, idle_budget_ms=30.0, gap_credit_ms=start_ms)
+    targets = LatencyTargets(itl_mean_ms=15.0, itl_p99_ms=100.0)
+    outcome = search_budgets(_crediting, targets=targets, starts=[start], max_probes=30)
+    assert outcome.reason is Reason.FOUND
+    assert 0.9 * 5.0 <= outcome.budgets.gap_credit_ms <= 5.0
+    assert outcome.best.result.offline_tokens_per_s >= 0.9 * 100 * 5**0.5 * 80**0.25
+
+
+def test_credit_of_none_is_left_at_none():
+    """Off is another mode of the decision, not a little of it: no step leads there or back."""
+    start = Budgets(latency_budget_ms=30.0, gap_credit_ms=0.0)
+    targets = LatencyTargets(itl_mean_ms=15.0, itl_p99_ms=100.0)
+    outcome = search_budgets(_crediting, targets=targets, starts=[start], max_probes=20)
+    assert {probe.budgets.gap_credit_ms for probe in outcome.probes} == {0.0}
+    both = search_budgets(
+        _crediting,
+        targets=targets,
+        starts=[start, replace(start, gap_credit_ms=1.0)],
+        max_probes=30,
+    )
+    assert both.budgets.gap_credit_ms >= 4.5
