@@ -74,14 +74,31 @@ def test_pool_runs_no_replay_twice_and_tells_budgets_apart(pool, monkeypatch):
 def test_replay_is_kept_as_its_statistics(pool):
     """As a run of its own has them."""
     choice = policy_named("blind-hybrid", budgets=Budgets())
-    seen, idle = pool.see(choice), IdleWork()
-    replayed = pool.scenario.run(choice, watch=idle)
+    seen = pool.see(choice)
+    replayed = pool.scenario.run(choice)
     assert (seen.probe.ttft, seen.probe.itl) == (replayed.ttft, replayed.itl)
     assert seen.probe.offline_tokens_per_s == replayed.offline_tokens_per_s
     total = replayed.offline_tokens_per_s + replayed.online_tokens / replayed.window_s
     assert seen.total_tokens_per_s == pytest.approx(total)
-    assert seen.idle_s == idle.seconds > 0.9  # nobody is online before the window at least
-    assert seen.idle_tokens_per_s == pytest.approx(idle.tokens / idle.seconds)
+
+
+@pytest.mark.parametrize("name", ["offline-only:512", "blind-hybrid"])
+def test_idle_work_is_that_of_the_windows_passes_without_online(pool, name):
+    """Not what fills an empty engine before it, which is prompts and goes quicker."""
+    choice = policy_named(name, budgets=Budgets())
+    seen, passes = pool.see(choice), []
+
+    class Watching(IdleWork):
+        def passed(self, record):
+            passes.append(record)
+
+    pool.scenario.run(choice, watch=Watching(0.0, 0.0))
+    window = [p for p in passes if 1.0 <= p.start_s < 6.0 and not p.run.online_rows]
+    seconds = sum(p.lasted_ms for p in window) / 1e3
+    tokens = sum(p.run.shape.prefill_tokens + p.run.shape.decode_rows for p in window)
+    assert seen.idle_s == pytest.approx(seconds)
+    assert seen.idle_tokens_per_s == pytest.approx(tokens / max(1e-9, seconds))
+    assert (seen.idle_s > 4.9) == (name == "offline-only:512")
 
 
 @pytest.mark.parametrize("policy", ["hygen", "rate-cap"])
