@@ -74,6 +74,7 @@ class Judged:
     policy: str
     seen: Seen
     worst_ratio: float  # of its latencies over their targets
+    idle_tokens_per_s: float | None = None  # of the batch, while nobody is online; if asked
 
     @property
     def keeps_slo(self) -> bool:
@@ -104,7 +105,8 @@ def judge(pool: Pool, cell: Cell, policy: str, *, floor: ProbeResult) -> Judged:
         )
         seen = _best(pool, policy, targets=targets) or pool.see(tuned.choice)
     ratio = targets.worst_ratio(ttft=seen.probe.ttft, itl=seen.probe.itl)
-    return Judged(cell=cell, policy=policy, seen=seen, worst_ratio=ratio)
+    idle = pool.idle(seen.choice) if policy == "slacktide" else None
+    return Judged(cell=cell, policy=policy, seen=seen, worst_ratio=ratio, idle_tokens_per_s=idle)
 
 
 def _best(pool: Pool, policy: str, *, targets: LatencyTargets) -> Seen | None:

@@ -16,8 +16,6 @@ from controlplane.cli.output import show_table
 PUBLISHED = {"total over online only": 3.87, "offline over HyGen*": 5.84, "of the ceiling": 0.843}
 """HyGen's figures: the first two at best, the third typical (arXiv 2501.14808)."""
 
-_LEAST_IDLE_S = 5.0  # less says nothing of idle phases
-
 _TITLES = {
     "blind-hybrid": "Sarathi++",
     "sglang-priority": "SGLang",
@@ -143,12 +141,12 @@ def _of_policy(
         target = ">= 0.85" if policy == "slacktide" else None
         figures.append(figure_of(f"{name} / clairvoyant bound", shares, "ratio", target=target))
     idle = [
-        j.seen.idle_tokens_per_s / panel.ceiling.idle_tokens_per_s
+        j.idle_tokens_per_s / panel.ceiling.probe.offline_tokens_per_s
         for panel, found in held
         for j in found
-        if j.seen.idle_s >= _LEAST_IDLE_S
+        if j.idle_tokens_per_s is not None
     ]
-    if idle and policy == "slacktide":
+    if idle:
         figures.append(
             figure_of(f"{name} / ceiling while nobody is online", idle, "ratio", target=">= 0.9")
         )

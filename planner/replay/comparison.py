@@ -26,7 +26,7 @@ from planner.simulation.watch import EndedRequest, PassRecord
 FLOOR = "online-only"
 _BINS = 60
 _BUDGETED = ("hygen", "slacktide")  # those that budgets tune
-_BISECTED_PROBES = 10  # enough for a knob to 4 %
+_BISECTED_PROBES = 14  # enough for a knob to a quarter of a per cent
 
 
 class Progress(Protocol):

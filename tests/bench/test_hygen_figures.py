@@ -19,7 +19,7 @@ TAIL = Cell(metrics=("ttft_p99",), tolerance_ratio=0.5)
 PAIR = Cell(metrics=("ttft_p99", "itl_p99"), tolerance_ratio=0.1)
 
 
-def seen(offline, *, name="slacktide", total=None, idle=(0.0, 0.0)):
+def seen(offline, *, name="slacktide", total=None):
     """A replay of so much offline work, and 100 tokens a second of online."""
     values = Quantiles(count=100, mean=10.0, p50=9.0, p90=15.0, p99=20.0, max=30.0)
     return Seen(
@@ -30,18 +30,17 @@ def seen(offline, *, name="slacktide", total=None, idle=(0.0, 0.0)):
         evicted=3,
         recomputed_tokens=7,
         over_bound_ratio=0.0,
-        idle_tokens_per_s=idle[0],
-        idle_s=idle[1],
     )
 
 
-def judged(policy, cell, offline, *, misses=False, idle=(0.0, 0.0)):
+def judged(policy, cell, offline, *, misses=False, idle=None):
     name = "slacktide" if policy == ARRIVAL else policy
     return Judged(
         cell=cell,
         policy=policy,
-        seen=seen(offline, name=name, idle=idle),
+        seen=seen(offline, name=name),
         worst_ratio=1.2 if misses else 0.9,
+        idle_tokens_per_s=idle,
     )
 
 
@@ -49,7 +48,7 @@ def panel(*entries, number=1, bounds=()):
     return Panel(
         spec=Spec(setting="hygen", rate=1.0, number=number, duration_s=8.0),
         floor=seen(0.0, name="online-only"),
-        ceiling=seen(2000.0, name="offline-only:512", total=2000.0, idle=(2000.0, 8.0)),
+        ceiling=seen(2000.0, name="offline-only:512", total=2000.0),
         judged=entries,
         bounds=bounds,
         replays=9,
@@ -134,8 +133,8 @@ def test_policy_is_set_against_floor_ceiling_cap_and_bound():
         ),
     )
     entries = [
-        judged("slacktide", MEAN, 1500.0, idle=(1900.0, 6.0)),
-        judged("slacktide", TIGHT, 300.0, idle=(100.0, 4.9)),  # too short to tell
+        judged("slacktide", MEAN, 1500.0, idle=1900.0),
+        judged("slacktide", TIGHT, 300.0),
         judged("rate-cap", MEAN, 500.0),
         judged("rate-cap", TIGHT, 50.0),
     ]
