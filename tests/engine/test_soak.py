@@ -21,6 +21,5 @@ def test_outputs_equal_stock_when_budgets_change_and_requests_are_aborted(tmp_pa
     row = as_row(soak_setting(setting, model=model, folder=tmp_path, seed=4, requests=120))
     assert wrongs([row]) == ()
     # How often is for the whole soak to say; that nothing happened would be no test.
-    for path in ("parked", "resumed", "chunks_capped"):
+    for path in ("parked", "resumed", "chunks_capped", "chunks_parked", "evicted"):
         assert row["counters"][path] > 0, path
-    assert row["counters"]["evicted"] + row["retractions"] > 0, "KV never ran out"
