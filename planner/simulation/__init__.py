@@ -10,6 +10,7 @@ Map:
     noise       factors around a mean, correlated from pass to pass
     settings    what engine is simulated
     residents   who is in the engine and where; a plan's moves: evict, park, resume
+    backlog     offline requests that wait, in their standing orders
     reading     the engine as the decision's state
     admission   which prompts join a pass, as SGLang and the plugin admit them
     decoding    which rows decode, and who gives up KV for them

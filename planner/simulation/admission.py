@@ -58,7 +58,7 @@ class Admission:
         self._chunk_tokens = max(0, chunk - mixed) if chunk > 0 else 1 << 60
         self._input_tokens = settings.max_prefill_tokens - mixed
         self._allowance = plan.offline_chunk_tokens
-        self._offset = mixed + sum([self._expected(live) for live in (*running, *parked)])
+        self._offset = mixed + self._expected_of(running) + self._expected_of(parked)
         self._is_slot_taken = False
 
     # ------------------------------------------------------------ the mid-prefill request
@@ -193,12 +193,17 @@ class Admission:
         victim = self._residents.evict_cheapest()
         if victim is None:
             return False
-        self._offset -= self._expected(victim)
+        self._offset -= self._expected_of((victim,))
         self._free_rows += 1
         return True
 
-    def _expected(self, live: LiveRequest) -> int:
-        return int(min(live.left_tokens, _CLIP_NEW_TOKENS) * self._ratio)
+    def _expected_of(self, rows: Iterable[LiveRequest]) -> int:
+        """Tokens that rows are expected to generate still."""
+        ratio, expected = self._ratio, 0
+        for live in rows:
+            left = live.longest_output_tokens - live.generated
+            expected += int((left if left < _CLIP_NEW_TOKENS else _CLIP_NEW_TOKENS) * ratio)
+        return expected
 
     def _has_room(self) -> bool:
         return (

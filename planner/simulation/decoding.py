@@ -39,7 +39,7 @@ class NewTokenRatio:
     def after_retraction(self, rows: Sequence[LiveRequest]) -> None:
         """As the rows that stay say."""
         generated = sum(row.generated for row in rows) + _RETRACT_DECODE_STEPS * len(rows)
-        longest = sum(row.request.longest_output_tokens for row in rows)
+        longest = sum(row.longest_output_tokens for row in rows)
         self.current = min(1.0, generated / (longest + 1))
 
 
@@ -72,7 +72,7 @@ class Decoding:
 
     def _rows(self) -> list[LiveRequest]:
         """Running rows whose last token is not on its way."""
-        return [r for r in self._residents.running if r.launched < r.request.output_tokens]
+        return [r for r in self._residents.running if r.launched < r.output_tokens]
 
     def _fits(self, rows: Sequence[LiveRequest]) -> bool:
         memory = self._memory
@@ -97,8 +97,16 @@ class Decoding:
         return [r for r in rows if r.rid in staying]
 
     def _grown(self, rows: list[LiveRequest]) -> tuple[LiveRequest, ...]:
+        memory = self._memory
+        if memory.page_size == 1:  # as `grow` does, for all at once
+            if not memory.hold(len(rows)):
+                raise AssertionError(f"{len(rows)} rows decode without KV for their tokens")
+            for live in rows:
+                live.kv_tokens += 1
+                live.held_tokens += 1
+            return tuple(rows)
         for live in rows:
-            if not live.grow(self._memory, 1):
+            if not live.grow(memory, 1):
                 raise AssertionError(f"request {live.rid}: decodes without KV for its token")
         return tuple(rows)
 

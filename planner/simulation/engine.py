@@ -160,7 +160,7 @@ class Engine:
             admission.continue_started(started)
         admission.admit(residents.in_order(plan))
         residents.started = admission.unfinished
-        residents.dequeue({live.rid for live, _ in admission.prompts})
+        residents.dequeue([live for live, _ in admission.prompts])
         return admission.prompts
 
     def _launch(

@@ -6,7 +6,7 @@ clients have), which differ by one pass under the overlap loop. Policies see wha
 as the plugin reads an engine.
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from math import gcd
 
 from planner.batching.state import DecodeRow, PrefillWork, WorkClass
@@ -22,8 +22,9 @@ class LiveRequest:
     __slots__ = (
         "arrival_s", "computed_tokens", "credited_tokens", "emitted_s", "generated",
         "held_tokens", "in_flight", "in_flight_tokens", "is_offline", "keys", "kv_tokens",
-        "launched", "match_due", "pinned", "prefilled_tokens", "prefix_tokens", "queued_pass",
-        "request", "rid", "row", "state_pass", "unit_tokens", "void", "work",
+        "launched", "longest_output_tokens", "match_due", "output_tokens", "pinned",
+        "prefilled_tokens", "prefix_tokens", "prompt_tokens", "queued_pass", "request", "rid",
+        "row", "state_pass", "unit_tokens", "void", "work",
     )  # fmt: skip
 
     def __init__(self, request: SimulatedRequest, *, page_size: int, prompt_key: bytes) -> None:
@@ -31,6 +32,9 @@ class LiveRequest:
         self.rid = request.rid
         self.is_offline = request.work_class is WorkClass.OFFLINE
         self.arrival_s = request.at_s
+        self.prompt_tokens = request.prompt_tokens
+        self.output_tokens = request.output_tokens
+        self.longest_output_tokens = request.longest_output_tokens
         self.generated = 0  # settled
         self.launched = 0  # tokens whose pass was launched
         self.in_flight = 0  # passes it is in that have not settled
@@ -76,17 +80,22 @@ class LiveRequest:
     @property
     def target_tokens(self) -> int:
         """KV its prefill must reach: the prompt, and after an eviction its output too."""
-        return self.request.prompt_tokens + self.launched
+        return self.prompt_tokens + self.launched
 
     @property
     def left_tokens(self) -> int:
         """Output the engine must still expect."""
-        return self.request.longest_output_tokens - self.generated
+        return self.longest_output_tokens - self.generated
 
     @property
     def kept_key(self) -> Hashable:
         """Under which an eviction leaves its own KV in the cache."""
         return ("kept", self.rid)
+
+    @property
+    def may_be_cached(self) -> bool:
+        """Whether the cache can hold anything of it: shared blocks, or KV it once had."""
+        return bool(self.keys) or self.computed_tokens > 0
 
     # ------------------------------------------------------------ results
 
@@ -100,27 +109,12 @@ class LiveRequest:
 
     def credit(self) -> int:
         """Prompt tokens done that were not done before, however often repeated."""
-        done = min(self.kv_tokens - self.in_flight_tokens, self.request.prompt_tokens)
+        done = min(self.kv_tokens - self.in_flight_tokens, self.prompt_tokens)
         gained = max(0, done - self.credited_tokens)
         self.credited_tokens += gained
         return gained
 
     # ------------------------------------------------------------ as a policy sees it
-
-    def as_row(self, *, number: int, is_parked: bool) -> DecodeRow:
-        """Itself past its prefill."""
-        row = self.row
-        row.generated_tokens = self.generated
-        row.context_tokens = self.request.prompt_tokens + self.generated
-        row.is_parked = is_parked
-        row.can_resume = self.in_flight == 0
-        row.passes_in_state = number - self.state_pass
-        row.recompute_tokens = self.kv_tokens
-        if self.emitted_s:
-            row.first_token_s, row.last_token_s = self.emitted_s[0], self.emitted_s[-1]
-        else:
-            row.last_token_s = self.arrival_s
-        return row
 
     def as_work(self, memory: KvMemory, *, number: int, is_started: bool) -> PrefillWork:
         """Itself before or in its prefill."""
@@ -140,11 +134,12 @@ class LiveRequest:
     def match(self, memory: KvMemory, *, number: int) -> int:
         """Looks up its prefix; tokens that need not be computed."""
         self.match_due = number + _MATCH_PERIOD
-        units = memory.matched(self.keys)
-        tokens = units * self.unit_tokens
-        kept = memory.kept_tokens(self.kept_key)
-        if kept and units == len(self.keys):
-            tokens += kept
+        tokens = 0
+        if self.may_be_cached:
+            units = memory.matched(self.keys)
+            tokens = units * self.unit_tokens
+            if units == len(self.keys):
+                tokens += memory.kept_tokens(self.kept_key)
         self.prefix_tokens = min(tokens, self.target_tokens - 1)
         self._show_cached(self.prefix_tokens)
         return self.prefix_tokens
@@ -216,6 +211,30 @@ class LiveRequest:
         memory.unread(self.keys[: self.pinned])
         self.held_tokens = self.kv_tokens = self.pinned = 0
         self.match_due = 0
+
+
+def decode_rows(
+    requests: Sequence[LiveRequest], *, number: int, is_parked: bool
+) -> list[DecodeRow]:
+    """Requests past their prefill, as a policy sees them before pass `number`.
+
+    One call for all of them: each is brought up to date in every pass.
+    """
+    rows = []
+    for live in requests:
+        row, generated, emitted_s = live.row, live.generated, live.emitted_s
+        row.generated_tokens = generated
+        row.context_tokens = live.prompt_tokens + generated
+        row.is_parked = is_parked
+        row.can_resume = not live.in_flight
+        row.passes_in_state = number - live.state_pass
+        row.recompute_tokens = live.kv_tokens
+        if emitted_s:
+            row.first_token_s, row.last_token_s = emitted_s[0], emitted_s[-1]
+        else:
+            row.last_token_s = live.arrival_s
+        rows.append(row)
+    return rows
 
 
 def _prefix_units(request: SimulatedRequest, *, page_size: int) -> tuple[tuple[Hashable, ...], int]:

@@ -7,15 +7,14 @@ ignores it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from planner.batching.state import IterationPlan
 from planner.latency.features import BatchShape
 from planner.simulation.live import LiveRequest
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pass:
+class Pass(NamedTuple):
     """One iteration.
 
     Attributes:
@@ -39,8 +38,7 @@ class Pass:
     changed_rows: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settled:
+class Settled(NamedTuple):
     """What a pass's results came to.
 
     Attributes:
@@ -89,7 +87,8 @@ def launch(
         context += kv
         if kv > longest:
             longest = kv
-        online_rows += not live.is_offline
+        if not live.is_offline:
+            online_rows += 1
         live.in_flight += 1
         live.launched += 1
     for live in finished:
@@ -118,7 +117,13 @@ def launch(
 def settle(run: Pass, *, at_s: float) -> Settled:
     """Hands a pass's results to its requests; its tokens are emitted at `at_s`."""
     online = offline_prompt = offline_output = 0
-    emitting = [live for live in run.decodes if live.receive()]
+    emitting = []
+    for live in run.decodes:  # as `receive` says: spelt out, once a row in every pass
+        live.in_flight -= 1
+        if live.void:
+            live.void -= 1
+        else:
+            emitting.append(live)
     if run.prompts:
         whole = {live.rid for live in run.finished_prompts}
         for live, chunk in run.prompts:
@@ -134,11 +139,11 @@ def settle(run: Pass, *, at_s: float) -> Settled:
                 emitting.append(live)
     ended = []
     for live in emitting:
-        live.generated += 1
+        live.generated = generated = live.generated + 1
         live.emitted_s.append(at_s)
         if live.is_offline:
             offline_output += 1
-        if live.generated == live.request.output_tokens:
+        if generated == live.output_tokens:
             ended.append(live)
     return Settled(
         ended=ended,

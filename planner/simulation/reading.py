@@ -1,7 +1,7 @@
 """A simulated engine read as the decision's values, as the plugin reads a real one."""
 
 from planner.batching.state import EngineState, Memory, PrefillWork
-from planner.simulation.live import LiveRequest
+from planner.simulation.live import LiveRequest, decode_rows
 from planner.simulation.memory import KvMemory
 from planner.simulation.residents import Residents
 from planner.simulation.settings import EngineSettings
@@ -30,13 +30,13 @@ def read_state(
     return EngineState(
         now_s=now_s,
         pass_number=number,
-        running=tuple([r.as_row(number=number, is_parked=False) for r in residents.running]),
-        parked=tuple([r.as_row(number=number, is_parked=True) for r in residents.parked]),
+        running=tuple(decode_rows(residents.running, number=number, is_parked=False)),
+        parked=tuple(decode_rows(residents.parked, number=number, is_parked=True)),
         started=None
         if started is None
         else started.as_work(memory, number=number, is_started=True),
         waiting_online=_waiting(residents.online, memory=memory, number=number),
-        waiting_offline=_waiting(residents.offline, memory=memory, number=number),
+        waiting_offline=residents.offline.read(memory, number=number),
         kv_free_tokens=memory.free_tokens,
         kv_total_tokens=memory.total_tokens,
         page_size=memory.page_size,
@@ -45,6 +45,7 @@ def read_state(
         last_pass_ms=last_pass_ms,
         free_rows=residents.free_rows,
         memory=plan_memory,
+        offline_queue=residents.offline.standing(),
     )
 
 

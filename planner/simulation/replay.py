@@ -18,14 +18,13 @@ from planner.batching.state import Budgets
 from planner.latency.predictor import LatencyModel
 from planner.simulation.counters import EngineCounters
 from planner.simulation.engine import Engine
-from planner.simulation.live import LiveRequest
 from planner.simulation.passes import Pass
 from planner.simulation.request import SimulatedRequest
 from planner.simulation.settings import EngineSettings, Loop
 from planner.simulation.truth import Truth
 from planner.simulation.watch import EndedRequest, PassRecord, Watch
 from planner.simulation.workload import Arrivals, ClosedLoop
-from planner.slo import Chunk, Outcome, Quantiles, RequestTrace, gaps_ms, quantiles, ttft_ms
+from planner.slo import Quantiles, RequestTrace, gaps_ms, quantiles, ttft_ms
 
 _MAX_IDLE_POLLS = 1_000_000  # a policy that never runs anything is a defect, not a run
 
@@ -261,13 +260,13 @@ class _Run:
             keeps = is_measured and self._keeps_traces
             if not keeps and watch is None:
                 continue
-            trace = _trace(live)
+            ended = EndedRequest(
+                request=live.request, emitted_s=tuple(live.emitted_s), is_measured=is_measured
+            )
             if keeps:
-                self._traces.append((live.arrival_s, live.rid, trace))
+                self._traces.append((live.arrival_s, live.rid, ended.trace))
             if watch is not None:
-                watch.ended(
-                    EndedRequest(request=live.request, trace=trace, is_measured=is_measured)
-                )
+                watch.ended(ended)
 
     def result(self) -> Replayed:
         self._engine.audit()
@@ -286,11 +285,3 @@ class _Run:
             end_s=self._now_s,
             counters=self._engine.counters,
         )
-
-
-def _trace(live: LiveRequest) -> RequestTrace:
-    return RequestTrace(
-        scheduled_s=live.arrival_s,
-        chunks=tuple(Chunk(at_s=at_s, tokens=1) for at_s in live.emitted_s),
-        outcome=Outcome.COMPLETED,
-    )

@@ -11,10 +11,13 @@ released; `released` is queued again only when the pass has its batch, since its
 flight is void only until it is admitted again.
 """
 
+from collections.abc import Iterator
+
 from planner.batching.eviction import cheapest_first
 from planner.batching.state import IterationPlan
+from planner.simulation.backlog import Backlog
 from planner.simulation.counters import EngineCounters
-from planner.simulation.live import LiveRequest
+from planner.simulation.live import LiveRequest, decode_rows
 from planner.simulation.memory import KvMemory
 from planner.simulation.settings import EngineSettings, Scheduler
 
@@ -26,7 +29,7 @@ class Residents:
         self, settings: EngineSettings, *, memory: KvMemory, counters: EngineCounters
     ) -> None:
         self.online: list[LiveRequest] = []  # waiting, by priority and arrival
-        self.offline: list[LiveRequest] = []  # waiting
+        self.offline = Backlog()  # waiting
         self.started: LiveRequest | None = None  # mid-prefill
         self.running: list[LiveRequest] = []  # past their prefill, until their last result is in
         self.parked: list[LiveRequest] = []
@@ -52,24 +55,23 @@ class Residents:
     def queue(self, live: LiveRequest) -> None:
         """Lets a request wait for its prefill."""
         if live.is_offline:
-            self.offline.append(live)
+            self.offline.put(live)
             return
         self.online.append(live)
         self.online.sort(key=_online_order)
 
-    def in_order(self, plan: IterationPlan) -> list[LiveRequest]:
+    def in_order(self, plan: IterationPlan) -> Iterator[LiveRequest]:
         """Waiting requests: online ones, then offline ones as the plan orders them."""
-        if plan.offline_chunk_tokens <= 0 or not self.offline:
-            return self.online
-        place = {rid: i for i, rid in enumerate(plan.offline_order)}
-        last = len(place)
-        return [*self.online, *sorted(self.offline, key=lambda r: place.get(r.rid, last))]
+        yield from self.online
+        if plan.offline_chunk_tokens > 0:
+            yield from self.offline.first(plan.offline_order)
 
-    def dequeue(self, admitted: set[str]) -> None:
+    def dequeue(self, admitted: list[LiveRequest]) -> None:
         """Takes requests out of the queue."""
-        if admitted:
-            self.online = [r for r in self.online if r.rid not in admitted]
-            self.offline = [r for r in self.offline if r.rid not in admitted]
+        rids = {live.rid for live in admitted if not live.is_offline}
+        if rids:
+            self.online = [r for r in self.online if r.rid not in rids]
+        self.offline.discard([live.rid for live in admitted if live.is_offline])
 
     def requeue_released(self) -> None:
         """Those who gave up their KV wait again."""
@@ -114,11 +116,10 @@ class Residents:
         """
         if self._settings.scheduler is not Scheduler.PLUGIN:
             return None
+        running = [live for live in self.running if live.is_offline]
         rows = cheapest_first(
-            live.as_row(number=self.pass_number, is_parked=is_parked)
-            for requests, is_parked in ((self.parked, True), (self.running, False))
-            for live in requests
-            if live.is_offline
+            decode_rows(self.parked, number=self.pass_number, is_parked=True)
+            + decode_rows(running, number=self.pass_number, is_parked=False)
         )
         return self._evict(rows[0].rid) if rows else None
 
