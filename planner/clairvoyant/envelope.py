@@ -10,11 +10,12 @@ Tokens are covered by boxes; `floor` holds in a whole box, because it is taken a
 with the fewest tokens and the truth never falls. Boxes are split until their corners differ
 by no more than `_TOLERANCE_RATIO`, so a step of the truth, such as a tile's, costs nothing.
 
-`pair_ms` and `context_ms` are the smallest rises found, and `floor` is lowered until the
-inequality holds at the corners and the middle of A and K. Assumed of the truth: no sum makes
-it shorter (checked wherever it is asked), and over A and K it bends one way only, so that
-what holds there holds between. `least_ms` states the inequality for any pass, so that a run
-can check it on every pass it ran.
+`pair_ms` and `context_ms` are the smallest rises found: from end to end where the truth bends
+downwards all along, since it lies above that line, and between neighbours where it does not.
+`floor` is lowered until the inequality holds at the corners and the middle of A and K.
+Assumed of the truth: no sum makes it shorter (checked wherever it is asked), and over A and K
+it bends one way only, so that what holds there holds between. `least_ms` states the
+inequality for any pass, so that a run can check it on every pass it ran.
 """
 
 from collections.abc import Callable, Iterable
@@ -31,6 +32,7 @@ from planner.simulation.settings import EngineSettings
 Floats = NDArray[np.float64]
 
 _TOLERANCE_RATIO = 0.01
+_ROWS_APART = 16  # the rows of a box differ by a 16th, lest its most context seems read by few
 _ROUNDING_RATIO = 1e-9
 
 
@@ -175,12 +177,13 @@ class _Asked:
                     f"truth: {s1} prompt tokens and {m1} decode rows last {high} ms, {s0} and "
                     f"{m0} last {low} ms; it must never fall"
                 )
-            if high <= low * (1.0 + _TOLERANCE_RATIO):
+            has_few_rows = m1 - m0 <= m0 // _ROWS_APART
+            if high <= low * (1.0 + _TOLERANCE_RATIO) and has_few_rows:
                 done.append(box)
                 continue
             by_prompt = self._plain_ms(s1, m0) - low
             by_rows = self._plain_ms(s0, m1) - low
-            if s1 > s0 and (by_prompt >= by_rows or m1 == m0):
+            if s1 > s0 and (by_prompt >= by_rows or m1 == m0) and has_few_rows:
                 middle = (s0 + s1) // 2
                 open_boxes += [(s0, middle, m0, m1), (middle + 1, s1, m0, m1)]
             else:
@@ -208,13 +211,13 @@ class _Asked:
         low, high = self._pairs(box)
         times = [self._ms(box, low + share * (high - low), 0.0) for share in shares]
         if high > low:
-            pair_rises += _rises(times, [share * (high - low) for share in shares])
+            pair_rises.append(_least_rise(times, [share * (high - low) for share in shares]))
         for m in {1, max(1, rows // 8), rows}:
             box = (0, 0, m, m)
             low, high = self._context(box)
             times = [self._ms(box, 0.0, low + share * (high - low)) for share in shares]
             if high > low:
-                context_rises += _rises(times, [share * (high - low) for share in shares])
+                context_rises.append(_least_rise(times, [share * (high - low) for share in shares]))
         return min(pair_rises, default=0.0), min(context_rises, default=0.0)
 
     def floor_ms(self, box: _Box, *, pair_ms: float, context_ms: float) -> float:
@@ -275,8 +278,8 @@ class _Asked:
         return self._pass_ms(shape)
 
 
-def _rises(times: list[float], places: list[float]) -> list[float]:
-    """Rise over run between neighbours.
+def _least_rise(times: list[float], places: list[float]) -> float:
+    """Rise over run: from end to end where rises only fall, else the smallest of neighbours.
 
     Raises:
         ValueError: One falls.
@@ -291,4 +294,6 @@ def _rises(times: list[float], places: list[float]) -> list[float]:
                 "it must never fall"
             )
         rises.append(max(0.0, (after_ms - before_ms) / (after - before)))
-    return rises
+    if all(later <= rise for rise, later in pairwise(rises)):
+        return max(0.0, (times[-1] - times[0]) / (places[-1] - places[0]))
+    return min(rises)
