@@ -141,7 +141,7 @@ def size_chunks(
             chunk = remaining
         else:
             chunk = model.max_prefill_tokens(
-                sums.beside(beside),
+                sums.beside(beside) if total else beside,
                 cached_tokens=request.cached_tokens,
                 budget_ms=room.limit_ms,
                 limit_tokens=min(limit_tokens, remaining - 1),
@@ -161,8 +161,9 @@ def size_chunks(
         tokens_left -= chunk
         kv_left -= -(-chunk // page_size) * page_size
         request = walk.next()
-    if total:
-        _name_behind(names, first=request, walk=walk)
+    if not total:
+        return ChunkChoice(shape=beside, cursor=walk.cursor, owed_tokens=walk.owed_tokens)
+    _name_behind(names, first=request, walk=walk)
     return ChunkChoice(
         shape=sums.beside(beside),
         tokens=total,
@@ -237,8 +238,4 @@ def _name_behind(names: list[str], *, first: PrefillWork | None, walk: OfflineWa
     """Adds the requests that come next, should the engine find more room than planned."""
     if first is not None and not first.is_started:
         names.append(first.rid)
-    for _ in range(_NAMED_BEHIND):
-        work = walk.next()
-        if work is None:
-            return
-        names.append(work.rid)
+    names += walk.names_behind(_NAMED_BEHIND)

@@ -313,7 +313,7 @@ def _chunks(
             page_size=state.page_size,
         )
     if not choice.tokens:
-        return _no_chunk(shape, state.memory)._replace(cursor=choice.cursor)
+        return ChunkChoice(shape, cursor=choice.cursor, owed_tokens=state.memory.age_owed_tokens)
     return choice
 
 

@@ -88,6 +88,13 @@ def choose_decodes(
         is_allowed: False: nothing runs but what must.
         needs_progress: Nothing online exists, so one row runs even if it does not fit.
     """
+    if is_allowed and not parked and not rests and len(running) <= budgets.max_offline_rows:
+        # The usual pass: all go on as they are.
+        whole = _sums_with(running, sums=_Sums(*online))
+        if page_size * len(running) <= kv_free_tokens and (
+            not running or fits(whole.rows, whole.context_tokens, whole.longest_tokens)
+        ):
+            return _kept(whole, online_rows=online[0], kv_free_tokens=kv_free_tokens)
     sums = _Sums(*online)
     candidates = [row for row in running if row.can_park and not row.must_run]
     bound: list[DecodeRow] = []
@@ -246,15 +253,23 @@ def _take(row: DecodeRow, *, sums: _Sums, fits: Fits) -> bool:
 
 def _take_whole(group: Sequence[DecodeRow], *, sums: _Sums, fits: Fits) -> bool:
     """Adds all of a group where all fit; else none."""
-    contexts = [row.context_tokens for row in group]
-    if not contexts:
+    if not group:
         return True
-    rows, context = sums.rows + len(contexts), sums.context_tokens + sum(contexts)
-    longest = max(sums.longest_tokens, *contexts)
-    if not fits(rows, context, longest):
+    grown = _sums_with(group, sums=sums)
+    if not fits(grown.rows, grown.context_tokens, grown.longest_tokens):
         return False
-    sums.rows, sums.context_tokens, sums.longest_tokens = rows, context, longest
+    sums.rows, sums.context_tokens = grown.rows, grown.context_tokens
+    sums.longest_tokens = grown.longest_tokens
     return True
+
+
+def _sums_with(rows: Sequence[DecodeRow], *, sums: _Sums) -> _Sums:
+    contexts = [row.context_tokens for row in rows]
+    return _Sums(
+        sums.rows + len(contexts),
+        sums.context_tokens + sum(contexts),
+        max([sums.longest_tokens, *contexts]),
+    )
 
 
 def _first_in_service(
@@ -293,18 +308,32 @@ def keep_decodes(
     page_size: int,
 ) -> DecodeChoice:
     """Leaves every row as it is, but for those that must run, in a pass that decodes nothing."""
-    sums = _Sums(*online)
     must = [row for row in parked if row.must_run and row.can_resume]
-    for row in (*running, *must):
-        sums.add(row.context_tokens)
+    return _kept(
+        _sums_with((*running, *must), sums=_Sums(*online)),
+        online_rows=online[0],
+        kv_free_tokens=kv_free_tokens - growth_tokens(must, page_size=page_size),
+        resume=tuple(sorted([row.rid for row in must])),
+        parked_rows=len(parked) - len(must),
+    )
+
+
+def _kept(
+    sums: _Sums,
+    *,
+    online_rows: int,
+    kv_free_tokens: int,
+    resume: tuple[str, ...] = (),
+    parked_rows: int = 0,
+) -> DecodeChoice:
     return DecodeChoice(
         park=(),
-        resume=tuple(sorted([row.rid for row in must])),
+        resume=resume,
         evict=(),
         rows=sums.rows,
         context_tokens=sums.context_tokens,
         longest_tokens=sums.longest_tokens,
-        offline_rows=len(running) + len(must),
-        parked_rows=len(parked) - len(must),
-        kv_free_tokens=kv_free_tokens - growth_tokens(must, page_size=page_size),
+        offline_rows=sums.rows - online_rows,
+        parked_rows=parked_rows,
+        kv_free_tokens=kv_free_tokens,
     )

@@ -74,6 +74,8 @@ def online_decodes(running: Sequence[DecodeRow], *, now_s: float) -> OnlineDecod
         context += tokens
         if tokens > longest:
             longest = tokens
+        if row.itl_target_ms is None and row.tpot_target_ms is None:
+            continue
         row_slack = gap_slack_ms(row, now_s=now_s)
         if row_slack < slack:
             slack = row_slack

@@ -26,6 +26,7 @@ one.
 
 from collections.abc import Iterator
 from enum import Enum
+from itertools import islice
 
 from planner.batching.prefixes import by_prompt, from_cursor
 from planner.batching.state import Budgets, EngineState, OfflineQueue, PrefillWork
@@ -99,6 +100,21 @@ class OfflineWalk:
             if work.rid not in given:
                 return self._give(work, Claim.PREFIX)
         return None
+
+    def names_behind(self, count: int) -> list[str]:
+        """Of the next requests, so many at most; the walk ends with them."""
+        names: list[str] = []
+        while len(names) < count:
+            work = self.next()
+            if work is None:
+                break
+            names.append(work.rid)
+            if self._claim is Claim.PREFIX:  # then all that follow come in prefix order too
+                given, left = self._given, count - len(names)
+                behind = (work.rid for work in self._by_prompt if work.rid not in given)
+                names += islice(behind, left)
+                break
+        return names
 
     def admit(self, work: PrefillWork) -> None:
         """Books the last request given as taken, with all its tokens."""

@@ -6,7 +6,7 @@ the padded square is measured on SGLang's torch_native backend, which pads each 
 its whole KV length.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +40,12 @@ class BatchShape:
 
     def with_decode(self, *, context_tokens: int) -> "BatchShape":
         """Adds one decode row that reads `context_tokens` of KV."""
-        return replace(
-            self,
+        return BatchShape(
+            prefill_tokens=self.prefill_tokens,
+            prefill_rows=self.prefill_rows,
+            prefill_context_tokens=self.prefill_context_tokens,
+            prefill_attention=self.prefill_attention,
+            prefill_padded_sq=self.prefill_padded_sq,
             decode_rows=self.decode_rows + 1,
             decode_context_tokens=self.decode_context_tokens + context_tokens,
             decode_max_context_tokens=max(self.decode_max_context_tokens, context_tokens),

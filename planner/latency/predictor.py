@@ -83,8 +83,17 @@ class LatencyModel:
             ) * decode_rows + c.decode_context * decode_context_tokens
         if tokens > c.knee_tokens:
             mean += c.tokens_over_knee * (tokens - c.knee_tokens)
-        if tokens > _FIRST_KNOT and c.token_curve_ms[-1] > 0.0:
-            mean += _curve_ms(c.token_curve_ms, tokens)
+        if tokens > _FIRST_KNOT:
+            # The token curve: spelt out, as this is asked several times a pass.
+            curve = c.token_curve_ms
+            if curve[-1] > 0.0:
+                after = bisect_right(TOKEN_KNOTS, tokens)
+                low = curve[after - 1]
+                if after == len(curve) or curve[after] == low:
+                    return mean + low
+                start = TOKEN_KNOTS[after - 1]
+                rise = curve[after] - low
+                mean += low + rise * (tokens - start) / (TOKEN_KNOTS[after] - start)
         return mean
 
     def predict_ms(self, shape: BatchShape) -> float:
@@ -215,16 +224,6 @@ class LatencyModel:
         except ValueError as error:
             raise ValueError(f"latency model {identity}: {error}") from error
         return cls(identity=identity, decode=decode, prefill=prefill)
-
-
-def _curve_ms(curve: tuple[float, ...], tokens: int) -> float:
-    """The token curve at `tokens`, more than the first knot's."""
-    after = bisect_right(TOKEN_KNOTS, tokens)
-    low = curve[after - 1]
-    if after == len(curve) or curve[after] == low:
-        return low
-    start = TOKEN_KNOTS[after - 1]
-    return low + (curve[after] - low) * (tokens - start) / (TOKEN_KNOTS[after] - start)
 
 
 def identity_of(

@@ -12,6 +12,8 @@ turn. `Memory.stall_ms` carries that the first half has run.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
+from operator import attrgetter
+from typing import TypeVar
 
 from planner.batching.baselines.room import Room
 from planner.batching.state import (
@@ -35,7 +37,7 @@ class Fill:
     @property
     def tokens(self) -> int:
         """Prompt tokens of the pass that are offline."""
-        return sum(chunk for _, chunk in self.chunks)
+        return sum([chunk for _, chunk in self.chunks])
 
     @property
     def starts(self) -> int:
@@ -45,10 +47,13 @@ class Fill:
 
 NOTHING = Fill()
 
+_Request = TypeVar("_Request", PrefillWork, DecodeRow)
+_ARRIVAL = attrgetter("arrival_s", "rid")
 
-def by_arrival(waiting: Iterable[PrefillWork]) -> list[PrefillWork]:
+
+def by_arrival(requests: Iterable[_Request]) -> list[_Request]:
     """First come, first served."""
-    return sorted(waiting, key=lambda work: (work.arrival_s, work.rid))
+    return sorted(requests, key=_ARRIVAL)
 
 
 def starts_left(room: Room, *, budgets: Budgets, max_rows: int | None = None) -> int:
@@ -112,11 +117,11 @@ def with_chunks(shape: BatchShape, fill: Fill) -> BatchShape:
 
 def decode_shape(room: Room, rows: Sequence[DecodeRow]) -> BatchShape:
     """Online decodes and these offline ones."""
-    longest = max((row.context_tokens for row in rows), default=0)
+    contexts = [row.context_tokens for row in rows]
     return BatchShape(
-        decode_rows=room.decodes.rows + len(rows),
-        decode_context_tokens=room.decodes.context_tokens + sum(row.context_tokens for row in rows),
-        decode_max_context_tokens=max(longest, room.decodes.longest_tokens),
+        decode_rows=room.decodes.rows + len(contexts),
+        decode_context_tokens=room.decodes.context_tokens + sum(contexts),
+        decode_max_context_tokens=max([room.decodes.longest_tokens, *contexts]),
     )
 
 
@@ -158,7 +163,7 @@ def plan_of(
         resume=room.resume,
         evict=room.evict,
         offline_chunk_tokens=fill.tokens,
-        offline_order=tuple(work.rid for work in order) if fill.chunks else (),
+        offline_order=tuple([work.rid for work in order]) if fill.chunks else (),
         requeue_started=room.yields_slot,
         predicted_ms=predicted_ms,
         bound_ms=bound_ms,

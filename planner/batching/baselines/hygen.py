@@ -36,6 +36,7 @@ from planner.batching.baselines.fill import (
     with_online_prompts,
 )
 from planner.batching.baselines.room import Room, latest_first, leave_room
+from planner.batching.online import OnlinePrefill
 from planner.batching.state import (
     Budgets,
     DecodeRow,
@@ -83,7 +84,7 @@ class Hygen:
         room = leave_room(state, victim_key=latest_first)
         iteration = _Iteration(state=state, room=room, mean=mean, budgets=budgets)
         owed = state.memory.oldest_owed if isinstance(state.memory, PsmMemory) else 0.0
-        order = list(psm_order(state.waiting_offline, ratio=self.utility_ratio, owed=owed))
+        order = self._order(state, owed=owed)
         rows = iteration.admit_decodes()
         fill = iteration.admit_prompts(order, rows=rows)
         if not state.mixes_prefill_and_decode and (room.prefill.tokens or fill.chunks):
@@ -98,7 +99,7 @@ class Hygen:
             resume=tuple(row.rid for row in room.resumed if row.rid in kept),
             evict=room.evict,
             offline_chunk_tokens=fill.tokens,
-            offline_order=tuple(work.rid for work in order) if fill.chunks else (),
+            offline_order=tuple([work.rid for work in order]) if fill.chunks else (),
             requeue_started=room.yields_slot,
             predicted_ms=predicted_ms,
             bound_ms=predicted_ms,
@@ -108,6 +109,13 @@ class Hygen:
                 oldest_owed=owed,
             ),
         )
+
+    def _order(self, state: EngineState, *, owed: float) -> Sequence[PrefillWork]:
+        """As `psm_order`; where depth-first order has every choice, as the queue stands."""
+        queue = state.offline_queue
+        if queue is not None and self.utility_ratio == 1.0 and owed == 0.0:
+            return queue.by_prompt
+        return tuple(psm_order(state.waiting_offline, ratio=self.utility_ratio, owed=owed))
 
 
 class _Iteration:
@@ -132,23 +140,33 @@ class _Iteration:
         rows = [row for row in room.running if row.must_run or not row.can_park]
         rows += [row for row in room.resumed if row.must_run]
         forced = {row.rid for row in rows}
-        candidates = sorted(
-            (row for row in room.rows if row.rid not in forced),
-            key=lambda row: (row.arrival_s, row.rid),
-        )
+        candidates = by_arrival([row for row in room.rows if row.rid not in forced])
         shape, limit_ms = decode_shape(room, rows), self.limit_ms
+        beside = OnlinePrefill()
         if self._mixes:
-            shape = with_online_prompts(shape, room)
+            beside = room.prefill
         else:
             limit_ms -= self._state.memory.stall_ms
-        places = self._budgets.max_offline_rows - len(rows)
+        count, context = shape.decode_rows, shape.decode_context_tokens
+        longest = shape.decode_max_context_tokens
+        most = count + self._budgets.max_offline_rows - len(rows)
         for row in candidates:
-            if places <= 0:
+            if count >= most:
                 break
-            grown = shape.with_decode(context_tokens=row.context_tokens)
-            if self._mean.predict_ms(grown) <= limit_ms:
+            tokens = row.context_tokens
+            grown_ms = self._mean.mean_ms(
+                beside.rows,
+                beside.tokens,
+                beside.attention,
+                beside.padded_sq,
+                count + 1,
+                context + tokens,
+                max(longest, tokens),
+                beside.context_tokens,
+            )
+            if grown_ms <= limit_ms:
                 rows.append(row)
-                shape, places = grown, places - 1
+                count, context, longest = count + 1, context + tokens, max(longest, tokens)
         if not rows and candidates and not room.has_online and self._budgets.runs_offline:
             rows.append(candidates[0])
         return rows

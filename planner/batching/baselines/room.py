@@ -97,7 +97,7 @@ def leave_room(
     offline_started = None if online_started else started
     has_online = bool(decodes.rows or state.waiting_online or online_started)
     resumed = tuple(sorted((r for r in state.parked if r.can_resume), key=lambda r: r.rid))
-    candidates = [r for r in (*decodes.offline, *state.parked) if is_evictable(r)]
+    offline = (*decodes.offline, *state.parked)
     growth = growth_tokens((*state.running, *resumed), page_size=state.page_size)
     chunk_tokens = state.chunk_limit_tokens
     if chunk_tokens <= 0:
@@ -109,9 +109,10 @@ def leave_room(
     if started_first and offline_started is not None:
         ahead = min(chunk_tokens, offline_started.remaining_tokens)
     frees_kv = preempts is Preempts.ANY_ONLINE_NEED
-    evictable = sum(row.context_tokens for row in candidates) if frees_kv else 0
     prefill = OnlinePrefill()
     if chunk_tokens > ahead and (state.waiting_online or online_started is not None):
+        candidates = [row for row in offline if is_evictable(row)]
+        evictable = sum([row.context_tokens for row in candidates]) if frees_kv else 0
         prefill = online_prefill(
             state.waiting_online,
             started=online_started,
@@ -123,19 +124,24 @@ def leave_room(
     starts = max(0, prefill.rows - (online_started is not None))
     short_tokens = growth + (prefill.kv_tokens if frees_kv else 0) - state.kv_free_tokens
     short_rows = starts - state.free_rows
-    victims = _take(candidates, key=victim_key, until_tokens=short_tokens)
-    victims += _take(
-        [row for row in candidates if row not in victims],
-        key=row_victim_key or victim_key,
-        until_rows=short_rows - len(victims),
-    )
+    victims: list[DecodeRow] = []
+    if short_tokens > 0 or short_rows > 0:
+        candidates = [row for row in offline if is_evictable(row)]
+        victims = _take(candidates, key=victim_key, until_tokens=short_tokens)
+        victims += _take(
+            [row for row in candidates if row not in victims],
+            key=row_victim_key or victim_key,
+            until_rows=short_rows - len(victims),
+        )
     if not has_online and len(victims) >= len(decodes.offline) + len(resumed):
         victims = victims[:-1]  # evictable rows can all run: one does
     gone = {row.rid for row in victims}
     freed = sum(row.context_tokens for row in victims)
     kv_free = state.kv_free_tokens + freed - growth - prefill.kv_tokens
-    running = tuple(row for row in decodes.offline if row.rid not in gone)
-    resumed = tuple(row for row in resumed if row.rid not in gone)
+    running = decodes.offline
+    if gone:
+        running = tuple([row for row in running if row.rid not in gone])
+        resumed = tuple([row for row in resumed if row.rid not in gone])
     return Room(
         decodes=decodes,
         prefill=prefill,
