@@ -46,7 +46,9 @@ none runs none.
 milliseconds (itl_p99=80ms), or as a tolerance over what online alone has (itl_p99=10%).
 Each policy with a knob is tuned for it, as its authors would, on the window's first
 --tune-duration seconds; `none` judges and tunes nothing. --budget sets a budget instead
-of tuning it.
+of tuning it. --bound adds, for each policy that runs the batch beside online requests, what
+no scheduler could have passed that serves those requests as timely, even one that knows all
+that will come.
 
 \b
 Examples:
@@ -154,6 +156,10 @@ def replay_command(
         float, typer.Option(min=0, max=1, help="Deviation of iteration times, as a share.")
     ] = 0.03,
     seed: Annotated[int, typer.Option(help="Of all that is random.")] = 0,
+    bound: Annotated[
+        bool,
+        typer.Option("--bound", help="Also bound what any scheduler could have done; slower."),
+    ] = False,
     report: Annotated[
         Path | None, typer.Option(help="Write the report, HTML, and its figures beside it.")
     ] = None,
@@ -202,6 +208,7 @@ def replay_command(
         slo=() if slo == ["none"] else slo or _SLO,
         budgets=budget or (),
         tune_duration_s=tune_duration,
+        has_bounds=bound,
         shows_progress=progress,
     )
     _write(document, **files)
@@ -259,6 +266,10 @@ def _show(document: "ReplayDocument", output: Format) -> None:
                 f"{run.recorded.total_tokens_per_s:.0f}",
             ]
         )
+    rows += [
+        [f"bound beside {bound.policy}", *"-----", f"<= {bound.offline_tokens_per_s:.0f}", "-"]
+        for bound in document.bounds
+    ]
     heads = [
         "policy", "slo", "ttft mean ms", "ttft p99 ms", "itl mean ms", "itl p99 ms",
         "offline tokens/s", "total tokens/s",

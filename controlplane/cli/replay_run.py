@@ -4,8 +4,9 @@ Owns progress on a terminal, and the document that the comparison comes to. Refu
 """
 
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, replace
+from functools import partial
 from time import monotonic
 
 from slacktide.wire.version import build_version
@@ -14,15 +15,24 @@ from controlplane.cli.failures import CommandError
 from controlplane.cli.replay_inputs import read_inputs
 from controlplane.cli.replay_options import ReplayOptions
 from planner.batching.state import Budgets
-from planner.replay.comparison import Comparison
-from planner.replay.document import Fact, ReplayDocument
+from planner.hardware.truth import ground_truth
+from planner.replay.bounding import clairvoyant_bound, is_bounded
+from planner.replay.comparison import Compared, Comparison
+from planner.replay.document import ClairvoyantBound, Fact, ReplayDocument
 from planner.replay.policies import UnknownPolicyError, policy_named
+from planner.replay.scenario import Scenario
 from planner.replay.terms import SloError, slo_terms
 
 _TUNING_PROBES = 20
 _SHOW_EVERY_S = 0.2  # on a terminal; elsewhere a line
 _TELL_EVERY_S = 10.0
 _RECONSTRUCTED = ("hygen", "rate-cap")
+_BOUND_NOTE = (
+    "A bound holds for every scheduler, even one that knows all arrivals, lengths and durations,"
+    " that serves online requests as timely and the batch as orderly as the policy beside it did"
+    " on iterations without noise; preempting and computing again cost nothing in it, so it is"
+    " loose where online load is heavy."
+)
 
 
 def compare(
@@ -32,9 +42,10 @@ def compare(
     slo: Sequence[str],
     budgets: Sequence[str],
     tune_duration_s: float,
+    has_bounds: bool,
     shows_progress: bool | None,
 ) -> ReplayDocument:
-    """Replays the workload under each policy.
+    """Replays the workload under each policy, and bounds what any could have done if asked.
 
     Raises:
         CommandError: What was asked for cannot be, or a file cannot be read.
@@ -63,6 +74,7 @@ def compare(
     )
     try:
         found = comparison.run()
+        bounded = _bounds(found, inputs.scenario, given, progress) if has_bounds else ()
     except SloError as error:
         raise CommandError(str(error)) from error
     finally:
@@ -81,8 +93,24 @@ def compare(
         targets=found.targets,
         runs=found.runs,
         configuration={**inputs.configuration, "Simulation": simulation},
-        notes=(*inputs.notes, *_policy_notes(policies)),
+        notes=(*inputs.notes, *_policy_notes(policies), *([_BOUND_NOTE] if bounded else [])),
+        bounds=bounded,
     )
+
+
+def _bounds(
+    found: Compared, scenario: Scenario, given: Mapping[str, float], progress: "TerminalProgress"
+) -> tuple[ClairvoyantBound, ...]:
+    """One for each policy that ran offline work beside online requests."""
+    truth = partial(ground_truth, scenario.machine, noise_ratio=0.0)
+    bounds = []
+    for run in found.runs:
+        if is_bounded(run):
+            progress.close()
+            progress.tell(f"bounding what any scheduler could have done beside {run.title}")
+            noiseless = replace(scenario, truth=truth)
+            bounds.append(clairvoyant_bound(noiseless, run, given=given))
+    return tuple(bounds)
 
 
 class TerminalProgress:

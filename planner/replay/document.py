@@ -3,7 +3,8 @@
 Owns the shape of the JSON file, which is a contract: `SCHEMA` names it and changes with it.
 Refuses wall-clock time and anything else that differs between equal runs: equal arguments
 and seeds give equal documents. Invariants: `from_values(to_values(document)) == document`;
-what is derived (`figures`, `verdicts`) is written for readers and never read back.
+what is derived (`figures`, `verdicts`, `done_ratio`) is written for readers and never read
+back.
 """
 
 from collections.abc import Mapping, Sequence
@@ -123,6 +124,31 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClairvoyantBound:
+    """What no scheduler passes that serves online as timely as a policy did.
+
+    Attributes:
+        policy: Whose run it goes with, replayed without noise.
+        title: For people.
+        offline_tokens_per_s: The bound.
+        noiseless_tokens_per_s: What the policy did in that run.
+        binding: What the bound would rise with: time, kv, latency or supply.
+    """
+
+    policy: str
+    title: str
+    offline_tokens_per_s: float
+    noiseless_tokens_per_s: float
+    binding: str
+
+    @property
+    def done_ratio(self) -> float:
+        """Share of the bound that the policy did; 0 where nothing could be done."""
+        whole = self.offline_tokens_per_s
+        return self.noiseless_tokens_per_s / whole if whole > 0.0 else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayDocument:
     """A comparison, whole.
 
@@ -134,6 +160,7 @@ class ReplayDocument:
         runs: One a policy, in the order asked for.
         configuration: Settings by section, seeds included.
         notes: What a reader must know to judge the figures, a sentence each.
+        bounds: Of those of the runs that were bounded, in their order.
     """
 
     version: str
@@ -143,6 +170,7 @@ class ReplayDocument:
     runs: tuple[Run, ...]
     configuration: Mapping[str, Mapping[str, Fact]]
     notes: tuple[str, ...] = ()
+    bounds: tuple[ClairvoyantBound, ...] = ()
     schema: str = field(default=SCHEMA)
 
     def run_of(self, *, serves_online: bool, runs_offline: bool) -> Run | None:
@@ -161,6 +189,8 @@ def to_values(document: ReplayDocument) -> dict[str, Any]:
         entry["verdicts"] = [
             encoded(verdict) | {"kept": verdict.kept} for verdict in run.verdicts(document.targets)
         ]
+    for bound, entry in zip(document.bounds, values["bounds"], strict=True):
+        entry["done_ratio"] = bound.done_ratio
     return values
 
 

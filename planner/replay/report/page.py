@@ -59,6 +59,12 @@ _GLOSSARY = (
         " the simulation takes as the truth, unless the settings say oracle.",
     ),
     (
+        "Bound",
+        "What no scheduler can pass, computed and not replayed: not even one that knows every"
+        " arrival and length beforehand. It is proved by leaving out what is hard to keep, so"
+        " what can be done may lie well below it.",
+    ),
+    (
         "KV cache",
         "The memory in which an engine keeps what it has computed of running requests, counted"
         " in tokens. Where it is full, offline requests give theirs up and start again.",

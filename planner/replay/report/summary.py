@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from planner.replay.document import ReplayDocument, Run, Target
 from planner.replay.histogram import RESOLUTION_RATIO
 from planner.replay.report import wording
+from planner.replay.report.bounds import bound_row, bounds_words
 from planner.replay.report.drawing import WIDTH, area, figure, label, line
 from planner.replay.report.markup import element, text
 from planner.replay.report.scales import Scale
@@ -92,11 +93,12 @@ def comparison(document: ReplayDocument) -> str:
     if ceiling is not None:
         heads.append("of offline only")
     rows = [list(_row(run, document, floor=floor, ceiling=ceiling)) for run in document.runs]
+    rows += [bound_row(bound, heads=heads) for bound in document.bounds]
     caption = (
         "All policies on the same requests; percentiles are within"
         f" {wording.percent(RESOLUTION_RATIO)} of the exact ones"
     )
-    return table(heads, rows, caption=caption, words=2)
+    return table(heads, rows, caption=caption, words=2) + bounds_words(document)
 
 
 def tunings(document: ReplayDocument) -> str:

@@ -92,6 +92,22 @@ def test_replay_writes_report_and_figures_beside_it(trace: Path, tmp_path: Path)
     assert target.limit_ms == pytest.approx(1.5 * baseline_ms)
 
 
+def test_replay_bounds_what_any_scheduler_could_have_done(trace: Path) -> None:
+    """Only if asked: a line of the table, the same figure in JSON, what is assumed as a note."""
+    asked = (str(trace), *QUICK, *TWO, "--slo", "none", "--duration", "12")
+    shown, data, plain = (
+        replay(*asked, "--bound"), replay(*asked, "--bound", "-o", "json"), replay(*asked),
+    )  # fmt: skip
+    assert shown.returncode == data.returncode == 0, shown.stderr + data.stderr
+    values = json.loads(data.stdout)
+    (bound,) = values["bounds"]
+    assert bound["policy"] == "slacktide" and 0.0 < bound["done_ratio"] <= 1.0
+    line = rf"^bound beside slacktide +- .* <= {bound['offline_tokens_per_s']:.0f} +-$"
+    assert re.search(line, shown.stdout, re.MULTILINE)
+    assert sum("knows all arrivals" in note for note in values["notes"]) == 1
+    assert "bound" not in plain.stdout
+
+
 def test_replay_repeats_itself_by_seed(trace: Path) -> None:
     """Equal arguments give equal answers to the last digit, another seed another one."""
     arguments = (str(trace), *QUICK, *TWO, "--slo", "none", "-o", "json")

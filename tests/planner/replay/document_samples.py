@@ -4,10 +4,14 @@ import math
 import random
 from functools import lru_cache
 
-from planner.replay.document import ReplayDocument, Run, Target, Workload
+from planner.replay.document import ClairvoyantBound, ReplayDocument, Run, Target, Workload
 from planner.replay.histogram import LogHistogram
 from planner.replay.recording import Iterations, Recorded, bins_over
 
+BOUND = ClairvoyantBound(
+    policy="slacktide", title="Slacktide", offline_tokens_per_s=5200.0,
+    noiseless_tokens_per_s=2600.0, binding="time",
+)  # fmt: skip
 FLOOR = {"runs_offline": False}
 CEILING = {"serves_online": False}
 

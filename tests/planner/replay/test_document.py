@@ -4,7 +4,7 @@ import json
 import math
 
 import pytest
-from document_samples import durations, policy_run, sample
+from document_samples import BOUND, durations, policy_run, sample
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +23,17 @@ def test_document_reads_back_as_it_was():
     document = sample()
     assert from_values(written(document)) == document
     assert from_values(written(sample(targets=()))) == sample(targets=())
+    assert from_values(written(sample(bounds=(BOUND,)))) == sample(bounds=(BOUND,))
+
+
+def test_bound_is_written_with_the_share_that_was_done():
+    """For readers; a document of before there were bounds has none."""
+    (entry,) = written(sample(bounds=(BOUND,)))["bounds"]
+    assert entry["policy"] == "slacktide" and entry["offline_tokens_per_s"] == 5200.0
+    assert entry["done_ratio"] == BOUND.done_ratio == 0.5
+    older = written(sample())
+    assert older.pop("bounds") == []
+    assert from_values(older).bounds == ()
 
 
 @given(st.lists(st.floats(0.0, 1e9), max_size=60))

@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 
 import pytest
-from document_samples import CEILING, FLOOR, policy_run, sample
+from document_samples import BOUND, CEILING, FLOOR, policy_run, sample
 
 from planner.replay.document import Workload
 from planner.replay.report import report_html
@@ -62,6 +62,7 @@ def variants():
                          policy_run("slacktide", "Slacktide"))  # fmt: skip
     return {
         "all": sample(),
+        "with a bound": sample(bounds=(BOUND,)),
         "no slo": sample(targets=()),
         "floor alone": sample(runs=[online]),
         "ceiling alone": sample(runs=[policy_run("offline-only", "offline only", **CEILING)]),
@@ -192,6 +193,24 @@ def test_table_shows_every_policy_and_verdict():
     assert list(rows) == ["online only", "HyGen", "Slacktide", "Sarathi++", "offline only"]
     assert rows["Slacktide"][0] == "✓ kept" and rows["Sarathi++"][0] == "✗ missed"
     assert rows["offline only"][0] == "–"
+
+
+def test_bound_is_a_line_of_the_table():
+    """Below all policies, with one figure; the words say what share of it was done."""
+    page = report_html(sample(bounds=(BOUND,)))
+    (table,) = [
+        t for t in tree(page).iter("table")
+        if t.find("caption") is not None and t.find("caption").text.startswith("All policies")
+    ]  # fmt: skip
+    heads = [th.text for th in table.findall("thead/tr/th")]
+    last = table.findall("tbody/tr")[-1]
+    assert last.find("th").text == "bound beside Slacktide"
+    cells = dict(zip(heads[1:], (td.text for td in last.findall("td")), strict=True))
+    assert cells.pop("offline tokens/s") == "≤ 5,200"
+    assert set(cells.values()) == {"–"}
+    assert "policies did of theirs: Slacktide 50 %" in words_of(page)
+    without = words_of(report_html(sample()))
+    assert "bound beside" not in without and "of theirs" not in without
 
 
 def test_iterations_are_held_against_budget_and_prediction():
