@@ -15,7 +15,9 @@ decodes, every schedule satisfies:
    `max_running_requests`; prompts and decodes apart where the engine does not mix them.
 3. sum S_k, sum d_k, sum e_k and the attention of all passes are at least what the requests
    need (`needs`): each token that counts was computed, or found in the cache and computed by
-   one of those that share it; each output token but the first took a pass of its row.
+   one of those that share it; each output token but the first took a pass of its row. A row
+   that gives up its KV gets one token with its prompt, computed again, instead: a decode
+   spared for a prompt, which is taken to be no gain here and is counted in `no_worse`.
 4. The decodes of a pass hold their KV at once, so over all passes the KV that rows hold alone
    is at most passes * kv_tokens.
 5. d_k <= n(t) throughout the pass, where n(t) counts the online requests in the system. It
@@ -40,9 +42,17 @@ batch lets its dearest requests starve. So there are bounds of two kinds:
   with no tolerance, `keeps_up_with`, `given_up`, `spread`), of every schedule that serves
   online as timely and the batch as orderly as that run. The run is one of these.
 
-How far the relaxation is from the best schedule is not known where online work is heavy: it
+How far this relaxation is from the best schedule is not known where online work is heavy: it
 does not say which request a decode belongs to, so in it decodes may be done when most requests
-are present. A policy's share of the bound is then less than its share of what can be done.
+are present, and time is worth the same at all times. A policy's share of it is then less than
+its share of what can be done.
+
+`no_worse` bounds fewer schedules and says more of them: those that begin the window as a run
+began it and leave nobody worse off, each online request by its own first and last token, each
+offline request by how far it is at the end. There each decode is tied to its request and each
+stretch of time has its own price; the proof is in that module. It does not cover a schedule
+that serves one online request later in order to serve others sooner, nor one that takes other
+offline requests than the run did.
 
 `Bound.offline_tokens` counts as `Replayed` does. Of the truth it is assumed that no sum makes
 a pass shorter and what `envelope` says of attention; `Envelope.least_ms` checks both on any
@@ -60,4 +70,12 @@ Map:
     unended    how orderly a run did them
     minimum    the search for the best prices
     bound      all of it, as one number and what it is bound by
+
+and of `no_worse`, the bound of schedules that leave nobody worse off than a run:
+
+    standing   where a run's batch stands when the window begins and ends
+    stays      when each online request can be worked on
+    backlog    what the batch can gain
+    turns      what a millisecond earns at best, in each stretch of time
+    planes     the search for the best prices
 """

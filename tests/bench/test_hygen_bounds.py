@@ -36,20 +36,22 @@ def test_run_is_within_its_bound_and_without_noise():
     exact: Scenario = replace(SPEC, noise_ratio=0.0).scenario()
     assert found.offline_tokens_per_s == exact.run(CHOICE).offline_tokens_per_s > 0.0
     assert 0.05 < found.ratio <= 1.0
+    assert found.no_worse_ratio is not None and 0.2 < found.no_worse_ratio <= 1.0
     assert (found.policy, found.slo) == ("slacktide", "itl_mean 50%")
     assert found.binding != Binding.SUPPLY.value
 
 
-def test_run_that_passes_its_bound_ends_the_bench(monkeypatch):
+@pytest.mark.parametrize("name", ["offline_bound", "no_worse_bound"])
+def test_run_that_passes_its_bound_ends_the_bench(monkeypatch, name):
     """A bound of half of what was done: one of the two is wrong, and it says which run."""
-    offline_bound = bounds.offline_bound
+    offline_bound = getattr(bounds, name)
     did = bounds.bounded(SPEC, CHOICE, policy="slacktide", slo="x").offline_tokens_per_s
 
     def halved(**asked):
         found = offline_bound(**asked)
         return replace(found, offline_tokens=0.5 * did * found.window_s)
 
-    monkeypatch.setattr(bounds, "offline_bound", halved)
+    monkeypatch.setattr(bounds, name, halved)
     with pytest.raises(RuntimeError, match=r"hygen 1/s slice 1, slacktide, x: .* pass the clairv"):
         bounds.bounded(SPEC, CHOICE, policy="slacktide", slo="x")
 

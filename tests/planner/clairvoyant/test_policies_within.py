@@ -4,10 +4,12 @@ import itertools
 import random
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from scipy.optimize import linprog
 
 from planner.batching.baselines.blind_hybrid import BlindHybrid
 from planner.batching.baselines.hygen import Hygen
@@ -17,6 +19,8 @@ from planner.batching.decide import plan_iteration
 from planner.batching.state import Budgets, WorkClass
 from planner.clairvoyant.bound import Binding, offline_bound
 from planner.clairvoyant.envelope import least_passes
+from planner.clairvoyant.no_worse import no_worse_bound
+from planner.clairvoyant.standing import StandingWatch
 from planner.clairvoyant.unended import Unended
 from planner.interference.targets import LatencyTargets
 from planner.latency.coefficients import Coefficients
@@ -47,15 +51,21 @@ POLICIES = {
 
 
 class EveryPass(Unended):
-    """Keeps what passes were made of and how long they lasted, beside what is unended."""
+    """Keeps what passes were made of and how long they lasted, and where the batch stands."""
 
-    def __init__(self, **fields):
+    def __init__(self, *, from_s, **fields):
         super().__init__(**fields)
         self.seen = []
+        self.standing = StandingWatch(offline=fields["offline"], from_s=from_s, to_s=fields["to_s"])
 
     def passed(self, record):
         super().passed(record)
+        self.standing.passed(record)
         self.seen.append((record.run.shape, record.lasted_ms))
+
+    def settled(self, settled, *, at_s):
+        super().settled(settled, at_s=at_s)
+        self.standing.settled(settled, at_s=at_s)
 
 
 def drawn_online(source, *, count, per_s, shares):
@@ -88,7 +98,7 @@ def drawn(source, rid, work_class, *, at_s=0.0, shares=False):
 
 def compared(policy, *, engine, online, offline, in_flight, from_s, to_s, budgets=None):
     """A run, and bounds: of schedules as orderly and as timely, as timely, and of all."""
-    watch = EveryPass(offline=offline, in_flight=in_flight, to_s=to_s)
+    watch = EveryPass(offline=offline, in_flight=in_flight, from_s=from_s, to_s=to_s)
     run = replay(
         settings=engine,
         policy=policy,
@@ -126,7 +136,24 @@ def compared(policy, *, engine, online, offline, in_flight, from_s, to_s, budget
         )
         for held, order in ((targets, orderly), (targets, {}), (None, {}))
     ]
-    return run, *bounds
+    no_worse = no_worse_bound(
+        online=online,
+        served=run.online,
+        offline=offline,
+        standing=watch.standing.standing(),
+        settings=engine,
+        envelope=envelope,
+        from_s=from_s,
+        to_s=to_s,
+        solve=solve,
+    )
+    return run, *bounds, no_worse
+
+
+def solve(costs, rows, limits, lower, upper):
+    """The linear programmes of a bound."""
+    bounds = np.stack([lower, upper], axis=1)
+    return linprog(costs, A_ub=rows, b_ub=limits, bounds=bounds, method="highs").x
 
 
 @hypothesis_settings(max_examples=40, deadline=None)
@@ -156,7 +183,7 @@ def test_no_policy_passes_the_bound(
         loop=loop,
         pass_overhead_ms=source.choice([0.0, 0.5]),
     )
-    run, bound, timely, loose = compared(
+    run, bound, timely, loose, no_worse = compared(
         POLICIES[policy],
         engine=engine,
         online=[]
@@ -170,6 +197,7 @@ def test_no_policy_passes_the_bound(
     )
     done = run.offline_prompt_tokens + run.offline_output_tokens
     assert done <= min(bound.offline_tokens, timely.offline_tokens, loose.offline_tokens)
+    assert done <= no_worse.offline_tokens
     # Each is found to within the search's tolerance.
     assert timely.offline_tokens <= loose.offline_tokens * 1.01 + 1
 
@@ -198,7 +226,7 @@ def test_offline_alone_is_near_the_bound():
 
 def test_latencies_bind_when_online_is_served_as_if_alone():
     """The bound of a run that keeps online's latencies low is far below the ceiling."""
-    _, bound, _, ceiling = compared(OnlineOnly(), **steady())
+    _, bound, _, ceiling, _ = compared(OnlineOnly(), **steady())
     assert bound.binding is Binding.LATENCY
     assert bound.offline_tokens < 0.8 * ceiling.offline_tokens
 
