@@ -107,10 +107,10 @@ def _jobs(flags: argparse.Namespace) -> list[_Job]:
         if is_main:
             jobs += [
                 _Job(
-                    title=f"hygen {SETTINGS[name].rates[0]:g}/s, prediction error {error:.0%}",
+                    title=f"{name} {rate:g}/s, prediction error {error:.0%}",
                     spec=Spec(
                         setting=name,
-                        rate=SETTINGS[name].rates[0],
+                        rate=rate,
                         number=flags.seed + 1,
                         duration_s=flags.duration,
                         predictor=Predictor.ORACLE,
@@ -119,6 +119,7 @@ def _jobs(flags: argparse.Namespace) -> list[_Job]:
                     policies=_PREDICTED,
                     cells=few,
                 )
+                for rate in rates
                 for error in flags.errors
             ]
     return jobs
@@ -167,7 +168,7 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         nargs="*",
         default=[0.01, 0.05, 0.10, 0.20],
-        help="of predictions, beside those of the model",
+        help="deviations of what HyGen's setting is planned by, on the first slice of each rate",
     )
     parser.add_argument("--slices", type=int, default=2, help="of each rate; half as many beside")
     parser.add_argument("--rates", type=float, nargs="*", help="of HyGen's setting, a second")

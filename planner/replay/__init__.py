@@ -10,6 +10,7 @@ Map:
     histogram  distributions in buckets, within a quarter of a per cent
     recording  a run in bins: series over time, distributions, in bounded memory
     comparison all policies on one workload, each tuned to the SLO
+    bounding   what any scheduler could have done beside a policy
     codec      recordings as values and back
     document   the run as JSON
     report     the run as one HTML page

@@ -102,12 +102,25 @@ def test_predictors_and_errors_are_of_hygens_setting_and_its_rivals_pair():
     rates = len(SETTINGS["hygen"].rates)
     assert kinds == {Predictor.FITTED: rates + 1, Predictor.HYGEN: rates, Predictor.ORACLE: rates}
     blurred = [job for job in found if job.spec.error_ratio]
-    assert [job.spec.error_ratio for job in blurred] == [0.05, 0.2]
+    assert [(job.spec.rate, job.spec.error_ratio) for job in blurred] == [
+        (rate, error) for rate in SETTINGS["hygen"].rates for error in (0.05, 0.2)
+    ]
     assert all(job.spec.predictor is Predictor.ORACLE for job in blurred)
     for job in found:
         if job.spec.predictor is not Predictor.FITTED:
             assert job.policies == ("hygen", "slacktide") and job.spec.setting == "hygen"
     assert len({job.title for job in found}) == len(found)
+
+
+def test_errors_are_at_the_rates_asked_for():
+    """Each has a table of its own, which names its rate; without them it is one rate if quick."""
+    for asked, rates in (
+        (("--rates", "1.5", "4"), (1.5, 4.0)),
+        (("--quick",), SETTINGS["hygen"].rates[:1]),
+    ):
+        found = jobs(*asked, "--settings", "hygen", "--errors", "0.1", "--predictors")
+        blurred = {job.title: job.spec.rate for job in found if job.spec.error_ratio}
+        assert blurred == {f"hygen {rate:g}/s, prediction error 10%": rate for rate in rates}
 
 
 def test_panel_is_the_same_when_run_again(alone):
