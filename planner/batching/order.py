@@ -26,7 +26,7 @@ one.
 
 from collections.abc import Iterator
 from enum import Enum
-from itertools import islice
+from itertools import chain, islice
 
 from planner.batching.prefixes import by_prompt, from_cursor
 from planner.batching.state import Budgets, EngineState, OfflineQueue, PrefillWork
@@ -102,19 +102,24 @@ class OfflineWalk:
         return None
 
     def names_behind(self, count: int) -> list[str]:
-        """Of the next requests, so many at most; the walk ends with them."""
+        """Of the next requests, so many at most; the walk ends with them.
+
+        As none of them is admitted, nothing changes what is owed: where one comes for its
+        share of age, or in prefix order, so do all behind it.
+        """
+        given = self._given
         names: list[str] = []
-        while len(names) < count:
-            work = self.next()
-            if work is None:
-                break
-            names.append(work.rid)
-            if self._claim is Claim.PREFIX:  # then all that follow come in prefix order too
-                given, left = self._given, count - len(names)
-                behind = (work.rid for work in self._by_prompt if work.rid not in given)
-                names += islice(behind, left)
-                break
-        return names
+        if not self._is_prefix_only and (self._owed_tokens > 0.0 or self._share >= 1.0):
+            eldest = () if self._eldest is None else (self._eldest,)
+            behind: Iterator[PrefillWork] = chain(eldest, self._by_age)
+        else:
+            while len(names) < count and (work := self.next()) is not None:
+                names.append(work.rid)
+                if self._claim is Claim.PREFIX:
+                    break
+            behind = self._by_prompt
+        others = (work.rid for work in behind if work.rid not in given)
+        return names + list(islice(others, count - len(names)))
 
     def admit(self, work: PrefillWork) -> None:
         """Books the last request given as taken, with all its tokens."""

@@ -127,7 +127,9 @@ class Admission:
         left = live.target_tokens - cached
         expected = min(live.left_tokens, _CLIP_NEW_TOKENS)
         # Pinning its prefix takes it out of what can be evicted.
-        pinned = memory.unread_among(live.keys) + memory.kept_tokens(live.kept_key)
+        pinned = 0
+        if live.may_be_cached:
+            pinned = memory.unread_among(live.keys) + memory.kept_tokens(live.kept_key)
         if left + expected + page >= memory.free_tokens - pinned - self._offset:
             return Answer.NO_TOKEN
         if not self._splits and self.prompts and memory.paged(left) >= self._input_tokens:

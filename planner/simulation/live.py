@@ -61,6 +61,7 @@ class LiveRequest:
             context_tokens=request.prompt_tokens,
             generated_tokens=0,
             arrival_s=self.arrival_s,
+            last_token_s=self.arrival_s,
             itl_target_ms=request.itl_target_ms,
             tpot_target_ms=request.tpot_target_ms,
             max_gap_ms=request.max_gap_ms,
@@ -107,6 +108,17 @@ class LiveRequest:
             return False
         return True
 
+    def emit(self, *, at_s: float) -> None:
+        """Its next token reaches its client."""
+        row = self.row
+        self.generated += 1
+        self.emitted_s.append(at_s)
+        row.generated_tokens = self.generated
+        row.context_tokens += 1
+        row.last_token_s = at_s
+        if self.generated == 1:
+            row.first_token_s = at_s
+
     def credit(self) -> int:
         """Prompt tokens done that were not done before, however often repeated."""
         done = min(self.kv_tokens - self.in_flight_tokens, self.prompt_tokens)
@@ -151,6 +163,8 @@ class LiveRequest:
     def begin(self, memory: KvMemory, *, number: int) -> None:
         """Pins what the cache holds of it, when it is admitted."""
         tokens = self.match(memory, number=number)
+        if not self.may_be_cached:
+            return
         units = min(memory.matched(self.keys), tokens // self.unit_tokens if self.keys else 0)
         memory.read(self.keys[:units])
         self.pinned = units
@@ -222,17 +236,11 @@ def decode_rows(
     """
     rows = []
     for live in requests:
-        row, generated, emitted_s = live.row, live.generated, live.emitted_s
-        row.generated_tokens = generated
-        row.context_tokens = live.prompt_tokens + generated
+        row = live.row  # its tokens are kept up to date as they are emitted
         row.is_parked = is_parked
         row.can_resume = not live.in_flight
         row.passes_in_state = number - live.state_pass
         row.recompute_tokens = live.kv_tokens
-        if emitted_s:
-            row.first_token_s, row.last_token_s = emitted_s[0], emitted_s[-1]
-        else:
-            row.last_token_s = live.arrival_s
         rows.append(row)
     return rows
 

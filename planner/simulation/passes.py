@@ -117,13 +117,24 @@ def launch(
 def settle(run: Pass, *, at_s: float) -> Settled:
     """Hands a pass's results to its requests; its tokens are emitted at `at_s`."""
     online = offline_prompt = offline_output = 0
-    emitting = []
-    for live in run.decodes:  # as `receive` says: spelt out, once a row in every pass
+    emitted = 0
+    ended = []
+    for live in run.decodes:  # as `receive` and `emit` do: spelt out, for every row of a pass
         live.in_flight -= 1
         if live.void:
             live.void -= 1
-        else:
-            emitting.append(live)
+            continue
+        live.generated = generated = live.generated + 1
+        live.emitted_s.append(at_s)
+        row = live.row
+        row.generated_tokens = generated
+        row.context_tokens += 1
+        row.last_token_s = at_s
+        emitted += 1
+        if live.is_offline:
+            offline_output += 1
+        if generated == live.output_tokens:
+            ended.append(live)
     if run.prompts:
         whole = {live.rid for live in run.finished_prompts}
         for live, chunk in run.prompts:
@@ -136,19 +147,15 @@ def settle(run: Pass, *, at_s: float) -> Settled:
             else:
                 online += gained
             if live.rid in whole:
-                emitting.append(live)
-    ended = []
-    for live in emitting:
-        live.generated = generated = live.generated + 1
-        live.emitted_s.append(at_s)
-        if live.is_offline:
-            offline_output += 1
-        if generated == live.output_tokens:
-            ended.append(live)
+                live.emit(at_s=at_s)
+                emitted += 1
+                offline_output += live.is_offline
+                if live.generated == live.output_tokens:
+                    ended.append(live)
     return Settled(
         ended=ended,
-        emitted_tokens=len(emitting),
-        online_tokens=online + len(emitting) - offline_output,
+        emitted_tokens=emitted,
+        online_tokens=online + emitted - offline_output,
         offline_prompt_tokens=offline_prompt,
         offline_output_tokens=offline_output,
     )

@@ -300,6 +300,46 @@ def test_plan_is_the_same_when_the_driver_keeps_the_order(waiting, owed, share, 
     )
 
 
+@settings(max_examples=300, deadline=None)
+@given(
+    waiting=st.lists(works, max_size=8, unique_by=lambda work: work.rid),
+    owed=st.sampled_from([-5.0, 0.0, 3.0]),
+    share=st.sampled_from([0.0, 0.3, 1.0]),
+    now_s=st.sampled_from([0.0, 4.0, 100.0]),
+    aged_passes=st.sampled_from([0, 2, 9]),
+    steps=st.lists(st.sampled_from(["admit", "pass over", "turn"]), max_size=6),
+    count=st.integers(0, 9),
+)
+def test_names_behind_are_those_that_come_one_by_one(
+    waiting, owed, share, now_s, aged_passes, steps, count
+):
+    """Whatever was taken or passed over before, and whyever the next ones come."""
+
+    def walk():
+        made = OfflineWalk(
+            queue_of(waiting),
+            state=engine_state(now_s=now_s, pass_number=4, memory=Memory(age_owed_tokens=owed)),
+            budgets=Budgets(age_share=share, aged_passes=aged_passes, urgent_laxity_s=6.0),
+            token_ms=1.0,
+        )
+        for step in steps:
+            work = made.next()
+            if work is None:
+                break
+            match step:
+                case "admit":
+                    made.admit(work)
+                case "pass over":
+                    made.pass_over(work)
+                case "turn":
+                    made.turn_to_prefixes()
+        return made
+
+    one_by_one = walk()
+    expected = [work.rid for _ in range(count) if (work := one_by_one.next()) is not None]
+    assert walk().names_behind(count) == expected
+
+
 @pytest.mark.parametrize("deadline_s", [-1e308, -1.0, 0.0, NOW_S, 1e308])
 def test_deadlines_are_taken_as_they_are_when_absurd(deadline_s):
     """Missed by eons or never near: the request runs, and online is held to nothing by it."""
