@@ -52,10 +52,10 @@ class Ledger:
         if self._live.pop(live.rid, None) is not live:
             raise ConservationError(f"request {live.rid}: ended twice, or never arrived")
         output, prompt = live.request.output_tokens, live.request.prompt_tokens
-        if not output == live.generated == len(live.emitted_s):
+        if not output == live.generated == len(live.chunks):
             raise ConservationError(
                 f"request {live.rid}: ended with {live.generated} tokens generated and "
-                f"{len(live.emitted_s)} emitted of {output}"
+                f"{len(live.chunks)} emitted of {output}"
             )
         if live.credited_tokens != prompt:
             raise ConservationError(

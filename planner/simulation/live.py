@@ -12,6 +12,7 @@ from math import gcd
 from planner.batching.state import DecodeRow, PrefillWork, WorkClass
 from planner.simulation.memory import KvMemory
 from planner.simulation.request import SimulatedRequest
+from planner.slo import Chunk
 
 _MATCH_PERIOD = 16  # passes a waiting request's prefix match is believed, as the plugin does
 
@@ -20,11 +21,11 @@ class LiveRequest:
     """One request between arrival and end."""
 
     __slots__ = (
-        "arrival_s", "computed_tokens", "credited_tokens", "emitted_s", "generated",
-        "held_tokens", "in_flight", "in_flight_tokens", "is_offline", "keys", "kv_tokens",
-        "launched", "longest_output_tokens", "match_due", "output_tokens", "pinned",
-        "prefilled_tokens", "prefix_tokens", "prompt_tokens", "queued_pass", "request", "rid",
-        "row", "state_pass", "unit_tokens", "void", "work",
+        "arrival_s", "chunks", "computed_tokens", "credited_tokens", "generated", "held_tokens",
+        "in_flight", "in_flight_tokens", "is_offline", "keys", "kv_tokens", "launched",
+        "longest_output_tokens", "match_due", "output_tokens", "pinned", "prefilled_tokens",
+        "prefix_tokens", "prompt_tokens", "queued_pass", "request", "rid", "row", "state_pass",
+        "unit_tokens", "void", "work",
     )  # fmt: skip
 
     def __init__(self, request: SimulatedRequest, *, page_size: int, prompt_key: bytes) -> None:
@@ -47,7 +48,7 @@ class LiveRequest:
         self.pinned = 0  # leading units of its prefix it reads from the cache
         self.prefix_tokens = 0  # of a waiting request: what the cache held when last matched
         self.credited_tokens = 0  # prompt tokens counted as done
-        self.emitted_s: list[float] = []
+        self.chunks: list[Chunk] = []  # its output as its client got it, a token each
         self.state_pass = 0
         self.queued_pass: int | None = None
         self.match_due = 0  # pass from which its prefix is looked up again
@@ -79,6 +80,11 @@ class LiveRequest:
         )
 
     @property
+    def emitted_s(self) -> list[float]:
+        """When each of its tokens reached its client."""
+        return [chunk.at_s for chunk in self.chunks]
+
+    @property
     def target_tokens(self) -> int:
         """KV its prefill must reach: the prompt, and after an eviction its output too."""
         return self.prompt_tokens + self.launched
@@ -108,16 +114,16 @@ class LiveRequest:
             return False
         return True
 
-    def emit(self, *, at_s: float) -> None:
+    def emit(self, token: Chunk) -> None:
         """Its next token reaches its client."""
         row = self.row
         self.generated += 1
-        self.emitted_s.append(at_s)
+        self.chunks.append(token)
         row.generated_tokens = self.generated
         row.context_tokens += 1
-        row.last_token_s = at_s
+        row.last_token_s = token.at_s
         if self.generated == 1:
-            row.first_token_s = at_s
+            row.first_token_s = token.at_s
 
     def credit(self) -> int:
         """Prompt tokens done that were not done before, however often repeated."""

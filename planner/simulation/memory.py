@@ -41,12 +41,11 @@ class KvMemory:
 
     def matched(self, keys: Sequence[Hashable]) -> int:
         """How many leading keys are cached."""
-        count = 0
-        for key in keys:
-            if key not in self._entries:
-                break
-            count += 1
-        return count
+        entries = self._entries
+        for count, key in enumerate(keys):
+            if key not in entries:
+                return count
+        return len(keys)
 
     def read(self, keys: Sequence[Hashable]) -> None:
         """Pins cached keys for a request, and makes them the most recently used."""

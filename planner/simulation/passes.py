@@ -12,6 +12,7 @@ from typing import NamedTuple
 from planner.batching.state import IterationPlan
 from planner.latency.features import BatchShape
 from planner.simulation.live import LiveRequest
+from planner.slo import Chunk
 
 
 class Pass(NamedTuple):
@@ -117,6 +118,7 @@ def launch(
 def settle(run: Pass, *, at_s: float) -> Settled:
     """Hands a pass's results to its requests; its tokens are emitted at `at_s`."""
     online = offline_prompt = offline_output = 0
+    token = Chunk(at_s=at_s, tokens=1)  # the same for all: they reach their clients together
     emitted = 0
     ended = []
     for live in run.decodes:  # as `receive` and `emit` do: spelt out, for every row of a pass
@@ -125,7 +127,7 @@ def settle(run: Pass, *, at_s: float) -> Settled:
             live.void -= 1
             continue
         live.generated = generated = live.generated + 1
-        live.emitted_s.append(at_s)
+        live.chunks.append(token)
         row = live.row
         row.generated_tokens = generated
         row.context_tokens += 1
@@ -147,7 +149,7 @@ def settle(run: Pass, *, at_s: float) -> Settled:
             else:
                 online += gained
             if live.rid in whole:
-                live.emit(at_s=at_s)
+                live.emit(token)
                 emitted += 1
                 offline_output += live.is_offline
                 if live.generated == live.output_tokens:

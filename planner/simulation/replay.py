@@ -24,7 +24,7 @@ from planner.simulation.settings import EngineSettings, Loop
 from planner.simulation.truth import Truth
 from planner.simulation.watch import EndedRequest, PassRecord, Watch
 from planner.simulation.workload import Arrivals, ClosedLoop
-from planner.slo import Quantiles, RequestTrace, gaps_ms, quantiles, ttft_ms
+from planner.slo import Outcome, Quantiles, RequestTrace, gaps_ms, quantiles, ttft_ms
 
 _MAX_IDLE_POLLS = 1_000_000  # a policy that never runs anything is a defect, not a run
 
@@ -260,13 +260,17 @@ class _Run:
             keeps = is_measured and self._keeps_traces
             if not keeps and watch is None:
                 continue
-            ended = EndedRequest(
-                request=live.request, emitted_s=tuple(live.emitted_s), is_measured=is_measured
+            trace = RequestTrace(
+                scheduled_s=live.arrival_s,
+                chunks=tuple(live.chunks),
+                outcome=Outcome.COMPLETED,
             )
             if keeps:
-                self._traces.append((live.arrival_s, live.rid, ended.trace))
+                self._traces.append((live.arrival_s, live.rid, trace))
             if watch is not None:
-                watch.ended(ended)
+                watch.ended(
+                    EndedRequest(request=live.request, trace=trace, is_measured=is_measured)
+                )
 
     def result(self) -> Replayed:
         self._engine.audit()

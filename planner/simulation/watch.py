@@ -5,12 +5,11 @@ keeps what it wants, so that memory need not grow with the length of a trace.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple, Protocol
 
 from planner.simulation.passes import Pass, Settled
 from planner.simulation.request import SimulatedRequest
-from planner.slo import Chunk, Outcome, RequestTrace
+from planner.slo import RequestTrace
 
 
 class PassRecord(NamedTuple):
@@ -21,28 +20,13 @@ class PassRecord(NamedTuple):
     run: Pass
 
 
-@dataclass(frozen=True, kw_only=True)  # no slots: `trace` is made when it is asked for
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EndedRequest:
-    """One request as its client saw it.
-
-    Attributes:
-        request: What arrived.
-        emitted_s: When each of its tokens reached the client.
-        is_measured: Whether it is online, and was sent in the window.
-    """
+    """One request as its client saw it; `is_measured`: online, and sent in the window."""
 
     request: SimulatedRequest
-    emitted_s: tuple[float, ...]
+    trace: RequestTrace
     is_measured: bool
-
-    @cached_property
-    def trace(self) -> RequestTrace:
-        """Its latencies' source; a batch's are seldom looked at, and are many."""
-        return RequestTrace(
-            scheduled_s=self.request.at_s,
-            chunks=tuple([Chunk(at_s=at_s, tokens=1) for at_s in self.emitted_s]),
-            outcome=Outcome.COMPLETED,
-        )
 
 
 class Watch(Protocol):

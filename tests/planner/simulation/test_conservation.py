@@ -15,6 +15,7 @@ from planner.simulation.ledger import ConservationError, Ledger
 from planner.simulation.live import LiveRequest
 from planner.simulation.memory import KvMemory
 from planner.simulation.settings import Loop, Scheduler
+from planner.slo import Chunk
 
 
 class Erratic:
@@ -110,7 +111,7 @@ def test_pass_that_settles_twice_is_found():
     ("fault", "message"),
     [
         ({"generated": 1}, "1 tokens generated and 2 emitted of 2"),
-        ({"emitted_s": [0.1]}, "2 tokens generated and 1 emitted of 2"),
+        ({"chunks": [Chunk(at_s=0.1, tokens=1)]}, "2 tokens generated and 1 emitted of 2"),
         ({"credited_tokens": 99}, "99 prompt tokens of 100"),
         ({"held_tokens": 1}, "holding 1 tokens of KV"),
         ({"pinned": 1}, "1 cached blocks"),
@@ -122,7 +123,8 @@ def test_request_that_ends_without_what_it_came_for_is_found(fault, message):
     ledger = Ledger(KvMemory(total_tokens=100, page_size=1, caches_prefixes=True))
     live = LiveRequest(online("a", output_tokens=2), page_size=1, prompt_key=b"")
     ledger.arrive(live)
-    fair = {"generated": 2, "emitted_s": [0.1, 0.2], "credited_tokens": 100}
+    chunks = [Chunk(at_s=at_s, tokens=1) for at_s in (0.1, 0.2)]
+    fair = {"generated": 2, "chunks": chunks, "credited_tokens": 100}
     for name, value in (fair | fault).items():
         setattr(live, name, value)
     with pytest.raises(ConservationError, match=message):
