@@ -53,14 +53,16 @@ class Turns:
     def __init__(
         self, envelope: Envelope, *, kv_tokens: int, stays: Stays, classes: Classes
     ) -> None:
-        """Keeps the boxes of which none has as many tokens in less time."""
-        kept = _not_beaten(envelope)
+        """Keeps the boxes that can be best."""
+        kept = _best_somewhere(envelope)
         self._prompt, self._floor_ms = envelope.prompt[kept], envelope.floor_ms[kept]
         self._rows = envelope.rows[kept].astype(np.int64)
         self.kv_tokens, self._stays, self._classes = float(kv_tokens), stays, classes
         self._decoding = [np.flatnonzero(row) for row in stays.decodes_in]
         self._prompting = [np.flatnonzero(row) for row in stays.prompts_in]
-        self._most_rows = int(self._rows.max())
+        most_rows = int(self._rows.max())
+        self._numbers = np.arange(most_rows + 1)
+        self._mixtures = _mixtures(classes, kv_tokens=self.kv_tokens, most_rows=most_rows)
         self._guesses = np.zeros(len(self._decoding))
 
     def best(self, prices: Floats, *, decode: Floats, prompt: Floats) -> list[Turn]:
@@ -114,29 +116,31 @@ class Turns:
         )
 
     def _offline(self, gains: Floats) -> tuple[Floats, Floats]:
-        """By rows: what offline decodes gain at most within the KV, and how many of each class.
+        """By rows: what offline decodes gain at most within the KV, and how many of each class."""
+        values = self._mixtures @ gains
+        best = np.argmax(values, axis=0)
+        return values[best, self._numbers], self._mixtures[best, self._numbers]
 
-        Of a linear programme with two constraints: one class, or two that fill both.
-        """
-        kv, numbers = self._classes.row_kv, np.arange(self._most_rows + 1.0)
-        value = np.zeros(len(numbers))
-        shares = np.zeros((len(numbers), len(gains)))
-        for each, gain in enumerate(gains):
-            rows = np.minimum(numbers, self.kv_tokens / kv[each])
-            is_better = gain * rows > value
-            value[is_better] = gain * rows[is_better]
-            shares[is_better] = 0.0
-            shares[is_better, each] = rows[is_better]
-        for small in range(len(gains)):
-            for large in np.flatnonzero(kv > kv[small]):
-                more = (self.kv_tokens - numbers * kv[small]) / (kv[large] - kv[small])
-                found = (numbers - more) * gains[small] + more * gains[large]
-                is_better = (more >= 0.0) & (more <= numbers) & (found > value)
-                value[is_better] = found[is_better]
-                shares[is_better] = 0.0
-                shares[is_better, small] = (numbers - more)[is_better]
-                shares[is_better, large] = more[is_better]
-        return value, shares
+
+def _mixtures(classes: Classes, *, kv_tokens: float, most_rows: int) -> Floats:
+    """Offline rows of each class, (mixtures, rows, classes), one of which is best.
+
+    They are the corners of a linear programme with two constraints, rows and KV: none, one
+    class, or two that fill both.
+    """
+    numbers, kv = np.arange(most_rows + 1.0), classes.row_kv
+    found = [np.zeros((most_rows + 1, len(classes)))]
+    for each in range(len(classes)):
+        one = np.zeros((most_rows + 1, len(classes)))
+        one[:, each] = np.minimum(numbers, kv_tokens / kv[each])
+        found.append(one)
+        for large in np.flatnonzero(kv > kv[each]):
+            two = np.zeros((most_rows + 1, len(classes)))
+            more = (kv_tokens - numbers * kv[each]) / (kv[large] - kv[each])
+            fills = (more >= 0.0) & (more <= numbers)
+            two[fills, each], two[fills, large] = (numbers - more)[fills], more[fills]
+            found.append(two)
+    return np.stack(found)
 
 
 def _together(online: Floats, offline: Floats) -> tuple[Floats, NDArray[np.intp]]:
@@ -148,14 +152,28 @@ def _together(online: Floats, offline: Floats) -> tuple[Floats, NDArray[np.intp]
     return sums[rows, split], split
 
 
-def _not_beaten(envelope: Envelope) -> NDArray[np.intp]:
-    """Boxes: for as many rows, none has more prompt tokens in less time."""
+def _best_somewhere(envelope: Envelope) -> NDArray[np.intp]:
+    """Boxes that are best of those with as many rows, at some prices of tokens and of time.
+
+    At such prices a box is worth price*S - price_ms*floor: the best is a corner of the
+    convex hull of all (floor, S).
+    """
     order = np.lexsort((-envelope.prompt, envelope.floor_ms, envelope.rows))
-    kept, rows, most = [], -1.0, -1.0
-    for box in order:
-        if envelope.rows[box] != rows:
-            rows, most = envelope.rows[box], -1.0
-        if envelope.prompt[box] > most:
-            most = envelope.prompt[box]
-            kept.append(box)
-    return np.array(kept, dtype=np.intp)
+    kept: list[int] = []
+    corners: list[int] = []
+    for box in map(int, order):
+        if corners and envelope.rows[box] != envelope.rows[corners[-1]]:
+            kept, corners = kept + corners, []
+        if corners and envelope.prompt[box] <= envelope.prompt[corners[-1]]:
+            continue
+        while len(corners) > 1 and _is_below(envelope, corners[-2], corners[-1], box):
+            corners.pop()
+        corners.append(box)
+    return np.array(kept + corners, dtype=np.intp)
+
+
+def _is_below(envelope: Envelope, first: int, middle: int, last: int) -> bool:
+    """Whether the middle box is on or below the line between the others."""
+    prompt, floor_ms = envelope.prompt, envelope.floor_ms
+    rise = (prompt[middle] - prompt[first]) * (floor_ms[last] - floor_ms[first])
+    return bool(rise <= (prompt[last] - prompt[first]) * (floor_ms[middle] - floor_ms[first]))

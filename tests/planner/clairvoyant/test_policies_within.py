@@ -114,6 +114,10 @@ def compared(policy, *, engine, online, offline, in_flight, from_s, to_s, budget
     envelope = least_passes(MODEL.predict_ms, settings=engine, requests=[*online, *offline])
     for shape, lasted_ms in watch.seen:
         assert envelope.least_ms(shape) <= lasted_ms + 1e-9
+    standing = watch.standing.standing()
+    begun = (standing.prompt_before + standing.output_before).sum()
+    done = (standing.prompt_after + standing.output_after).sum() - begun + standing.free_tokens
+    assert done == run.offline_prompt_tokens + run.offline_output_tokens
     targets = None
     if run.itl.count and run.ttft.mean:
         targets = LatencyTargets.from_baseline(run.ttft, run.itl, tolerance_ratio=0.0)
@@ -140,7 +144,7 @@ def compared(policy, *, engine, online, offline, in_flight, from_s, to_s, budget
         online=online,
         served=run.online,
         offline=offline,
-        standing=watch.standing.standing(),
+        standing=standing,
         settings=engine,
         envelope=envelope,
         from_s=from_s,
