@@ -1,15 +1,15 @@
 """What a clairvoyant scheduler could have done at most, beside what a policy did.
 
 Owns the run that is compared: without noise, which no bound covers, at the budgets the policy
-was judged by. There are two bounds (`planner.clairvoyant`): of every schedule that leaves
-nobody worse off than that run, and of every schedule with its mean latencies, which is wider
-and loose where online load is heavy. Refuses to go on where a run passes either: one of the
-two is wrong.
+was judged by. There are two bounds (`planner.clairvoyant`): of every schedule with its mean
+latencies that is as orderly with the batch, which is loose where online load is heavy, and of
+every schedule that leaves nobody worse off than that run, online or offline. Refuses to go on
+where a run passes either: one of the two is wrong.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import islice
 from math import ceil
 
@@ -44,7 +44,7 @@ class Bounded:
         policy: Its name.
         slo: The cell it was tuned for.
         offline_tokens_per_s: What it did.
-        bound_tokens_per_s: No schedule with the run's mean latencies does more.
+        bound_tokens_per_s: No schedule with the run's mean latencies, as orderly, does more.
         binding: What that is bound by.
         no_worse_tokens_per_s: No schedule that leaves nobody worse off than the run does more;
             a narrower claim. None: not asked.
@@ -76,14 +76,16 @@ def bounded(spec: Spec, choice: PolicyChoice, *, policy: str, slo: str) -> Bound
     Raises:
         RuntimeError: The run did more than a bound allows, or a bound all there was.
     """
-    spec = replace(spec, noise_ratio=0.0)
+    spec = replace(spec, noise_ratio=0.0, is_warm=False)
     scenario = spec.scenario()
     online = list(scenario.arrivals(Labels()))
     offline = _batch(scenario)
     to_s = scenario.settle_s + scenario.duration_s
     watch = _Watch(scenario, offline=offline)
     run = scenario.run(choice, watch=watch)
-    bound = offline_bound(
+    standing = watch.standing.standing()
+    asked = partial(
+        offline_bound,
         online=online,
         offline=offline,
         in_flight=scenario.offline_in_flight,
@@ -93,21 +95,21 @@ def bounded(spec: Spec, choice: PolicyChoice, *, policy: str, slo: str) -> Bound
         to_s=to_s,
         targets=LatencyTargets.from_baseline(run.ttft, run.itl, tolerance_ratio=0.0),
         keeps_up_with=run.online,
-        given_up=watch.unended.given_up,
-        spread=watch.unended.spread,
     )
+    orderly = asked(given_up=watch.unended.given_up, spread=watch.unended.spread)
+    bound = min(orderly, asked(standing=standing), key=lambda found: found.offline_tokens)
     no_worse = no_worse_bound(
         online=online,
         served=run.online,
         offline=offline,
-        standing=watch.standing.standing(),
+        standing=standing,
         settings=scenario.settings,
         envelope=_envelope(spec),
         from_s=scenario.settle_s,
         to_s=to_s,
         solve=_solve,
     )
-    if bound.binding is Binding.SUPPLY or no_worse.is_all:
+    if Binding.SUPPLY in (orderly.binding, bound.binding) or no_worse.is_all:
         raise RuntimeError(
             f"{spec.name}, {choice.name}, {slo}: a bound does all {len(offline)} offline "
             "requests, of a batch without end; raise _MOST_PER_S"

@@ -35,24 +35,26 @@ Where nothing else says so, a request may be preempted, parked, evicted and comp
 no cost, which policy only loses by. What is *not* bounded: a target on a quantile of ITL (a
 gap in a hundred may be as long as one likes), and online work that no target on a mean
 forbids to leave for after the window. A mean also lets its slack be spent at one time, and a
-batch lets its dearest requests starve. So there are bounds of two kinds:
+batch lets its dearest requests starve. So there are bounds of several kinds, each of fewer
+schedules than the one before, and closer to the best of them:
 
 - given `targets` alone, of every schedule that meets them;
 - given also what a run was like (all its latencies as targets, `LatencyTargets.from_baseline`
   with no tolerance, `keeps_up_with`, `given_up`, `spread`), of every schedule that serves
-  online as timely and the batch as orderly as that run. The run is one of these.
+  online as timely and the batch as orderly as that run;
+- with `standing` for the last two, of every schedule that begins the window as that run began
+  it, and at its end is behind it with no offline request and has no more done in part
+  (`backlog`). A window's edges are then its own: what is found half done, and what is left so,
+  is worth more in a minute than anything a scheduler decides in it;
+- `no_worse`: of those that also serve no online request later, at its first token and at its
+  last. There each decode is tied to its request and each stretch of time has its own price;
+  the proof is in that module.
 
-How far this relaxation is from the best schedule is not known where online work is heavy: it
-does not say which request a decode belongs to, so in it decodes may be done when most requests
-are present, and time is worth the same at all times. A policy's share of it is then less than
-its share of what can be done.
-
-`no_worse` bounds fewer schedules and says more of them: those that begin the window as a run
-began it and leave nobody worse off, each online request by its own first and last token, each
-offline request by how far it is at the end. There each decode is tied to its request and each
-stretch of time has its own price; the proof is in that module. It does not cover a schedule
-that serves one online request later in order to serve others sooner, nor one that takes other
-offline requests than the run did.
+The run is one of each. The last does not cover a schedule that serves one online request
+later in order to serve others sooner; the others do. How far those are from the best schedule
+is not known where online work is heavy: they do not say which request a decode belongs to, so
+decodes may be done when most requests are present, and time is worth the same at all times. A
+policy's share of them is then less than its share of what can be done.
 
 `Bound.offline_tokens` counts as `Replayed` does. Of the truth it is assumed that no sum makes
 a pass shorter and what `envelope` says of attention; `Envelope.least_ms` checks both on any
@@ -70,12 +72,11 @@ Map:
     unended    how orderly a run did them
     minimum    the search for the best prices
     bound      all of it, as one number and what it is bound by
-
-and of `no_worse`, the bound of schedules that leave nobody worse off than a run:
-
     standing   where a run's batch stands when the window begins and ends
-    stays      when each online request can be worked on
-    backlog    what the batch can gain
+    backlog    what a batch can gain that ends up behind it nowhere
+    kept       that, as `bound` asks for it
+    no_worse   the bound of schedules that leave nobody worse off than a run
+    stays      when each online request can be worked on in them
     turns      what a millisecond earns at best, in each stretch of time
-    planes     the search for the best prices
+    planes     the search for the best prices of all that
 """

@@ -61,6 +61,12 @@ class Classes:
         alone = np.array([needs.private[of == each].min() for each in range(count)])
         return cls(of=of, row_ms=envelope.context_ms * (shortest + 1.0), row_kv=alone + 1.0)
 
+    @classmethod
+    def alike(cls, needs: Needs) -> "Classes":
+        """One class, of which a pass knows nothing."""
+        of = np.zeros(len(needs.prompt), dtype=np.intp)
+        return cls(of=of, row_ms=np.zeros(1), row_kv=np.ones(1))
+
     def __len__(self) -> int:
         return len(self.row_ms)
 

@@ -12,12 +12,15 @@ from math import floor, inf
 
 import numpy as np
 
+from planner.clairvoyant.backlog import Backlog, Classes
 from planner.clairvoyant.envelope import Envelope
+from planner.clairvoyant.kept import Kept
 from planner.clairvoyant.minimum import minimise
 from planner.clairvoyant.needs import NOTHING_SHARED, Sharing, needs_of
 from planner.clairvoyant.online import Online
 from planner.clairvoyant.prices import Floats, Prices, amounts
 from planner.clairvoyant.rates import Passes
+from planner.clairvoyant.standing import Standing
 from planner.clairvoyant.supply import ClosedLoop, Supply
 from planner.interference.targets import LatencyTargets
 from planner.simulation.request import SimulatedRequest
@@ -82,6 +85,7 @@ def offline_bound(
     keeps_up_with: Sequence[RequestTrace] | None = None,
     given_up: int | None = None,
     spread: int | None = None,
+    standing: Standing | None = None,
 ) -> Bound:
     """Bounds the offline work of any schedule.
 
@@ -105,6 +109,9 @@ def offline_bound(
             sent so many after it is sent; likewise. Where either is None, any number: a
             scheduler may then starve the dearest requests, or leave all half done, which in
             a short window is worth much.
+        standing: Of `offline` in a run: bounds schedules that begin the window as the run did
+            and leave its batch no worse (`backlog`), instead of `in_flight`, `given_up` and
+            `spread`.
 
     Raises:
         ValueError: An empty window, or one without end.
@@ -113,6 +120,8 @@ def offline_bound(
         raise ValueError(f"window [{from_s}, {to_s}): must begin at or after 0, end, not be empty")
     shares = settings.caches_prefixes and any(request.blocks for request in offline)
     available = [r for r in offline if in_flight is not None or r.at_s < to_s]
+    if standing is not None:
+        available = list(offline)
     ended_s = None
     if keeps_up_with is not None:
         ended_s = np.array([trace.chunks[-1].at_s for trace in keeps_up_with])
@@ -133,6 +142,7 @@ def offline_bound(
         to_s=to_s,
         targets=targets or LatencyTargets(),
         ended_s=ended_s,
+        standing=standing,
     )
     fastest = float((envelope.prompt / envelope.floor_ms).max()) or 1.0  # tokens a millisecond
     decode = envelope.least_decode_ms * fastest
@@ -144,8 +154,9 @@ def offline_bound(
         attention=2.0 * fastest,
         presence=fastest,
         waiting=fastest,
+        in_part=1.0,
     )
-    start = amounts(prompt=0.9, online_decode=decode / 8.0, attention=fastest / 2.0)
+    start = amounts(prompt=0.9, online_decode=decode / 8.0, attention=fastest / 2.0, in_part=0.3)
     found = minimise(
         relaxation.evaluate,
         most=most,
@@ -154,6 +165,9 @@ def offline_bound(
         max_evaluations=_MAX_EVALUATIONS,
     )
     supply_tokens = sum(r.prompt_tokens + r.output_tokens for r in available)
+    if standing is not None:
+        begun = float(standing.prompt_before.sum() + standing.output_before.sum())
+        supply_tokens -= round(begun - standing.free_tokens)
     tokens = min(supply_tokens, max(0, floor(found.value * (1.0 + 1e-9) + 1e-6)))
     prices = Prices.of(found.at)
     scale = max(found.value, 1.0)
@@ -188,10 +202,13 @@ class _Relaxation:
         to_s: float,
         targets: LatencyTargets,
         ended_s: Floats | None,
+        standing: Standing | None,
     ) -> None:
         sharing = NOTHING_SHARED
         if settings.caches_prefixes:
             sharing = Sharing.of(online=online, offline=offline, from_s=from_s)
+            if standing is not None:
+                sharing = sharing.with_begun(offline, begun=standing.prompt_before > 0.0)
         measured = [request for request in online if from_s <= request.at_s < to_s]
         self._online = Online(
             measured,
@@ -202,15 +219,25 @@ class _Relaxation:
             targets=targets,
             ended_s=ended_s,
         )
-        self._supply = Supply(
-            needs_of(offline, envelope=envelope, sharing=sharing),
-            envelope=envelope,
-            loop=loop,
-        )
+        needs = needs_of(offline, envelope=envelope, sharing=sharing)
+        self._supply: Supply | Kept
+        if standing is None:
+            self._supply = Supply(needs, envelope=envelope, loop=loop)
+        else:
+            classes = Classes.alike(needs)
+            self._supply = Kept(
+                Backlog(needs, standing=standing, envelope=envelope, classes=classes)
+            )
         self._passes = Passes(envelope, kv_tokens=settings.kv_tokens)
         # Passes under way at the begin, whose results count.
         self._begun = 0
-        if from_s > 0.0:
+        self._spared = amounts()  # by tokens of online that come with prompts computed again
+        if standing is not None and standing.online_repeats and measured:
+            longest = max(r.prompt_tokens + r.output_tokens for r in measured)
+            self._spared = standing.online_repeats * amounts(
+                online_decode=1.0, kv=longest, attention=envelope.context_ms * longest
+            )
+        if from_s > 0.0 and standing is None:
             self._begun = 2 if settings.loop is Loop.OVERLAP_BLOCKING else 1
 
     def evaluate(self, values: Floats) -> tuple[float, Floats]:
@@ -219,7 +246,8 @@ class _Relaxation:
         rates = self._passes.rates(prices, most=self._online.most)
         harvest = self._supply.best(prices)
         served = self._online.best(prices, rates)
-        value, gradient = harvest.value + served.value, served.gradient - harvest.amounts
+        value = harvest.value + served.value + float(self._spared @ values)
+        gradient = served.gradient - harvest.amounts + self._spared
         if self._begun:
             earned, given = self._passes.most_of_one(prices)
             value, gradient = value + self._begun * earned, gradient + self._begun * given

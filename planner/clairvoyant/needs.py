@@ -9,7 +9,7 @@ that reads all before it.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +54,7 @@ class Needs:
         return self.output - 1.0
 
     def prompt_amounts(self) -> Floats:
-        """Its prompt, as prices apply to it, (requests, 7)."""
+        """Its prompt, as prices apply to it, (requests, 8)."""
         return amounts(prompt=self.computed, attention=self.prompt_ms)
 
     def online_decode_amounts(self) -> Floats:
@@ -92,6 +92,13 @@ class Sharing:
         before = {b for request in online if request.at_s < from_s for b in request.blocks}
         readers = Counter(b for request in (*online, *offline) for b in set(request.blocks))
         return cls(readers=readers, computed=frozenset(before | online_blocks & offline_blocks))
+
+    def with_begun(
+        self, requests: Sequence[SimulatedRequest], *, begun: NDArray[np.bool_]
+    ) -> "Sharing":
+        """Where those of `requests` that have begun may have computed their blocks."""
+        found = {block for i in np.flatnonzero(begun).tolist() for block in requests[i].blocks}
+        return replace(self, computed=self.computed | found)
 
 
 NOTHING_SHARED = Sharing(readers=Counter(), computed=frozenset())

@@ -29,7 +29,7 @@ Refuses noise, as `bound` does, and a solver of its own: linear programmes are t
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import floor, inf
 
 import numpy as np
@@ -120,9 +120,7 @@ def no_worse_bound(
     sharing = NOTHING_SHARED
     if settings.caches_prefixes:
         sharing = Sharing.of(online=online, offline=offline, from_s=from_s)
-        begun = np.flatnonzero(standing.prompt_before).tolist()
-        found = {block for place in begun for block in offline[place].blocks}
-        sharing = replace(sharing, computed=sharing.computed | found)
+        sharing = sharing.with_begun(offline, begun=standing.prompt_before > 0.0)
     needs = needs_of(offline, envelope=envelope, sharing=sharing)
     classes = Classes.by_prompt(needs, envelope=envelope)
     stays = stays_of(

@@ -37,8 +37,8 @@ class Served:
 
     Attributes:
         value: Earned in the window, less the work done in it, with the targets' time.
-        gradient: Of the value by the prices, (7,).
-        given: What the passes give of each, (7,).
+        gradient: Of the value by the prices, (8,).
+        given: What the passes give of each, (8,).
         cost: The work done in it alone, in offline tokens.
     """
 
@@ -151,7 +151,7 @@ class Online:
         return prices.waiting * waiting + prices.presence * system
 
     def _left_decodes(self, values: Floats) -> Floats:
-        """What it is worth most to leave of each one's decodes for after the end, (requests, 7).
+        """What it is worth most to leave of each one's decodes for after the end, (requests, 8).
 
         A decode left for later is not done in the window, and keeps its request in the
         system after it, but for one in the pass that is under way at the end. What a decode

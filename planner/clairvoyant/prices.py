@@ -24,6 +24,7 @@ class Prices:
         attention: A millisecond of attention.
         presence: A millisecond that one online request is in the system.
         waiting: A millisecond that one online request waits for its first token.
+        in_part: A token done of a request that is not ended when the window ends.
     """
 
     prompt: float
@@ -33,11 +34,12 @@ class Prices:
     attention: float
     presence: float
     waiting: float
+    in_part: float
 
     @classmethod
     def of(cls, values: Floats) -> "Prices":
         """Reads them from an array."""
-        prompt, online, offline, kv, attention, presence, waiting = map(float, values)
+        prompt, online, offline, kv, attention, presence, waiting, in_part = map(float, values)
         return cls(
             prompt=prompt,
             online_decode=online,
@@ -46,6 +48,7 @@ class Prices:
             attention=attention,
             presence=presence,
             waiting=waiting,
+            in_part=in_part,
         )
 
     def values(self) -> Floats:
@@ -62,7 +65,17 @@ def amounts(
     attention: Floats | float = 0.0,
     presence: Floats | float = 0.0,
     waiting: Floats | float = 0.0,
+    in_part: Floats | float = 0.0,
 ) -> Floats:
-    """Amounts of each, (…, 7)."""
-    columns = (prompt, online_decode, offline_decode, kv, attention, presence, waiting)
+    """Amounts of each, (…, 8)."""
+    columns = (
+        prompt,
+        online_decode,
+        offline_decode,
+        kv,
+        attention,
+        presence,
+        waiting,
+        in_part,
+    )
     return np.stack(np.broadcast_arrays(*columns), axis=-1).astype(np.float64)

@@ -26,7 +26,7 @@ class Rates:
 
     Attributes:
         per_ms: Earned a millisecond, at the most; never falls.
-        amounts_per_ms: What the best pass gives of each a millisecond, (most + 1, 7).
+        amounts_per_ms: What the best pass gives of each a millisecond, (most + 1, 8).
     """
 
     per_ms: Floats

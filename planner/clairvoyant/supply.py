@@ -34,7 +34,7 @@ class Harvest:
 
     Attributes:
         value: Offline tokens done, less what they cost.
-        amounts: What they take, (7,).
+        amounts: What they take, (8,).
     """
 
     value: float

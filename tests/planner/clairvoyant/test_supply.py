@@ -96,6 +96,7 @@ PRICES = st.builds(
     attention=st.sampled_from([0.0, 0.3, 2.0]),
     presence=st.just(0.0),
     waiting=st.just(0.0),
+    in_part=st.just(0.0),
 )
 SIZES = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 5)), min_size=1, max_size=5)
 
@@ -129,8 +130,8 @@ def test_supply_is_worth_no_less_than_any_choice(
         given_up=given_up,
     )
     assert found.value >= searched - 1e-9
-    for column in range(7):
-        step = np.zeros(7)
+    for column in range(len(prices.values())):
+        step = np.zeros(len(prices.values()))
         step[column] = 1e-6
         dearer = supply.best(Prices.of(prices.values() + step))
         assert dearer.value >= found.value - found.amounts @ step - 1e-9
@@ -146,6 +147,7 @@ def test_unlimited_supply_takes_the_best_part_of_each():
         attention=0.0,
         presence=0.0,
         waiting=0.0,
+        in_part=0.0,
     )
     requests = [offline("o0", 8, 5), offline("o1", 4, 3)]
     needs = needs_of(requests, envelope=ENVELOPE, sharing=NOTHING_SHARED)
