@@ -58,7 +58,10 @@ class BlindHybrid:
     ) -> tuple[IterationPlan, Fill]:
         """Plans one iteration that begins at most `starts` offline requests."""
         room = leave_room(state, victim_key=latest_first)
-        order = by_arrival(state.waiting_offline)
+        starts = min(starts, starts_left(room, budgets=budgets, max_rows=self.max_rows))
+        # Nobody is looked at where none can begin behind a request that goes on.
+        may_fill = starts > 0 or room.started is not None
+        order = by_arrival(state.waiting_offline) if may_fill else []
         fill = NOTHING
         decode_rows = room.decodes.rows + len(room.rows)
         if budgets.runs_offline and has_turn(state, decode_rows=decode_rows):
@@ -66,7 +69,7 @@ class BlindHybrid:
                 room,
                 order,
                 tokens=self.token_budget - decode_rows - room.prefill.tokens,
-                starts=min(starts, starts_left(room, budgets=budgets, max_rows=self.max_rows)),
+                starts=starts,
                 page_size=state.page_size,
             )
         return plan_of(state, room, fill, order=order, model=model), fill

@@ -128,14 +128,18 @@ class QoServe:
         size = self._sizes(state)[-1]
         prompt = BatchShape().with_prefill(new_tokens=size, cached_tokens=0)
         token_s = model.predict_ms(prompt) / size / 1000.0
-
-        def place(work: PrefillWork) -> tuple[bool, float, float, str]:
-            due_s = self._due_s(work)
-            is_relegated = state.now_s + work.remaining_tokens * token_s > due_s
-            weighed_s = due_s + self.token_weight_s * work.remaining_tokens
-            return (is_relegated, weighed_s, work.arrival_s, work.rid)
-
-        return sorted(state.waiting_offline, key=place)
+        output_s = self.offline_output_tokens * self.offline_tbt_s
+        now_s, weight_s, deadline_s = state.now_s, self.token_weight_s, self.offline_deadline_s
+        placed = []
+        for work in state.waiting_offline:
+            tokens, arrival_s, last_s = work.remaining_tokens, work.arrival_s, work.deadline_s
+            if last_s is None:
+                last_s = arrival_s + deadline_s
+            due_s = last_s - output_s  # of its first token, so that its last one is in time
+            is_relegated = now_s + tokens * token_s > due_s
+            placed.append((is_relegated, due_s + weight_s * tokens, arrival_s, work.rid, work))
+        placed.sort()  # rids are unique: requests are never compared
+        return [entry[4] for entry in placed]
 
     def offline_tokens(
         self,
@@ -180,10 +184,3 @@ class QoServe:
         if row.first_token_s <= 0.0:
             return target_ms - (now_s - row.last_token_s) * 1000.0
         return target_ms * row.generated_tokens - (now_s - row.first_token_s) * 1000.0
-
-    def _due_s(self, work: PrefillWork) -> float:
-        """When its first token is due, so that its last one is in time."""
-        last_s = work.deadline_s
-        if last_s is None:
-            last_s = work.arrival_s + self.offline_deadline_s
-        return last_s - self.offline_output_tokens * self.offline_tbt_s

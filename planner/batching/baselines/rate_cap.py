@@ -17,6 +17,7 @@ from planner.batching.baselines.blind_hybrid import ANY_NUMBER, BlindHybrid
 from planner.batching.state import Budgets, EngineState, IterationPlan, Memory
 from planner.latency.predictor import LatencyModel
 
+_KEPT = tuple(item.name for item in fields(Memory))
 _ROUNDING = 1e-6  # of a request: times are sums of floats
 
 
@@ -68,5 +69,5 @@ def _spent_until_s(memory: Memory) -> float:
 
 
 def _with_rate(memory: Memory, *, spent_until_s: float) -> RateMemory:
-    kept = {f.name: getattr(memory, f.name) for f in fields(Memory)}
+    kept = {name: getattr(memory, name) for name in _KEPT}
     return RateMemory(**kept, spent_until_s=spent_until_s)
