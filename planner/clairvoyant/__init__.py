@@ -35,8 +35,8 @@ Where nothing else says so, a request may be preempted, parked, evicted and comp
 no cost, which policy only loses by. What is *not* bounded: a target on a quantile of ITL (a
 gap in a hundred may be as long as one likes), and online work that no target on a mean
 forbids to leave for after the window. A mean also lets its slack be spent at one time, and a
-batch lets its dearest requests starve. So there are bounds of several kinds, each of fewer
-schedules than the one before, and closer to the best of them:
+batch lets its dearest requests starve. So there are bounds of several kinds, the later ones of
+fewer schedules, and closer to the best of them:
 
 - given `targets` alone, of every schedule that meets them;
 - given also what a run was like (all its latencies as targets, `LatencyTargets.from_baseline`
@@ -51,10 +51,11 @@ schedules than the one before, and closer to the best of them:
   the proof is in that module.
 
 The run is one of each. The last does not cover a schedule that serves one online request
-later in order to serve others sooner; the others do. How far those are from the best schedule
-is not known where online work is heavy: they do not say which request a decode belongs to, so
-decodes may be done when most requests are present, and time is worth the same at all times. A
-policy's share of them is then less than its share of what can be done.
+later in order to serve others sooner, as a target on a mean allows; the others do. How far
+those are from the best schedule is not known where online work is heavy: they do not say which
+request a decode belongs to, so decodes may be done when most requests are present, and time is
+worth the same at all times. A policy's share of them is then less than its share of what can
+be done. None says when offline KV is held, but for the rows of a pass and the window's end.
 
 `Bound.offline_tokens` counts as `Replayed` does. Of the truth it is assumed that no sum makes
 a pass shorter and what `envelope` says of attention; `Envelope.least_ms` checks both on any
