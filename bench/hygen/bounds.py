@@ -76,7 +76,7 @@ def bounded(spec: Spec, choice: PolicyChoice, *, policy: str, slo: str) -> Bound
     Raises:
         RuntimeError: The run did more than a bound allows, or a bound all there was.
     """
-    spec = replace(spec, noise_ratio=0.0, is_warm=False)
+    spec = replace(spec, noise_ratio=0.0)
     scenario = spec.scenario()
     online = list(scenario.arrivals(Labels()))
     offline = _batch(scenario)
