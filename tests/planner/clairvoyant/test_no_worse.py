@@ -2,11 +2,10 @@
 
 import random
 
-import numpy as np
 from hypothesis import assume, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from scipy.optimize import linprog
+from linear_programmes import solve
 from tiny_runs import TinyEngine
 
 from planner.batching.state import WorkClass
@@ -17,12 +16,6 @@ from planner.latency.coefficients import Coefficients
 from planner.latency.predictor import LatencyModel
 from planner.simulation.request import SimulatedRequest
 from planner.simulation.settings import EngineSettings
-
-
-def solve(costs, rows, limits, lower, upper):
-    """The linear programmes of the bound."""
-    bounds = np.stack([lower, upper], axis=1)
-    return linprog(costs, A_ub=rows, b_ub=limits, bounds=bounds, method="highs").x
 
 
 def truth(*, constant=3.0, token=0.5, row=0.3, pair=0.05, context=0.04):

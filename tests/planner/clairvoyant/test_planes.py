@@ -5,14 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from linear_programmes import solve
 from scipy.optimize import linprog
 
 from planner.clairvoyant.planes import Terms, lowest
-
-
-def solve(costs, rows, limits, lower, upper):
-    bounds = np.stack([lower, upper], axis=1)
-    return linprog(costs, A_ub=rows, b_ub=limits, bounds=bounds, method="highs").x
 
 
 def drawn(source, *, terms, count, size):

@@ -4,12 +4,11 @@ import itertools
 import random
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from scipy.optimize import linprog
+from linear_programmes import solve
 
 from planner.batching.baselines.blind_hybrid import BlindHybrid
 from planner.batching.baselines.hygen import Hygen
@@ -157,12 +156,6 @@ def compared(policy, *, engine, online, offline, in_flight, from_s, to_s, budget
         solve=solve,
     )
     return run, *bounds, no_worse
-
-
-def solve(costs, rows, limits, lower, upper):
-    """The linear programmes of a bound."""
-    bounds = np.stack([lower, upper], axis=1)
-    return linprog(costs, A_ub=rows, b_ub=limits, bounds=bounds, method="highs").x
 
 
 @hypothesis_settings(max_examples=40, deadline=None)
