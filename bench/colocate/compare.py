@@ -27,7 +27,6 @@ from bench.colocate.arms import (
 from bench.colocate.client import SloLabels
 from bench.colocate.engines import BenchEngineError, EngineSpec, running_engines
 from bench.colocate.judgement import PLUGIN_TARGET, Judge
-from bench.colocate.model import make_bench_model
 from bench.colocate.options import Options, read_options
 from bench.colocate.prepare import (
     BUSY_RATIO,
@@ -40,6 +39,7 @@ from bench.colocate.prepare import (
 )
 from bench.colocate.reading import BLOCK_S, ArmReading, read_arm
 from bench.colocate.slices import TRACES, OfflinePrompts, Slice
+from bench.colocate.specs import engine_spec
 from bench.colocate.stage import Stage, pin_this_process
 from bench.colocate.tables import sentence, show_arms
 from bench.colocate.tuner import Tuner
@@ -55,8 +55,6 @@ from nodeagent.plugin_contract import encode_budgets
 from planner.batching.state import Budgets
 
 _STOCK, _MIXED, _PLUGIN = "stock", "stock-mixed", "plugin"
-_KV_TOKENS, _CHUNK_TOKENS, _CPU_ROWS, _GPU_ROWS = 32768, 256, 48, 256
-_GPU_MEMORY_RATIO = 0.4  # of the device, for each of two engines that share it
 _MIXED_CHUNK_WORDS = (
     "off in every arm but B with --mixed-chunk: torch_native pads the decode rows of a mixed"
     " batch to the longest KV, which makes it 2-3 times as dear as its halves (measured)"
@@ -139,6 +137,9 @@ class _Run:
         slices: list[dict[str, Any]] = []
         run_again: list[str] = []
         for number in range(rounds):
+            if number and 0.0 < options.last_round_s < time.monotonic() - self._began_s:
+                self._tell(f"{name}: round {number + 1} of {rounds} would begin too late")
+                break
             online = slice_of(options, trace, FIRST_JUDGED_SLICE + number, rate=tuning.rate)
             slices.append(online.as_values())
             await tuner.begin(online)
@@ -251,20 +252,7 @@ class _Run:
     def _specs(self) -> list[EngineSpec]:
         """The engines: equal flags, with and without the plugin."""
         options = self._options
-        model = options.model_path
-        if model is None:
-            model = make_bench_model(options.output / "models", is_cpu=options.is_cpu)
-        plugin = EngineSpec(
-            name=_PLUGIN,
-            model_path=model.absolute(),
-            device=options.device,
-            has_plugin=True,
-            dtype="" if options.is_cpu or options.model_path else "bfloat16",
-            memory_ratio=None if options.is_cpu else _GPU_MEMORY_RATIO,
-            kv_cache_tokens=_KV_TOKENS if options.is_cpu else None,
-            chunked_prefill_size=_CHUNK_TOKENS if options.is_cpu else None,
-            max_running_requests=_CPU_ROWS if options.is_cpu else _GPU_ROWS,
-        )
+        plugin = engine_spec(options, name=_PLUGIN, has_plugin=True)
         specs = [plugin, replace(plugin, name=_STOCK, has_plugin=False)]
         if options.mixed_chunk and options.is_cpu:
             specs.append(replace(plugin, name=_MIXED, has_plugin=False, mixed_chunk=True))
@@ -289,6 +277,7 @@ class _Run:
                 "chunked_prefill_size": specs[0].chunked_prefill_size,
                 "max_running_requests": specs[0].max_running_requests,
                 "mem_fraction_static": specs[0].memory_ratio,
+                "flags": specs[0].flags,
             },
             "arms": {a.name: a.kind.value for a in self._arms},
             "mixed_chunk_of_B": options.mixed_chunk or not options.is_cpu,

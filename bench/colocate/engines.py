@@ -56,6 +56,7 @@ class EngineSpec:
         kv_cache_tokens: tokens of KV cache; None leaves SGLang its own default.
         chunked_prefill_size: None leaves SGLang its own default.
         max_running_requests: rows the engine may hold.
+        flags: more of SGLang's own.
     """
 
     name: str
@@ -68,6 +69,7 @@ class EngineSpec:
     kv_cache_tokens: int | None = 32768
     chunked_prefill_size: int | None = 256
     max_running_requests: int = 48
+    flags: tuple[str, ...] = ()
 
 
 class BenchEngine:
@@ -306,6 +308,7 @@ def _bench_command(command: EngineCommand, spec: EngineSpec) -> EngineCommand:
     if spec.memory_ratio is not None:
         argv.append(f"--mem-fraction-static={spec.memory_ratio}")
     argv.append("--watchdog-timeout=86400")  # a paused engine is not a hung one
+    argv += spec.flags
     return replace(command, argv=tuple(argv))
 
 

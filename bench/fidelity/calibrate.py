@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
 
+from bench.colocate import options as colocate
 from bench.colocate.arms import ArmSlo, slo_relative_to
 from bench.colocate.engines import BenchEngine
 from bench.colocate.fitting import Fitted, fit_model, model_settings
@@ -99,7 +100,7 @@ async def calibrate(
     load = options.load
     traces = [load_trace(TRACES[name], seed=load.seed) for name in load.traces]
     first = traces[0]
-    settings = await _settings(engine)
+    settings = await _settings(engine, load)
     tell(f"measuring iterations of mixed loads for {options.mixed_s:.0f} s")
     mixed = slice_of(load, first, _MIXED_SLICE, rate=first.spec.requests_per_s)
     passes = await gather_samples(
@@ -113,7 +114,7 @@ async def calibrate(
     alone, more = await _alone(engine, options, trace=first, rate=rates[0])
     passes += more
     solitary = slice_of(load, first, _SOLITARY_SLICE, rate=1.0, count=options.solitary)
-    outside, more = await measure_outside(engine, one_at_a_time(solitary))
+    outside, more = await measure_outside(engine, one_at_a_time(solitary), loop=settings.loop)
     passes += more
     tell("the batch alone at few rows, and the gauge's load")
     for rows in _ROWS:
@@ -169,7 +170,7 @@ def _rate(
     settings: EngineSettings,
     offline: OfflinePrompts,
 ) -> float:
-    """The rate at which online alone keeps the engine half busy, by simulation."""
+    """The rate asked for; else, by simulation, that which keeps the engine half busy."""
     load = options.load
 
     def rehearse(rate: float) -> Rehearsal:
@@ -179,17 +180,19 @@ def _rate(
         )
 
     start = trace.spec.requests_per_s
-    rate = half_busy_rate(rehearse, busy_ratio=BUSY_RATIO, start=start)
+    rate = load.rates[trace.spec.name] or half_busy_rate(
+        rehearse, busy_ratio=BUSY_RATIO, start=start
+    )
     count = len(slice_of(load, trace, FIRST_JUDGED_SLICE, rate=rate).requests)
     refuse_short(trace, rounds=load.rounds[trace.spec.name], count=count)
     return rate
 
 
-async def _settings(engine: BenchEngine) -> EngineSettings:
+async def _settings(engine: BenchEngine, load: colocate.Options) -> EngineSettings:
     """The engine, as it says it is."""
     info = await engine.client.server_info()
     return simulated_engine(
-        is_cpu=True,
+        is_cpu=load.is_cpu,
         mixes=bool(info.get("enable_mixed_chunk")),
         kv_tokens=(await engine.state()).kv_total_tokens,
         chunk_tokens=int(info.get("chunked_prefill_size") or 0),

@@ -12,17 +12,17 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from bench.colocate.engines import BenchEngineError, EngineSpec, running_engines
-from bench.colocate.model import make_bench_model
+from bench.colocate.engines import BenchEngineError, running_engines
 from bench.colocate.prepare import FIRST_JUDGED_SLICE, slice_of
 from bench.colocate.slices import Slice
+from bench.colocate.specs import engine_spec
 from bench.colocate.stage import Stage, pin_this_process
 from bench.colocate.tables import sentence
 from bench.demo.session import progress_since_start
 from bench.fidelity.arms import BUDGETS, Arm, arms_of, round_order
 from bench.fidelity.calibrate import Load, calibrate
 from bench.fidelity.measured import Bench
-from bench.fidelity.options import Options, read_options
+from bench.fidelity.options import read_options
 from bench.fidelity.report import INTERRUPTED, Findings, report_of
 from bench.fidelity.twin import JudgedRun, labels_of
 from bench.harness import publish
@@ -67,8 +67,8 @@ async def measure(findings: Findings, *, tell: Tell) -> None:
         tell: for progress.
     """
     options, load = findings.options, findings.options.load
-    cores = pin_this_process()
-    findings.spec = spec_of(options)
+    cores = pin_this_process() if load.is_cpu else None
+    findings.spec = engine_spec(load, name=_ENGINE, has_plugin=True)
     tell("starting an engine")
     logs = load.output / "logs"
     async with running_engines([findings.spec], logs=logs, cores=cores) as engines:
@@ -123,13 +123,4 @@ def judged_run(arm: Arm, online: Slice, load: Load, *, settle_s: float) -> Judge
         labels=labels_of(arm, load.slo),
         duration_s=online.duration_s if arm.has_online else online.duration_s / 2,
         settle_s=settle_s if arm.has_offline else 0.5,
-    )
-
-
-def spec_of(options: Options) -> EngineSpec:
-    """The engine of `bench-colocate` on a CPU."""
-    load = options.load
-    model = load.model_path or make_bench_model(load.output / "models", is_cpu=True)
-    return EngineSpec(
-        name=_ENGINE, model_path=model.absolute(), device=load.device, has_plugin=True
     )

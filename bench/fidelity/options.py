@@ -47,7 +47,7 @@ def read_options(arguments: Sequence[str], *, budgets: Sequence[str]) -> Options
     """
     parser = argparse.ArgumentParser(
         prog="make bench-fidelity ARGS=…",
-        description="A real CPU engine against its own simulation.",
+        description="A real engine against its own simulation.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--traces", nargs="+", choices=sorted(TRACES), default=["azure"],
@@ -56,29 +56,33 @@ def read_options(arguments: Sequence[str], *, budgets: Sequence[str]) -> Options
     parser.add_argument("--seconds", type=float, default=0.0, help="of a judged run; 0: 32, 8"
                         " with --quick")  # fmt: skip
     parser.add_argument("--budgets", nargs="+", choices=budgets, default=[budgets[0], budgets[-1]])
-    parser.add_argument("--model", type=Path, help="model folder; none: a random one is made")
+    colocate.add_engine_flags(parser)
     parser.add_argument("--quick", action="store_true", help="three minutes; too short to tell")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("build/bench/fidelity"))
     flags = parser.parse_args(arguments)
-    if flags.rounds < 1 or flags.seconds < 0:
-        parser.error("--rounds must be >= 1 and --seconds >= 0")
+    if flags.rounds < 1 or min(flags.seconds, flags.window, flags.kv_tokens) < 0:
+        parser.error("--rounds must be >= 1, --seconds, --window and --kv-tokens >= 0")
     quick = flags.quick
     rounds = 1 if quick else flags.rounds
     traces = tuple(dict.fromkeys(flags.traces))
     load = replace(
-        colocate.read_options([]),
+        colocate.read_options(["--device", flags.device]),
         model_path=flags.model,
+        kv_tokens=flags.kv_tokens,
+        engine_flags=tuple(flags.engine_flag),
         traces=traces,
         rounds={name: rounds if name == traces[0] else 1 for name in traces},
         requests=1,
         least_s=flags.seconds or (8.0 if quick else 32.0),
-        rates=dict.fromkeys(traces, 0.0),
+        rates=dict.fromkeys(traces, flags.rate),
         settle_s=1.0 if quick else 3.0,
         seed=flags.seed,
         is_quick=quick,
         output=flags.output,
     )
+    if flags.window:
+        load = replace(load, window=flags.window)
     return Options(
         load=load,
         budgets=tuple(dict.fromkeys(flags.budgets)),

@@ -3,7 +3,8 @@
 Owns that measurement, on requests sent one at a time to an engine that is otherwise idle, so
 that each one's passes are known exactly: what its TTFT is longer than those is outside. The
 blocking overlap loop (`simulation.settings.Loop`) emits a first token after the pass that
-follows its prompt, so that pass counts as inside. Refuses models: both sides are measured.
+follows its prompt, so that pass counts as inside; other loops emit it when the prompt's last
+pass has ended. Refuses models: both sides are measured.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from bench.colocate.client import SloLabels, run_arm
 from bench.colocate.engines import BenchEngine, BenchEngineError
 from bench.colocate.slices import Slice
 from nodeagent.plugin_contract import MeasuredIteration
+from planner.simulation.settings import Loop
 from planner.slo import ttft_ms
 
 _APART_S = 0.5  # a request of 512 tokens and a few decodes takes 0.3 s, measured
@@ -52,13 +54,14 @@ def one_at_a_time(online: Slice) -> Slice:
 
 
 async def measure_outside(
-    engine: BenchEngine, online: Slice
+    engine: BenchEngine, online: Slice, *, loop: Loop
 ) -> tuple[Outside, list[MeasuredIteration]]:
     """Sends a slice one request at a time; also returns the passes it took.
 
     Args:
         engine: with the plugin, awake and empty.
         online: of `one_at_a_time`, few enough for the engine's ring of iterations.
+        loop: the engine's.
 
     Raises:
         BenchEngineError: a request failed, or its passes cannot be told apart.
@@ -70,7 +73,7 @@ async def measure_outside(
     )  # fmt: skip
     passes = list((await engine.state()).samples_after(before[-1].sequence if before else 0))
     seen_ms = [ttft_ms(record.trace) for record in sent.records]
-    inside_ms = first_token_ms(passes)
+    inside_ms = first_token_ms(passes, loop=loop)
     if None in seen_ms or len(inside_ms) != len(seen_ms):
         raise BenchEngineError(
             f"engine {engine.spec.name}: {len(seen_ms)} requests one at a time, of which"
@@ -83,19 +86,23 @@ async def measure_outside(
     return Outside(samples_ms=samples), passes
 
 
-def first_token_ms(passes: Sequence[MeasuredIteration]) -> list[float]:
+def first_token_ms(
+    passes: Sequence[MeasuredIteration], *, loop: Loop = Loop.OVERLAP_BLOCKING
+) -> list[float]:
     """Of requests that ran one at a time: passes until the first token left, in milliseconds.
 
     Args:
         passes: in order; each request's are prompts, then decodes, one of each at least.
+        loop: the engine's, which says whether the first decode is among them.
     """
+    waits = loop is Loop.OVERLAP_BLOCKING
     found: list[float] = []
     has_decoded = True
     for each in passes:
         is_prompt = not each.shape.is_decode_only
         if is_prompt and has_decoded:
             found.append(0.0)
-        if found and (is_prompt or not has_decoded):
+        if found and (is_prompt or (waits and not has_decoded)):
             found[-1] += each.measured_ms
         has_decoded = not is_prompt
     return found

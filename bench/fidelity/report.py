@@ -224,6 +224,8 @@ def _configuration(findings: Findings) -> dict[str, Any]:
             "kv_cache_tokens": spec.kv_cache_tokens,
             "chunked_prefill_size": spec.chunked_prefill_size,
             "max_running_requests": spec.max_running_requests,
+            "device": spec.device,
+            "flags": spec.flags,
         }
     return {
         "engine": engine,
