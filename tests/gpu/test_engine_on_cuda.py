@@ -1,7 +1,8 @@
 """A stock GPU engine and the plugin in it, where there is a CUDA device.
 
 Skips without one. Figures are printed, and written to SLACKTIDE_GPU_FIGURES where it
-names a folder; they are kept by hand in docs/benchmarks.
+names a folder; they are kept by hand in docs/benchmarks. SLACKTIDE_GPU_ENGINE_FLAGS has
+more of SGLang's flags, for both engines: a backend for attention, say.
 """
 
 import json
@@ -37,6 +38,8 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("nvidia-smi") is None, reason="no CUDA device here"),
 ]
 
+_TIE = 0.01  # of logits with a deviation of 1.7; seen on an H100: 0.00007 and 0.002
+
 
 @contextmanager
 def cuda_engine(model: Path, log: Path, *, dtype: str, plugin: bool) -> Iterator[Engine]:
@@ -55,7 +58,7 @@ def cuda_engine(model: Path, log: Path, *, dtype: str, plugin: bool) -> Iterator
     command = engine_command(needs, port=port, python=sys.executable, environment=environment)
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command.argv,
+            [*command.argv, *os.environ.get("SLACKTIDE_GPU_ENGINE_FLAGS", "").split()],
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -90,6 +93,18 @@ def _beside(engine: Engine, offline: list[Prompt], online: list[Prompt]) -> dict
         return engine.generate_all(online, stagger_s=0.05) | batch.result()
 
 
+def _margin(model: Path, prompt: Prompt, outputs: list[int]) -> float:
+    """By how much the best next token beats the second after those outputs, on the CPU."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.no_grad():
+        llama = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
+        logits = llama(torch.tensor([[*prompt.ids, *outputs]])).logits[0, -1]
+    best, second = logits.topk(2).values.tolist()
+    return float(best - second)
+
+
 def _keep(name: str, figures: object) -> None:
     text = json.dumps(figures, indent=1)
     folder = os.environ.get("SLACKTIDE_GPU_FIGURES")
@@ -99,7 +114,11 @@ def _keep(name: str, figures: object) -> None:
 
 
 def test_outputs_beside_a_batch_equal_stock_when_decoding_is_greedy(tmp_path: Path) -> None:
-    """Parking and chunking change no more outputs than another arrival order does in stock."""
+    """Parking and chunking change an output only where two tokens are as good as each other.
+
+    Kernels round by the shape of a batch, so a tie falls one way or the other. A wrong KV
+    changes outputs wherever it is read.
+    """
     model = make_tiny(tmp_path, options=TinyOptions())
     offline = _prompts(32, offline=True, lengths=(100, 1200), new=64)
     online = _prompts(24, offline=False, lengths=(20, 300), new=32)
@@ -116,19 +135,25 @@ def test_outputs_beside_a_batch_equal_stock_when_decoding_is_greedy(tmp_path: Pa
         after = engine.state()
     assert after is not None
     control = sum(alone[rid] != expected[rid] for rid in alone)
-    different = sum(actual[rid] != expected[rid] for rid in expected)
+    margins = {}
+    for prompt in (*offline, *online):
+        pairs = enumerate(zip(expected[prompt.rid], actual[prompt.rid], strict=True))
+        first = next((index for index, (one, other) in pairs if one != other), None)
+        if first is not None:
+            margins[prompt.rid] = _margin(model, prompt, expected[prompt.rid][:first])
     _keep(
         "equality",
         {
             "requests": len(expected),
-            "different": different,
+            "different": len(margins),
+            "margins_where_they_part": margins,
             "stock_against_stock": f"{control} of {len(alone)}",
             "counters": asdict(after.counters),
         },
     )
     assert after.counters.parked > 0
     assert after.counters.resumed > 0
-    assert different <= max(2, control * len(expected) // len(alone))
+    assert all(margin < _TIE for margin in margins.values()), margins
     assert "leak" not in (tmp_path / "plugin.log").read_text(errors="replace").lower()
 
 
