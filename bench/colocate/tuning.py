@@ -19,7 +19,7 @@ from planner.interference.targets import LatencyTargets
 from planner.latency.predictor import LatencyModel
 
 _LEAST_CHUNKS = (1 / 8, 5 / 8)  # of a whole one: to use every gap, or to use each well
-# Of SGLang's 8,192 tokens on an H100 an eighth lasts 30 ms and fits no gap: D@50% of an 8 B
+# Of SGLang's 8,192 tokens on an H100 an eighth lasts 30 ms and fits no gap: D@50% of a 7 B
 # model was tuned to 242 tokens/s so, and to 2,876 from an eighth of this (simulated).
 _WHOLE_TOKENS = 4096
 _CALM_SHARES, _STALL_SHARES, _IDLE_SHARES = (0.6, 1.0), (0.5, 1.0), (0.75, 1.5)
