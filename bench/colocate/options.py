@@ -97,7 +97,7 @@ def read_options(arguments: Sequence[str]) -> Options:
         offline_output_tokens=offline_tokens[1],
         settle_s=1.0 if quick else 3.0,
         tuning_s=flags.tuning_seconds or (16.0 if quick else 60.0),
-        max_probes=flags.probes or (18 if quick else 32),
+        max_probes=flags.probes or (20 if quick else 40),
         mixed_chunk=flags.mixed_chunk,
         with_prefix=not flags.no_prefix,
         is_quick=quick,
@@ -142,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tuning-seconds", type=float, default=0.0, help="iterations are measured"
                         " for so long; 0: 60, 16 with --quick")  # fmt: skip
     parser.add_argument("--probes", type=int, default=0, help="simulated runs of an arm's first"
-                        " search; 0: 32, 18 with --quick")  # fmt: skip
+                        " search; 0: 40, 20 with --quick")  # fmt: skip
     parser.add_argument("--last-round-s", type=float, default=0.0, help="no round but the first"
                         " begins so long after the run did; 0: all do")  # fmt: skip
     parser.add_argument("--mixed-chunk", action="store_true", help="B with mixed chunk on a CPU")

@@ -24,6 +24,7 @@ _LEAST_CHUNKS = (1 / 8, 5 / 8)  # of a whole one: to use every gap, or to use ea
 _WHOLE_TOKENS = 4096
 _CALM_SHARES, _STALL_SHARES, _IDLE_SHARES = (0.6, 1.0), (0.5, 1.0), (0.75, 1.5)
 _CREDIT_SHARES = (0.5, 1.5)
+_ROWS = (1, 2, 4, 8)  # as static caps keep in flight
 _LEAST_GROWTH = 0.02  # of the mean gap
 
 
@@ -46,8 +47,8 @@ def derive_starts(
 ) -> list[Budgets]:
     """Where a search starts: shares of what the limits come to, for each least chunk.
 
-    A few let passes be as long as the tail allows and hold the mean gap by a credit; the
-    others hold ordinary gaps apart from long ones.
+    A few let passes be as long as the tail allows and hold the mean gap by a credit, or by how
+    few rows there are; the others hold ordinary gaps apart from long ones.
 
     Limits hold what iterations come to, budgets hold their upper bounds, so each limit is
     raised by the model's margin. The median is the ordinary gap, the tail the longest. An
@@ -86,17 +87,31 @@ def derive_starts(
         for least in least_chunks
         for share in _CREDIT_SHARES
     ]
-    return on_credit + [
+    few_rows = [
         Budgets(
-            latency_budget_ms=min(mean_ms, stall * stall_ms),
-            calm_budget_ms=calm * calm_ms,
-            idle_budget_ms=idle * idle_ms,
-            max_stall_ms=stall * stall_ms,
-            min_chunk_tokens=max(1, least),
+            latency_budget_ms=stall_ms,
+            idle_budget_ms=max(_IDLE_SHARES) * idle_ms,
+            max_stall_ms=stall_ms,
+            min_chunk_tokens=max(1, least_chunks[-1]),
+            max_rows_beside_online=rows,
         )
-        for least in least_chunks
-        for idle, stall, calm in itertools.product(_IDLE_SHARES, _STALL_SHARES, _CALM_SHARES)
+        for rows in _ROWS
     ]
+    return (
+        on_credit
+        + few_rows
+        + [
+            Budgets(
+                latency_budget_ms=min(mean_ms, stall * stall_ms),
+                calm_budget_ms=calm * calm_ms,
+                idle_budget_ms=idle * idle_ms,
+                max_stall_ms=stall * stall_ms,
+                min_chunk_tokens=max(1, least),
+            )
+            for least in least_chunks
+            for idle, stall, calm in itertools.product(_IDLE_SHARES, _STALL_SHARES, _CALM_SHARES)
+        ]
+    )
 
 
 def tune(

@@ -70,8 +70,17 @@ class Bounded:
         return self.offline_tokens_per_s / max(1e-9, self.no_worse_tokens_per_s)
 
 
-def bounded(spec: Spec, choice: PolicyChoice, *, policy: str, slo: str) -> Bounded:
+def bounded(
+    spec: Spec, choice: PolicyChoice, *, policy: str, slo: str, asks_no_worse: bool
+) -> Bounded:
     """Replays a policy without noise and bounds what could have been done.
+
+    Args:
+        spec: The slice.
+        choice: The policy as it was judged.
+        policy: Its name.
+        slo: The cell it was judged in.
+        asks_no_worse: Also for the narrower bound, which takes seconds.
 
     Raises:
         RuntimeError: The run did more than a bound allows, or a bound all there was.
@@ -98,18 +107,21 @@ def bounded(spec: Spec, choice: PolicyChoice, *, policy: str, slo: str) -> Bound
     )
     orderly = asked(given_up=watch.unended.given_up, spread=watch.unended.spread)
     bound = min(orderly, asked(standing=standing), key=lambda found: found.offline_tokens)
-    no_worse = no_worse_bound(
-        online=online,
-        served=run.online,
-        offline=offline,
-        standing=standing,
-        settings=scenario.settings,
-        envelope=_envelope(spec),
-        from_s=scenario.settle_s,
-        to_s=to_s,
-        solve=_solve,
-    )
-    if Binding.SUPPLY in (orderly.binding, bound.binding) or no_worse.is_all:
+    no_worse = None
+    if asks_no_worse:
+        no_worse = no_worse_bound(
+            online=online,
+            served=run.online,
+            offline=offline,
+            standing=standing,
+            settings=scenario.settings,
+            envelope=_envelope(spec),
+            from_s=scenario.settle_s,
+            to_s=to_s,
+            solve=_solve,
+        )
+    is_all = no_worse is not None and no_worse.is_all
+    if is_all or Binding.SUPPLY in (orderly.binding, bound.binding):
         raise RuntimeError(
             f"{spec.name}, {choice.name}, {slo}: a bound does all {len(offline)} offline "
             "requests, of a batch without end; raise _MOST_PER_S"
@@ -120,9 +132,11 @@ def bounded(spec: Spec, choice: PolicyChoice, *, policy: str, slo: str) -> Bound
         offline_tokens_per_s=run.offline_tokens_per_s,
         bound_tokens_per_s=bound.offline_tokens_per_s,
         binding=bound.binding.value,
-        no_worse_tokens_per_s=no_worse.offline_tokens_per_s,
+        no_worse_tokens_per_s=None if no_worse is None else no_worse.offline_tokens_per_s,
     )
-    least = min(no_worse.offline_tokens_per_s, bound.offline_tokens_per_s)
+    least = bound.offline_tokens_per_s
+    if no_worse is not None:
+        least = min(least, no_worse.offline_tokens_per_s)
     if found.offline_tokens_per_s > least * (1.0 + 1e-6):
         raise RuntimeError(
             f"{spec.name}, {choice.name}, {slo}: {found.offline_tokens_per_s:.1f} offline tokens/s "

@@ -140,6 +140,14 @@ def _of_policy(
     if shares:
         target = ">= 0.85" if policy == "slacktide" else None
         figures.append(figure_of(f"{name} / clairvoyant bound", shares, "ratio", target=target))
+    narrow = [
+        ratio
+        for panel in panels
+        for b in panel.bounds
+        if b.policy == policy and (ratio := b.no_worse_ratio) is not None
+    ]
+    if narrow:
+        figures.append(figure_of(f"{name} / most with nobody worse off", narrow, "ratio"))
     idle = [
         j.idle_tokens_per_s / panel.ceiling.probe.offline_tokens_per_s
         for panel, found in held

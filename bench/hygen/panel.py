@@ -15,6 +15,7 @@ from planner.replay.policies import policy_named
 
 CHUNKS = (128, 256, 512, 1024, 2048)  # of the ceiling; the best of them is it
 TUNED = ("rate-cap", "hygen", "cap", "qoserve", "slacktide")
+COMPARED = ("hygen", "slacktide")  # of which figures tell what share of a bound they did
 AS_THEY_ARE = ("blind-hybrid", "sglang-priority")  # they know no SLO
 
 
@@ -69,7 +70,13 @@ def run_panel(
     )
     loosest = max(cell.tolerance_ratio for cell in cells)
     bounds = tuple(
-        bounded(spec, j.seen.choice, policy=j.policy, slo=j.cell.name)
+        bounded(
+            spec,
+            j.seen.choice,
+            policy=j.policy,
+            slo=j.cell.name,
+            asks_no_worse=j.policy in COMPARED,
+        )
         for j in judged
         if has_bounds and j.keeps_slo and j.cell.tolerance_ratio == loosest
     )

@@ -20,7 +20,7 @@ from planner.hardware.truth import ground_truth
 from planner.latency.predictor import LatencyModel, default_model
 from planner.latency.sample import IterationSample
 from planner.replay.predictors import Predictor, blurred, gather_iterations, predictor
-from planner.replay.scenario import Scenario, engine_settings
+from planner.replay.scenario import SETTLE_S, Scenario, engine_settings
 from planner.workload.bursts import bursts, gateway_shape
 from planner.workload.generate import generate
 from planner.workload.lengths import stream_lengths
@@ -109,10 +109,12 @@ class Spec:
         setting: Which.
         rate: Online requests a second; of bursts: what the replica sustains.
         number: Which slice of the trace, and the seed of all that is drawn.
-        duration_s: Of the slice.
+        duration_s: Of the window.
         predictor: What policies plan by.
         error_ratio: Added to what policies plan by, as `predictors.blurred`.
         noise_ratio: Of the truth.
+        is_warm: As of `Scenario`: else a batch that filled KV beforehand would be a third of
+            what a short window sees.
     """
 
     setting: str
@@ -122,6 +124,7 @@ class Spec:
     predictor: Predictor = Predictor.FITTED
     error_ratio: float = 0.0
     noise_ratio: float = NOISE_RATIO
+    is_warm: bool = True
 
     @property
     def name(self) -> str:
@@ -150,6 +153,7 @@ def _unplanned(spec: Spec) -> Scenario:
         truth=partial(ground_truth, machine, noise_ratio=spec.noise_ratio, seed=spec.number),
         model=default_model(setting.device),
         offline_in_flight=setting.offline_in_flight,
+        is_warm=spec.is_warm,
     )
 
 
@@ -227,13 +231,14 @@ def _trace(online: str) -> tuple[WorkloadRequest, ...]:
 def _online(spec: Spec) -> tuple[WorkloadRequest, ...]:
     """Slice `number`, at the rate, lengths cut to the model's context."""
     setting = SETTINGS[spec.setting]
+    duration_s = spec.duration_s + SETTLE_S * spec.is_warm
     context = model_named(setting.model).context_tokens
     if setting.online == "bursts":
         phases = replace(gateway_shape(spec.rate), burst_s=_PHASE_S, idle_s=_PHASE_S)
         drawn = bursts(seed=spec.number, shape=phases, cycles=None)
-        return shape(drawn, duration_s=spec.duration_s, max_context_tokens=context)
+        return shape(drawn, duration_s=duration_s, max_context_tokens=context)
     trace = _trace(setting.online)
-    count = max(1, round(spec.rate * spec.duration_s))
+    count = max(1, round(spec.rate * duration_s))
     slices = max(1, len(trace) // count)
     start = spec.number % slices * count
     taken = trace[start : start + count]
@@ -241,7 +246,7 @@ def _online(spec: Spec) -> tuple[WorkloadRequest, ...]:
     return shape(
         taken,
         start_s=taken[0].at_s,
-        rate_scale=span_s / spec.duration_s,
+        rate_scale=span_s / duration_s,
         length_scale=setting.length_scale,
         max_context_tokens=context,
     )

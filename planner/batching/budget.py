@@ -68,6 +68,13 @@ def offline_limit_ms(budgets: Budgets, *, has_online: bool, slack_ms: float) -> 
     return max(0.0, min(budgets.latency_budget_ms, slack_ms))
 
 
+def max_rows(budgets: Budgets, *, has_online: bool) -> int:
+    """Offline rows that hold KV before another prompt begins."""
+    if has_online and budgets.max_rows_beside_online < budgets.max_offline_rows:
+        return budgets.max_rows_beside_online
+    return budgets.max_offline_rows
+
+
 def trusted_ms(limit_ms: float, *, coefficients: Coefficients, budgets: Budgets) -> float:
     """What of a limit may be planned for with these coefficients' bound, in milliseconds.
 

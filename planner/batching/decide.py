@@ -10,7 +10,7 @@ offline decodes; size offline chunks; book what they spent.
 
 from planner.batching import credit, dutycycle
 from planner.batching.booking import book
-from planner.batching.budget import offline_limit_ms, trusted_ms
+from planner.batching.budget import max_rows, offline_limit_ms, trusted_ms
 from planner.batching.chunks import ChunkChoice, ChunkRoom, force_chunk, size_chunks
 from planner.batching.decodes import (
     DecodeChoice,
@@ -142,7 +142,7 @@ def _can_start(scene: Scene, *, state: EngineState, reserve: int, budgets: Budge
     if scene.started_offline is not None:
         return kv_tokens > 0
     held_rows = len(scene.running) + len(scene.parked)
-    if scene.free_rows <= 0 or held_rows >= budgets.max_offline_rows:
+    if scene.free_rows <= 0 or held_rows >= max_rows(budgets, has_online=scene.has_online):
         return False
     return any(work.remaining_tokens <= kv_tokens for work in state.waiting_offline)
 
@@ -287,7 +287,10 @@ def _chunks(
     # Where passes take turns, a chunk without online prompts takes the pass for itself.
     beside = shape if mixes or scene.prefill.tokens else BatchShape()
     free_tokens = scene.chunk_tokens - scene.prefill.tokens - decodes.offline_rows * mixes
-    held_rows = decodes.offline_rows + decodes.parked_rows
+    rows = max_rows(budgets, has_online=scene.has_online)
+    rows -= decodes.offline_rows + decodes.parked_rows
+    # Those that begin may all have to be parked after this pass, and none is to be evicted.
+    rows = min(rows, max(1, budgets.max_parked_rows - decodes.parked_rows))
     choice = size_chunks(
         OfflineWalk(queue, state=state, budgets=budgets, token_ms=token_ms),
         started=started,
@@ -297,7 +300,7 @@ def _chunks(
             tokens=free_tokens,
             kv_tokens=decodes.kv_free_tokens - reserve,
             held=(scene.running, scene.parked),
-            rows=min(scene.free_rows, budgets.max_offline_rows - held_rows),
+            rows=min(scene.free_rows, rows),
         ),
         model=model,
         budgets=budgets,

@@ -8,19 +8,20 @@ HyGen's profiler bisects one number, the latency budget (arXiv 2501.14808, SLO-a
 profiler). Here several numbers decide how much offline work disturbs online requests, and
 each binds other statistics:
 
-    latency_budget_ms   passes with online decodes: ITL mean, and p50 where gaps are alike
-    calm_budget_ms      ordinary gaps, where passes take turns: ITL p50
-    idle_budget_ms      passes an arrival may find running: TTFT
-    max_stall_ms        the longest gap, where passes take turns: ITL p99
-    gap_credit_ms       online gaps on average: the means
+    latency_budget_ms       passes with online decodes: ITL mean, and p50 where gaps are alike
+    calm_budget_ms          ordinary gaps, where passes take turns: ITL p50
+    idle_budget_ms          passes an arrival may find running: TTFT
+    max_stall_ms            the longest gap, where passes take turns: ITL p99
+    gap_credit_ms           online gaps on average: the means
+    max_rows_beside_online  the same, by how many rows share passes with online ones
 
-One that is 0 at the start is left at 0. Near a point every statistic grows with each of
-them, and so does offline work; further off there are cliffs, such as where a whole chunk
-fits. What else `Budgets` holds (the least chunk, the ordinary gaps between long ones) moves
-both ways and is not climbed on. So the caller names several starts. Steps: probe them all;
-where none passes, take the nearest and lower the budgets whose statistics miss their targets
-until all are met, or bisect one factor over all budgets; then climb from the best that
-passed.
+One that is 0 at the start is left at 0, and rows without a limit are left without one. Near
+a point every statistic grows with each of them, and so does offline work; further off there
+are cliffs, such as where a whole chunk fits. What else `Budgets` holds (the least chunk, the
+ordinary gaps between long ones) moves both ways and is not climbed on. So the caller names
+several starts. Steps: probe them all; where none passes, take the nearest and lower the
+budgets whose statistics miss their targets until all are met, or bisect one factor over all
+budgets; then climb from the best that passed.
 
 A climb works on logarithms, where the elasticity of each statistic and of the work with
 respect to each budget is learned from the probes (Broyden's update, none below 0, since all
@@ -44,8 +45,9 @@ DIMENSIONS = (
     "idle_budget_ms",
     "max_stall_ms",
     "gap_credit_ms",
+    "max_rows_beside_online",
 )
-"""What is searched, in milliseconds."""
+"""What is searched: milliseconds, and rows."""
 
 _BINDS = {
     "latency_budget_ms": ("itl_mean_ms", "itl_p99_ms"),  # no gap limit is below it
@@ -53,11 +55,13 @@ _BINDS = {
     "idle_budget_ms": ("ttft_mean_ms", "ttft_p50_ms", "ttft_p99_ms"),
     "max_stall_ms": ("itl_p99_ms",),
     "gap_credit_ms": ("itl_mean_ms", "ttft_mean_ms"),
+    "max_rows_beside_online": ("itl_mean_ms", "ttft_mean_ms"),
 }
 _REPAIRS = 6
 _REPAIR_POWER = 1.5  # a statistic falls by less than its budget does
 
 _LEAST_MS, _MOST_MS = 0.05, 60_000.0
+_NO_LIMIT_ROWS = Budgets().max_rows_beside_online
 _GAIN = 1.002  # less than this more offline work is noise
 _FIRST_RADIUS, _MOST_RADIUS, _LEAST_RADIUS = 0.4, 1.0, 0.03  # logarithmic: half as much again
 _ALONE_STEPS = (2.5, 1.4, 1.15, 1.06)
@@ -122,6 +126,11 @@ class SearchOutcome:
 
 Probe = Callable[[Budgets], ProbeResult]
 """Runs a workload slice at given budgets."""
+
+
+def searched_names(budgets: Budgets) -> frozenset[str]:
+    """Which budgets a climb from there moves: none that is 0, nor rows without a limit."""
+    return frozenset(name for name in DIMENSIONS if _is_searched(budgets, name))
 
 
 def search_budgets(
@@ -229,8 +238,7 @@ class _Search:
         """
         if self._best is None:
             return
-        # A budget that is 0 at the best point stays there: it has no logarithm.
-        names = [name for name in DIMENSIONS if getattr(self._best.budgets, name) > 0.0]
+        names = [name for name in DIMENSIONS if name in searched_names(self._best.budgets)]
         if not names:
             return
         elasticities = Elasticities(budgets=len(names), outputs=len(self._logs(self._best)))
@@ -350,14 +358,15 @@ class _Search:
 
 
 def _is_comparable(one: Budgets, other: Budgets) -> bool:
-    """Whether elasticities tell of the step between: only searched budgets differ.
-
-    Not where one of them is 0 on one side: it has no logarithm.
-    """
+    """Whether elasticities tell of the step between: only searched budgets differ."""
     values = {name: getattr(one, name) for name in DIMENSIONS}
-    return replace(other, **values) == one and all(
-        (value == 0.0) == (getattr(other, name) == 0.0) for name, value in values.items()
-    )
+    return replace(other, **values) == one and searched_names(one) == searched_names(other)
+
+
+def _is_searched(budgets: Budgets, name: str) -> bool:
+    """Not a budget of 0, which has no logarithm, nor rows without a limit."""
+    value: float = getattr(budgets, name)
+    return value > 0.0 and not (name == "max_rows_beside_online" and value >= _NO_LIMIT_ROWS)
 
 
 def _scaled(budgets: Budgets, factor: float) -> Budgets:
@@ -371,7 +380,13 @@ def _only_idle(budgets: Budgets) -> Budgets:
 
 
 def _moved(budgets: Budgets, name: str, factor: float) -> Budgets:
+    if not _is_searched(budgets, name):
+        return budgets
     value = getattr(budgets, name)
-    if value > 0.0:
-        value = min(_MOST_MS, max(_LEAST_MS, value * factor))
-    return replace(budgets, **{name: value})
+    if name == "max_rows_beside_online":
+        # A step of less than a row is one row.
+        moved = round(value * factor)
+        if moved == value and factor != 1.0:
+            moved += 1 if factor > 1.0 else -1
+        return replace(budgets, max_rows_beside_online=min(_NO_LIMIT_ROWS - 1, max(1, moved)))
+    return replace(budgets, **{name: min(_MOST_MS, max(_LEAST_MS, value * factor))})

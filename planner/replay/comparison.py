@@ -17,8 +17,9 @@ from planner.replay.document import Fact, Run, Target
 from planner.replay.policies import POLICIES, PolicyChoice, policy_named
 from planner.replay.recording import Recorded, Recording, bins_over
 from planner.replay.scenario import Scenario
+from planner.replay.starts import starting_budgets
 from planner.replay.terms import SloError, SloTerm, limits
-from planner.replay.tuning import Tuned, starting_budgets, tune
+from planner.replay.tuning import Tuned, tune
 from planner.simulation.passes import Settled
 from planner.simulation.replay import Replayed
 from planner.simulation.watch import EndedRequest, PassRecord

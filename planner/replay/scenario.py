@@ -74,9 +74,13 @@ class Scenario:
         online: Makes the online requests anew, in order of arrival, from 0.
         offline: Makes the batch anew; endless or not.
         offline_in_flight: Offline requests the engine holds at once: the agent's window.
-        duration_s: Of the online workload; inf: until it ends.
+        duration_s: Of the window; inf: until the online workload ends.
         truth: Makes the pass times of one run anew.
         model: What policies plan by.
+        settle_s: Simulated before the window begins.
+        is_warm: Online requests arrive from the begin, and those of the first `settle_s` are
+            not measured: the window finds the engine as such a load leaves it. False: all are
+            measured, and the window begins with the first of them and an engine full of batch.
     """
 
     machine: Machine
@@ -88,6 +92,7 @@ class Scenario:
     model: LatencyModel
     offline_in_flight: int = 64
     settle_s: float = SETTLE_S
+    is_warm: bool = False
 
     def run(
         self,
@@ -121,12 +126,13 @@ class Scenario:
         )
 
     def arrivals(self, labels: Labels) -> Iterator[SimulatedRequest]:
-        """Online requests, in order; the first arrives when the window begins."""
+        """Online requests, in order; the first arrives when the window begins, or at 0."""
+        begin_s = 0.0 if self.is_warm else self.settle_s
         for index, request in enumerate(self.online()):
             yield SimulatedRequest(
                 rid=f"online-{index:07d}",
                 work_class=WorkClass.ONLINE,
-                at_s=self.settle_s + request.at_s,
+                at_s=begin_s + request.at_s,
                 prompt_tokens=request.prompt_tokens,
                 output_tokens=request.output_tokens,
                 # Traces number blocks alike, up to 64 bits, but chat and batch share none.

@@ -19,14 +19,17 @@ from dataclasses import dataclass, replace
 from math import sqrt
 
 from planner.batching.state import Budgets
-from planner.interference.search import ProbeResult, search_budgets
+from planner.interference.search import ProbeResult, search_budgets, searched_names
 from planner.interference.targets import LatencyTargets
 from planner.replay.policies import PolicyChoice, policy_named
+from planner.replay.starts import single_budget
 
 Probe = Callable[[PolicyChoice], ProbeResult]
 """Replays a slice under a policy."""
 
 _CAPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+_IDLE_BUDGETS_MS = (200.0, 100.0, 60.0)
+_IDLE_NOISE = 0.005  # of the work: a slice of a minute and a half tells no finer
 _FINEST_RATIO = 1.002  # of a bisection; each range takes 14 probes to it
 
 
@@ -72,7 +75,7 @@ def tune(
         probe: The instrument.
         targets: What online latencies must keep.
         starts: Where a search over budgets begins, one or more.
-        max_probes: Of a search or a bisection, >= 1; caps in flight are all tried.
+        max_probes: Of a search or a bisection, >= 1, about; caps in flight are all tried.
     """
     bare = name.partition(":")[0]
     if bare == "slacktide":
@@ -89,45 +92,6 @@ def tune(
             return _bisect(knob, probe=probe, targets=targets, max_probes=max_probes)
     choice = policy_named(name, budgets=starts[0])
     return Tuned(choice=choice, passed=False, expected=None, probes=0)
-
-
-def starting_budgets(floor: ProbeResult, targets: LatencyTargets) -> list[Budgets]:
-    """Where a search of Slacktide's budgets begins: with and without a credit.
-
-    A pass may last about as long as the longest online alone has, and the credit is what the
-    tightest target leaves of the mean gap. KV is kept for online bursts as by default, for
-    small ones, or not at all: what that costs depends on how much KV there is.
-
-    Args:
-        floor: Online alone on the slice.
-        targets: What it must keep.
-    """
-    ratios = targets.ratios(ttft=floor.ttft, itl=floor.itl)
-    room_ratio = max(0.01, 1.0 / max(ratios.values(), default=0.5) - 1.0)
-    longest_ms = floor.itl.p99
-    credit_ms = room_ratio * floor.itl.mean
-
-    def start(share: float, credit_ms: float, reserve: Budgets) -> Budgets:
-        return replace(
-            reserve,
-            latency_budget_ms=share * longest_ms,
-            idle_budget_ms=share * longest_ms,
-            gap_credit_ms=credit_ms,
-        )
-
-    usual = Budgets()
-    bursts = Budgets(kv_reserve_ratio=0.0, kv_reserve_ceiling_ratio=0.1)
-    nothing = Budgets(kv_reserve_ratio=0.0, kv_burst_half_life_s=0.0)
-    return [
-        start(0.8, credit_ms, usual),
-        start(0.8, 2.0 * credit_ms, usual),
-        start(0.35, credit_ms, usual),
-        start(0.8, 0.0, usual),
-        start(0.35, 0.0, usual),
-        start(1.5, 2.0 * credit_ms, bursts),
-        start(1.0, 0.0, nothing),
-        start(4.0, 0.0, nothing),
-    ]
 
 
 def _hygen(budget_ms: float) -> PolicyChoice:
@@ -154,23 +118,71 @@ _KNOBS = {
 def _search(
     probe: Probe, *, targets: LatencyTargets, starts: Sequence[Budgets], max_probes: int
 ) -> Tuned:
+    """The best of several climbs: with and without a credit, and a limit of rows.
+
+    No climb goes from one kind to another (`planner.interference.search`), and the best start
+    of all may be of the kind of which least is to be had.
+    """
+
     def choice(budgets: Budgets) -> PolicyChoice:
         return policy_named("slacktide", budgets=budgets)
 
-    outcome = search_budgets(
-        lambda budgets: probe(choice(budgets)),
+    def single(budget_ms: float) -> PolicyChoice:
+        share = starts[0].age_share
+        return choice(single_budget(budget_ms, targets=targets, age_share=share))
+
+    line = _bisect(
+        _Knob(make=single, low=2.0, high=4096.0),
+        probe=probe,
         targets=targets,
-        starts=starts,
-        max_probes=max_probes,
-        counts_samples=False,  # nor does a bisection: all are tuned on the slice they see
+        max_probes=max(1, max_probes // 6),
     )
-    best = outcome.best or min(outcome.probes, key=lambda record: record.worst_ratio)
-    return Tuned(
-        choice=choice(best.budgets),
-        passed=outcome.best is not None,
-        expected=best.result,
-        probes=len(outcome.probes),
-    )
+    kinds: dict[frozenset[str], list[Budgets]] = {}
+    best_single = line.choice.budgets
+    for start in (best_single, replace(best_single, kv_reserve_ratio=0.0), *starts):
+        kinds.setdefault(searched_names(start), []).append(start)
+    outcomes = [
+        search_budgets(
+            lambda budgets: probe(choice(budgets)),
+            targets=targets,
+            starts=of_kind,
+            max_probes=max(1, (max_probes - line.probes) // len(kinds)),
+            counts_samples=False,  # nor does a bisection: all are tuned on the slice they see
+        )
+        for of_kind in kinds.values()
+    ]
+    records = [record for outcome in outcomes for record in outcome.probes]
+    probes = len(records) + line.probes
+    passed = [outcome.best for outcome in outcomes if outcome.best is not None]
+    if not passed:
+        nearest = min(records, key=lambda record: record.worst_ratio)
+        return Tuned(
+            choice=choice(nearest.budgets), passed=False, expected=nearest.result, probes=probes
+        )
+    best = max(passed, key=lambda record: record.result.offline_tokens_per_s)
+    tuned = Tuned(choice=choice(best.budgets), passed=True, expected=best.result, probes=probes)
+    return _with_idle(tuned, probe=probe, targets=targets)
+
+
+def _with_idle(found: Tuned, *, probe: Probe, targets: LatencyTargets) -> Tuned:
+    """The same with the largest idle budget that costs next to nothing.
+
+    In a slice in which somebody is nearly always online it hardly shows, and a search then
+    takes whichever its noise favours; in the next idle hour it is all that counts.
+    """
+    assert found.expected is not None
+    least = found.expected.offline_tokens_per_s * (1.0 - _IDLE_NOISE)
+    probes = found.probes
+    for idle_ms in _IDLE_BUDGETS_MS:
+        if idle_ms <= found.choice.budgets.idle_budget_ms:
+            break
+        budgets = replace(found.choice.budgets, idle_budget_ms=idle_ms)
+        tried = _tried(policy_named("slacktide", budgets=budgets), probe=probe, targets=targets)
+        probes += 1
+        assert tried.expected is not None
+        if tried.passed and tried.expected.offline_tokens_per_s >= least:
+            return replace(tried, probes=probes)
+    return replace(found, probes=probes)
 
 
 def _bisect(knob: _Knob, *, probe: Probe, targets: LatencyTargets, max_probes: int) -> Tuned:

@@ -166,17 +166,20 @@ def test_starts_of_a_search_are_shares_of_the_limits_raised_by_the_margin() -> N
         )
 
     both = starts(itl_mean=12.0)
-    assert len(set(both)) == len(both) == 20
+    assert len(set(both)) == len(both) == 24
     on_credit = [b for b in both if b.gap_credit_ms]  # 12 over 9 alone, halved and half as much
     assert sorted({b.gap_credit_ms for b in on_credit}) == pytest.approx([1.5, 4.5])
     assert {(b.latency_budget_ms, b.calm_budget_ms) for b in on_credit} == {(108.0, 0.0)}
-    found = [b for b in both if not b.gap_credit_ms]
+    few = [b for b in both if b.max_rows_beside_online < 256]
+    assert [b.max_rows_beside_online for b in few] == [1, 2, 4, 8]
+    assert {(b.latency_budget_ms, b.min_chunk_tokens) for b in few} == {(108.0, 160)}
+    found = [b for b in both if b.calm_budget_ms]
     assert {b.min_chunk_tokens for b in found} == {32, 160}
     assert {b.latency_budget_ms for b in found} == {18.0}  # 12 and the margin of decodes
     assert sorted({b.calm_budget_ms for b in found}) == pytest.approx([9.0, 15.0])
     assert sorted({b.idle_budget_ms for b in found}) == pytest.approx([36.0, 72.0])
     assert sorted({b.max_stall_ms for b in found}) == pytest.approx([54.0, 108.0])
-    without = [b for b in starts() if not b.gap_credit_ms]
+    without = [b for b in starts() if b.calm_budget_ms]
     assert {b.latency_budget_ms for b in without} == {b.max_stall_ms for b in found}
     assert {b.min_chunk_tokens for b in starts(chunk_tokens=-1)} == {Budgets().min_chunk_tokens}
 

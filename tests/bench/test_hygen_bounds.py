@@ -32,7 +32,7 @@ def quick(tmp_path, monkeypatch):
 
 def test_run_is_within_its_bound_and_without_noise():
     """What it did is what a replay of the noiseless truth does."""
-    found = bounds.bounded(SPEC, CHOICE, policy="slacktide", slo="itl_mean 50%")
+    found = bounds.bounded(SPEC, CHOICE, policy="slacktide", slo="itl_mean 50%", asks_no_worse=True)
     exact: Scenario = replace(SPEC, noise_ratio=0.0).scenario()
     assert found.offline_tokens_per_s == exact.run(CHOICE).offline_tokens_per_s > 0.0
     assert 0.05 < found.ratio <= 1.0
@@ -45,7 +45,9 @@ def test_run_is_within_its_bound_and_without_noise():
 def test_run_that_passes_its_bound_ends_the_bench(monkeypatch, name):
     """A bound of half of what was done: one of the two is wrong, and it says which run."""
     offline_bound = getattr(bounds, name)
-    did = bounds.bounded(SPEC, CHOICE, policy="slacktide", slo="x").offline_tokens_per_s
+    did = bounds.bounded(
+        SPEC, CHOICE, policy="slacktide", slo="x", asks_no_worse=True
+    ).offline_tokens_per_s
 
     def halved(**asked):
         found = offline_bound(**asked)
@@ -53,7 +55,7 @@ def test_run_that_passes_its_bound_ends_the_bench(monkeypatch, name):
 
     monkeypatch.setattr(bounds, name, halved)
     with pytest.raises(RuntimeError, match=r"hygen 1/s slice 1, slacktide, x: .* pass the clairv"):
-        bounds.bounded(SPEC, CHOICE, policy="slacktide", slo="x")
+        bounds.bounded(SPEC, CHOICE, policy="slacktide", slo="x", asks_no_worse=True)
 
 
 def test_bound_that_runs_out_of_batch_ends_the_bench(monkeypatch):
@@ -61,4 +63,4 @@ def test_bound_that_runs_out_of_batch_ends_the_bench(monkeypatch):
     monkeypatch.setattr(bounds, "_MOST_PER_S", 1.0)
     slow = policy_named("rate-cap:0.5", budgets=Budgets())
     with pytest.raises(RuntimeError, match="5 offline requests, of a batch without end"):
-        bounds.bounded(SPEC, slow, policy="rate-cap", slo="x")
+        bounds.bounded(SPEC, slow, policy="rate-cap", slo="x", asks_no_worse=True)

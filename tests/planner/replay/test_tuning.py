@@ -11,7 +11,8 @@ from planner.batching.state import Budgets
 from planner.interference.search import ProbeResult
 from planner.interference.targets import LatencyTargets
 from planner.replay.policies import policy_named
-from planner.replay.tuning import starting_budgets, tune
+from planner.replay.starts import starting_budgets
+from planner.replay.tuning import tune
 from planner.slo import Quantiles
 
 TARGETS = LatencyTargets(itl_mean_ms=20.0)
@@ -158,13 +159,13 @@ def test_search_over_budgets_is_judged_by_the_slice_however_short(limit, count):
         max_probes=24,
     )
     passed = [r for _, r in tried if targets.worst_ratio(ttft=r.ttft, itl=r.itl) <= 1.0]
-    assert found.passed and found.probes == len(tried) <= 24
+    assert found.passed and len(tried) <= found.probes <= 24 + 6  # two kinds, and idle budgets
     most = max(result.offline_tokens_per_s for result in passed)
     assert found.expected.offline_tokens_per_s * 1.003 >= most
     assert found.expected.offline_tokens_per_s >= 0.8 * (2 * (limit - 4.0) + 3 * (limit - 4.0))
 
 
-def test_starts_try_a_credit_and_every_way_to_reserve_kv():
+def test_starts_are_of_every_kind():
     """Passes up to the longest online gap; what the tightest target leaves of the mean."""
     floor = ProbeResult(
         ttft=quantiles(100.0),
@@ -174,9 +175,62 @@ def test_starts_try_a_credit_and_every_way_to_reserve_kv():
     starts = starting_budgets(floor, LatencyTargets(itl_mean_ms=12.0, ttft_p99_ms=200.0))
     assert starts[0].gap_credit_ms == pytest.approx(2.0) and starts[0].latency_budget_ms == 32.0
     assert any(budgets.gap_credit_ms == 0.0 for budgets in starts)
-    reserves = {(b.kv_reserve_ratio, b.kv_burst_half_life_s) for b in starts}
-    assert reserves == {(0.1, 30.0), (0.0, 30.0), (0.0, 0.0)}
+    kinds = {(b.gap_credit_ms > 0.0, b.max_rows_beside_online < 256) for b in starts}
+    assert kinds == {(True, True), (True, False), (False, True), (False, False)}
     assert len(set(starts)) == len(starts)
+
+
+def test_passes_are_long_in_idleness_only_where_no_first_token_is_limited():
+    """An arrival waits for the pass it finds; nothing else does."""
+    floor = ProbeResult(ttft=quantiles(100.0), itl=quantiles(10.0), offline_tokens_per_s=0.0)
+    on_gaps = starting_budgets(floor, LatencyTargets(itl_p99_ms=12.0))
+    assert all(b.idle_budget_ms >= Budgets().idle_budget_ms for b in on_gaps)
+    on_both = starting_budgets(floor, LatencyTargets(itl_p99_ms=12.0, ttft_p50_ms=120.0))
+    assert all(b.idle_budget_ms == b.latency_budget_ms for b in on_both)
+
+
+@pytest.mark.parametrize("costs", [False, True])
+def test_idle_budget_is_raised_where_it_costs_nothing(costs):
+    """A slice without idleness does not say; the largest within the targets is taken."""
+
+    def probe(choice):
+        budgets = choice.budgets
+        waits_ms = 10.0 + (budgets.idle_budget_ms if costs else 0.0)
+        return ProbeResult(
+            ttft=quantiles(waits_ms),
+            itl=quantiles(budgets.latency_budget_ms),
+            offline_tokens_per_s=budgets.latency_budget_ms,
+        )
+
+    found = tune(
+        "slacktide",
+        probe=probe,
+        targets=LatencyTargets(itl_p99_ms=40.0, ttft_p99_ms=75.0),
+        starts=[Budgets(latency_budget_ms=20.0, idle_budget_ms=20.0)],
+        max_probes=48,
+    )
+    assert found.choice.budgets.idle_budget_ms == pytest.approx(60.0 if costs else 200.0, abs=8.0)
+    assert found.choice.budgets.latency_budget_ms >= 37.0
+
+
+def test_limit_of_rows_is_climbed_on():
+    """Where rows are what costs latency, from a start with too few and one with too many."""
+
+    def probe(choice):
+        rows = min(choice.budgets.max_rows_beside_online, 40)
+        return ProbeResult(
+            ttft=quantiles(10.0), itl=quantiles(10.0 + rows), offline_tokens_per_s=100.0 * rows
+        )
+
+    for rows in (2, 30):
+        found = tune(
+            "slacktide",
+            probe=probe,
+            targets=LatencyTargets(itl_mean_ms=22.0),
+            starts=[Budgets(max_rows_beside_online=rows)],
+            max_probes=60,
+        )
+        assert found.passed and 11 <= found.choice.budgets.max_rows_beside_online <= 12
 
 
 @pytest.mark.parametrize("name", ["hygen", "rate-cap", "cap", "qoserve", "slacktide"])
