@@ -138,6 +138,11 @@ def publish(report: Report) -> Path:
     ]
     headers = ["figure", "value", "unit", "spread", "target", "met"]
     show_table(headers, rows, right=[False, True, False, True, False, False])
+    return write(report)
+
+
+def write(report: Report) -> Path:
+    """Writes the report over that of an earlier run; returns its path."""
     path = RESULTS / f"{report.name}.json"
     write_json(path, report.as_values())
     return path

@@ -6,13 +6,13 @@ Owns the options, the processes and the order of the parts.
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from typing import Any
 
-from bench.harness import Figure, Report, publish
+from bench.harness import Figure, Report, publish, write
 from bench.hygen.cells import ARRIVAL, CELLS, PAIRS, TOLERANCES, Cell
 from bench.hygen.figures import figures_of, samples_of, show_cells
 from bench.hygen.panel import AS_THEY_ARE, TUNED, Panel, run_panel
@@ -34,29 +34,18 @@ def main(arguments: Sequence[str]) -> int:
 
     jobs = _jobs(flags)
     tell(f"{len(jobs)} slices on {flags.processes} processes")
-    panels = _run(jobs, processes=flags.processes, tell=tell)
-    figures: list[Figure] = []
-    samples: dict[str, Any] = {}
-    for title in dict.fromkeys(job.title for job in jobs):
-        of_title = [number for number, job in enumerate(jobs) if job.title == title]
-        found, cells = [panels[number] for number in of_title], jobs[of_title[0]].cells
+    done: dict[int, Panel] = {}
+    for number, panel in _run(jobs, processes=flags.processes):
+        done[number] = panel
+        tell(f"{jobs[number].title}, slice {panel.spec.number}: {panel.replays} replays")
+        if len(done) == len(jobs):
+            break
+        # A run that ends early has left what it had.
+        write(_report(flags, jobs, done, began=began))
+    for title, found, cells in _complete(jobs, done):
         show_cells(title, found, cells)
-        figures += figures_of(title, found, cells)
-        samples[title] = samples_of(found)
     print()
-    report = Report(
-        name="hygen",
-        seed=flags.seed,
-        configuration={
-            "settings": {name: sources(name) for name in flags.settings},
-            "slices": flags.slices,
-            "slice_s": flags.duration,
-            "seconds": round(time.monotonic() - began, 1),
-        },
-        samples=samples,
-        figures=figures,
-    )
-    tell(f"written to {publish(report)}")
+    tell(f"written to {publish(_report(flags, jobs, done, began=began))}")
     return 0
 
 
@@ -71,11 +60,45 @@ class _Job:
     has_bounds: bool = False
 
 
+def _complete(
+    jobs: Sequence[_Job], done: Mapping[int, Panel]
+) -> Iterator[tuple[str, list[Panel], tuple[Cell, ...]]]:
+    """Titles all of whose slices have been run, with them and their cells."""
+    for title in dict.fromkeys(job.title for job in jobs):
+        numbers = [number for number, job in enumerate(jobs) if job.title == title]
+        if all(number in done for number in numbers):
+            yield title, [done[number] for number in numbers], jobs[numbers[0]].cells
+
+
+def _report(
+    flags: argparse.Namespace, jobs: Sequence[_Job], done: Mapping[int, Panel], *, began: float
+) -> Report:
+    figures: list[Figure] = []
+    samples: dict[str, Any] = {}
+    for title, found, cells in _complete(jobs, done):
+        figures += figures_of(title, found, cells)
+        samples[title] = samples_of(found)
+    return Report(
+        name="hygen",
+        seed=flags.seed,
+        configuration={
+            "settings": {name: sources(name) for name in flags.settings},
+            "slices": flags.slices,
+            "slice_s": flags.duration,
+            "seconds": round(time.monotonic() - began, 1),
+            "not_run": [job.title for n, job in enumerate(jobs) if n not in done],
+        },
+        samples=samples,
+        figures=figures,
+    )
+
+
 def _jobs(flags: argparse.Namespace) -> list[_Job]:
     tolerances = _QUICK_TOLERANCES if flags.quick else TOLERANCES
     cells = tuple(cell for cell in CELLS if cell.tolerance_ratio in tolerances)
     few = tuple(cell for cell in CELLS if cell.tolerance_ratio == _ONE_TOLERANCE)
     jobs: list[_Job] = []
+    erring: list[_Job] = []  # last: what a run that ends early lacks
     for name in flags.settings:
         is_main = name == "hygen"
         rates = SETTINGS[name].rates[:1] if flags.quick else SETTINGS[name].rates
@@ -105,7 +128,7 @@ def _jobs(flags: argparse.Namespace) -> list[_Job]:
                             )
                         )
         if is_main:
-            jobs += [
+            erring = [
                 _Job(
                     title=f"{name} {rate:g}/s, prediction error {error:.0%}",
                     spec=Spec(
@@ -122,7 +145,7 @@ def _jobs(flags: argparse.Namespace) -> list[_Job]:
                 for rate in rates
                 for error in flags.errors
             ]
-    return jobs
+    return jobs + erring
 
 
 def _of_slice(title: str, spec: Spec, *, cells: tuple[Cell, ...], has_bounds: bool) -> list[_Job]:
@@ -138,9 +161,8 @@ def _of_slice(title: str, spec: Spec, *, cells: tuple[Cell, ...], has_bounds: bo
     return [_Job(title=title, spec=spec, policies=policies, cells=cells, has_bounds=has_bounds)]
 
 
-def _run(jobs: Sequence[_Job], *, processes: int, tell: Any) -> list[Panel]:
-    """A panel for each job, in their order."""
-    done: dict[int, Panel] = {}
+def _run(jobs: Sequence[_Job], *, processes: int) -> Iterator[tuple[int, Panel]]:
+    """The panel of each job, with its place, as they end."""
     # spawn: a forked worker would inherit whatever threads numpy has started
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         waiting = {
@@ -154,10 +176,7 @@ def _run(jobs: Sequence[_Job], *, processes: int, tell: Any) -> list[Panel]:
             for number, job in enumerate(jobs)
         }
         for future in as_completed(waiting):
-            number = waiting[future]
-            panel = done[number] = future.result()
-            tell(f"{jobs[number].title}, slice {panel.spec.number}: {panel.replays} replays")
-    return [done[number] for number in range(len(jobs))]
+            yield waiting[future], future.result()
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -67,6 +67,34 @@ def test_bench_runs_without_traces_and_says_what_stands_in(alone, monkeypatch, c
     assert "hygen 1/s: offline tokens/s, medians of 1 slice(s)" in table
 
 
+def test_run_that_ends_early_leaves_the_titles_it_has(alone, monkeypatch):
+    """And names the slices it lacks."""
+    panel = module.run_panel(
+        settings.Spec(setting="hygen", rate=1.0, number=1, duration_s=3.0),
+        policies=("hygen",),
+        cells=(CELL,),
+        has_bounds=False,
+    )
+
+    def one_then_none(found, *, processes):
+        yield 0, panel
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "_run", one_then_none)
+    monkeypatch.setattr(module, "CELLS", (CELL,))
+    monkeypatch.setattr(module, "PAIRS", ())
+    with pytest.raises(KeyboardInterrupt):
+        module.main(
+            "--settings hygen --rates 1 --slices 1 --errors 0.2 --predictors oracle".split()
+        )
+    report = json.loads((alone / "hygen.json").read_text())
+    assert list(report["samples"]) == ["hygen 1/s"] and report["figures"]
+    assert report["configuration"]["not_run"] == [
+        "hygen 1/s, predictor oracle",
+        "hygen 1/s, prediction error 20%",
+    ]
+
+
 def test_no_slice_is_judged_that_the_model_was_fitted_on():
     """Slices begin at 1, and are as long as the fit's or longer by default."""
     found = jobs()
