@@ -85,7 +85,18 @@ def test_run_that_ends_early_leaves_the_titles_it_has(alone, monkeypatch):
     monkeypatch.setattr(module, "PAIRS", ())
     with pytest.raises(KeyboardInterrupt):
         module.main(
-            "--settings hygen --rates 1 --slices 1 --errors 0.2 --predictors oracle".split()
+            [
+                "--settings",
+                "hygen",
+                "--rates",
+                "1",
+                "--slices",
+                "1",
+                "--errors",
+                "0.2",
+                "--predictors",
+                "oracle",
+            ]
         )
     report = json.loads((alone / "hygen.json").read_text())
     assert list(report["samples"]) == ["hygen 1/s"] and report["figures"]
