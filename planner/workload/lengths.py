@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from planner.workload.lines import (
     Columns,
     TraceError,
+    first_of,
     numbered,
     parsed,
     requested,
@@ -35,7 +36,7 @@ def stream_lengths(
             request is longer than the context.
     """
     rows = numbered(lines)
-    number, header = next(rows, (1, ""))
+    number, header = first_of(rows)
     columns = Columns(_names(number, header), LENGTH_COLUMNS)
 
     def parse(text: str) -> WorkloadRequest:

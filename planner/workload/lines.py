@@ -43,6 +43,18 @@ def numbered(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
         ) from error
 
 
+def first_of(rows: Iterator[tuple[int, str]]) -> tuple[int, str]:
+    """The line that tells the format.
+
+    Raises:
+        TraceError: There is none.
+    """
+    first = next(rows, None)
+    if first is None:
+        raise TraceError("line 1: the file is empty; give one with at least one request")
+    return first
+
+
 def parsed(
     rows: Iterable[tuple[int, str]],
     parse: Callable[[str], WorkloadRequest],

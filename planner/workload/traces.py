@@ -28,6 +28,7 @@ from itertools import chain
 from planner.workload.lines import (
     Columns,
     TraceError,
+    first_of,
     numbered,
     out_of_order,
     parsed,
@@ -78,7 +79,7 @@ def stream_trace(
             count, is earlier than the one before it, or longer than the context.
     """
     rows = numbered(lines)
-    number, first = next(rows, (1, ""))
+    number, first = first_of(rows)
     known = _format_of(number, first)
     if not known.has_header:
         rows = chain([(number, first)], rows)

@@ -38,7 +38,7 @@ def test_a_table_is_read_by_the_names_of_its_columns() -> None:
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        ([], "line 1.*num_prefill_tokens"),
+        ([], "line 1.*empty"),
         (["a,b\n", "1,2\n"], "line 1.*num_decode_tokens"),
         ([_HEADER, "1,2,3,4\n", "1,2,3\n"], "line 3.*3 columns, not 4"),
         ([_HEADER, "-1,2,3,4\n"], "line 2.*>= 0"),
