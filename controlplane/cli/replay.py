@@ -63,6 +63,8 @@ JSON. Progress goes to stderr.
 
 _POLICIES = ("online-only", "hygen", "slacktide")
 _SLO = ("ttft_p99=25%", "itl_p99=10%")
+_LONGEST_S = 1e11  # as in a trace; no option is infinite
+_MOST = 1e6  # of rates and factors, likewise
 
 
 class Predictor(StrEnum):
@@ -124,24 +126,33 @@ def replay_command(
         ),
     ] = None,
     tune_duration: Annotated[
-        float, typer.Option(min=1, help="Seconds of the window that policies are tuned on.")
+        float,
+        typer.Option(
+            min=1, max=_LONGEST_S, help="Seconds of the window that policies are tuned on."
+        ),
     ] = 300.0,
     rate: Annotated[
         float | None,
         typer.Option(
             min=0.001,
+            max=_MOST,
             help="Requests/s of a generated workload, or of a burst. Default: half of what the"
             " hardware sustains, or most of it in a burst.",
         ),
     ] = None,
-    rate_scale: Annotated[float, typer.Option(min=0.001, help="2 replays twice as fast.")] = 1.0,
-    length_scale: Annotated[
-        float, typer.Option(min=0.0001, help="Factor on online prompt and output tokens.")
+    rate_scale: Annotated[
+        float, typer.Option(min=0.001, max=_MOST, help="2 replays twice as fast.")
     ] = 1.0,
-    start: Annotated[float, typer.Option(min=0, help="Seconds of the trace to skip.")] = 0.0,
+    length_scale: Annotated[
+        float,
+        typer.Option(min=0.0001, max=_MOST, help="Factor on online prompt and output tokens."),
+    ] = 1.0,
+    start: Annotated[
+        float, typer.Option(min=0, max=_LONGEST_S, help="Seconds of the trace to skip.")
+    ] = 0.0,
     duration: Annotated[
         float | None,
-        typer.Option(min=1, help="Seconds to replay. Default: all of a trace."),
+        typer.Option(min=1, max=_LONGEST_S, help="Seconds to replay. Default: all of a trace."),
     ] = None,
     max_requests: Annotated[
         int | None, typer.Option(min=1, help="At most so many online requests.")

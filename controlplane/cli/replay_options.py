@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from controlplane.cli.failures import CommandError
 
@@ -54,3 +55,15 @@ def refusing(path: Path | None = None) -> Iterator[None]:
     except ValueError as error:
         where = "" if path is None else f"{path}: "
         raise CommandError(f"{where}{error}") from error
+
+
+def opened_again(path: Path) -> TextIO:
+    """The text of a file that is read more than once: to check it, then by every replay.
+
+    Raises:
+        CommandError: A pipe or a device, which ends with its first reader.
+        OSError: It cannot be opened.
+    """
+    if path.is_fifo() or path.is_char_device() or path.is_socket():
+        raise CommandError(f"{path}: a replay reads it again and again; save it to a file first")
+    return path.open(encoding="utf-8")

@@ -163,7 +163,7 @@ class TerminalProgress:
 
 def _budgets(texts: Sequence[str]) -> dict[str, float]:
     """Budgets as given; only numbers can be."""
-    allowed = [item.name for item in fields(Budgets) if item.type in (int, float)]
+    allowed = {item.name: item.type for item in fields(Budgets) if item.type in (int, float)}
     given: dict[str, float] = {}
     for text in texts:
         name, _, digits = (part.strip() for part in text.partition("="))
@@ -175,6 +175,8 @@ def _budgets(texts: Sequence[str]) -> dict[str, float]:
             raise CommandError(f"budget {text!r}: {digits!r} is no number") from None
         if not 0.0 <= value < float("inf"):
             raise CommandError(f"budget {text!r}: must be finite and >= 0")
+        if allowed[name] is int and not value.is_integer():
+            raise CommandError(f"budget {text!r}: must be a whole number")
         given[name] = value
     return given
 

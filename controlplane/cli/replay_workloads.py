@@ -12,7 +12,13 @@ from math import ceil, floor
 from pathlib import Path
 
 from controlplane.cli.failures import CommandError
-from controlplane.cli.replay_options import BURST_IDLE, GENERATED, ReplayOptions, refusing
+from controlplane.cli.replay_options import (
+    BURST_IDLE,
+    GENERATED,
+    ReplayOptions,
+    opened_again,
+    refusing,
+)
 from planner.hardware.machine import Machine
 from planner.replay.capacity import sustained_requests_per_s
 from planner.replay.document import Workload
@@ -119,7 +125,7 @@ def _sustained(machine: Machine, prompt_tokens: int, output_tokens: int) -> floa
 
 def _trace(options: ReplayOptions, *, most_tokens: int) -> Iterator[WorkloadRequest]:
     path = Path(options.trace)
-    with refusing(path), path.open(encoding="utf-8") as lines:
+    with refusing(path), opened_again(path) as lines:
         yield from stream_trace(
             lines, max_context_tokens=None if options.fits_context else most_tokens
         )
@@ -196,6 +202,6 @@ def _lengths(
     options: ReplayOptions, *, path: Path, context_tokens: int
 ) -> Iterator[WorkloadRequest]:
     most_tokens = None if options.fits_context else context_tokens
-    with refusing(path), path.open(encoding="utf-8") as lines:
+    with refusing(path), opened_again(path) as lines:
         for request in stream_lengths(lines, max_context_tokens=most_tokens):
             yield fit_context(request, context_tokens)

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -246,6 +247,8 @@ def lines_of(*rows: str) -> str:
         (lines_of(row(0.0), row(9.0), row(8.0)), ["line 4", "sort the trace"]),
         (lines_of(row(0.0), row(1.0), row(2.0, 4000, 200)), ["line 4", "4200", "--fit-context"]),
         (lines_of(), ["no request"]),
+        ("", ["line 1", "empty"]),
+        ("\ufeff\n\n", ["line 1", "empty"]),
         ("when,how much\n1,2\n", ["line 1", "no trace that is known"]),
         (
             '{"timestamp": -5, "input_length": 10, "output_length": 2, "hash_ids": []}\n',
@@ -282,6 +285,7 @@ def test_broken_trace_is_one_line_with_file_and_line(
         (["--budget", "speed=9"], ["speed", "latency_budget_ms"]),
         (["--budget", "latency_budget_ms=soon"], ["soon", "no number"]),
         (["--budget", "latency_budget_ms=-1"], ["-1", ">= 0"]),
+        (["--budget", "max_offline_rows=0.5"], ["max_offline_rows=0.5", "whole"]),
         (["--tensor-parallel-size", "3"], ["3", "32 heads"]),
         (["--model", "llama2-70b"], ["no memory for KV", "--tensor-parallel-size"]),
         (["--context-tokens", "100000"], ["100000", "does not fit KV"]),
@@ -301,6 +305,30 @@ def test_unknown_or_impossible_input_is_one_clear_line(
     assert done.stderr.count("\n") == 1
     for word in words:
         assert word in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize(
+    "option", ["--rate", "--rate-scale", "--length-scale", "--start", "--duration"]
+)
+@pytest.mark.parametrize("number", ["inf", "nan"])
+def test_number_that_is_not_finite_is_refused(option: str, number: str) -> None:
+    """By the option's name, without a trace of the program's own."""
+    done = replay("generated", *QUICK, *TWO, option, number)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"'{option}'" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("option", ["trace", "offline"])
+def test_pipe_is_refused_since_it_is_read_only_once(
+    trace: Path, tmp_path: Path, option: str
+) -> None:
+    """A replay under the second policy would find no request in it."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    given = [str(pipe)] if option == "trace" else [str(trace), "--offline", str(pipe)]
+    done = replay(*QUICK, *TWO, *given)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert str(pipe) in done.stderr and "save it to a file" in done.stderr
 
 
 def test_report_that_cannot_be_written_is_told_before_anything_runs(
