@@ -76,7 +76,7 @@ def compare(
         found = comparison.run()
         bounded = _bounds(found, inputs.scenario, given, progress) if has_bounds else ()
     except SloError as error:
-        raise CommandError(str(error)) from error
+        raise CommandError(f"{error}; --slo none replays a short trace as well") from error
     finally:
         progress.close()
     simulation: dict[str, Fact] = {

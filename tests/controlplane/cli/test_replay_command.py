@@ -293,7 +293,10 @@ def test_broken_trace_is_one_line_with_file_and_line(
         (["--rate", "3"], ["--rate-scale"]),
         (["--offline", "/nowhere/batch.csv"], ["/nowhere/batch.csv"]),
         (["--operators", "/nowhere/mlp.csv"], ["/nowhere/mlp.csv"]),
-        (["--duration", "5", "--slo", "ttft_p99=10%", "--policy", "hygen"], ["too short"]),
+        (
+            ["--duration", "5", "--slo", "ttft_p99=10%", "--policy", "hygen"],
+            ["too short", "--slo none"],
+        ),
     ],
 )
 def test_unknown_or_impossible_input_is_one_clear_line(
