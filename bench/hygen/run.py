@@ -4,12 +4,13 @@ Owns the options, the processes and the order of the parts.
 """
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from typing import Any
 
 from bench.harness import Figure, Report, publish, write
@@ -27,6 +28,7 @@ _PREDICTED = ("hygen", "slacktide")  # policies whose gain is told apart from th
 def main(arguments: Sequence[str]) -> int:
     """Runs the bench; 0 when it ran, whatever the figures say."""
     flags = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     began = time.monotonic()
 
     def tell(text: str) -> None:
@@ -175,8 +177,14 @@ def _run(jobs: Sequence[_Job], *, processes: int) -> Iterator[tuple[int, Panel]]
             ): number
             for number, job in enumerate(jobs)
         }
-        for future in as_completed(waiting):
-            yield waiting[future], future.result()
+        try:
+            for future in as_completed(waiting):
+                yield waiting[future], future.result()
+        finally:
+            # None is left where all has ended; else each would go on for minutes.
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in active_children():
+                worker.terminate()
 
 
 def _parser() -> argparse.ArgumentParser:

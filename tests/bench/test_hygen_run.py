@@ -1,8 +1,14 @@
 """The bench end to end, on what it has without any trace; and what its options run."""
 
 import json
+import os
+import subprocess
+import sys
+import time
 from collections import Counter
+from pathlib import Path
 
+import psutil
 import pytest
 
 from bench import harness
@@ -104,6 +110,26 @@ def test_run_that_ends_early_leaves_the_titles_it_has(alone, monkeypatch):
         "hygen 1/s, predictor oracle",
         "hygen 1/s, prediction error 20%",
     ]
+
+
+def test_bench_that_is_stopped_stops_its_workers(tmp_path):
+    """A worker's slice takes minutes; SIGTERM is how a bench is stopped."""
+    options = ["--settings", "hygen", "--rates", "1", "--duration", "600", "--processes", "2"]
+    bench = subprocess.Popen(
+        [sys.executable, "-m", "bench", "hygen", *options],
+        cwd=Path(module.__file__).parents[2],
+        env=os.environ | {settings.TRACES_VARIABLE: str(tmp_path)},
+        stderr=subprocess.DEVNULL,
+    )
+    itself = psutil.Process(bench.pid)
+    deadline = time.monotonic() + 60.0
+    while len(workers := itself.children()) < 3:  # two, and multiprocessing's resource tracker
+        assert bench.poll() is None and time.monotonic() < deadline
+        time.sleep(0.2)
+    bench.terminate()
+    assert bench.wait(timeout=60.0) != 0
+    _, alive = psutil.wait_procs(workers, timeout=30.0)
+    assert not alive
 
 
 def test_no_slice_is_judged_that_the_model_was_fitted_on():
