@@ -217,6 +217,7 @@ def replay_command(
         options,
         policies=policy or _POLICIES,
         slo=() if slo == ["none"] else slo or _SLO,
+        is_usual_slo=not slo,
         budgets=budget or (),
         tune_duration_s=tune_duration,
         has_bounds=bound,

@@ -23,7 +23,7 @@ from planner.replay.policies import UnknownPolicyError, policy_named
 from planner.replay.scenario import Scenario
 from planner.replay.terms import SloError, slo_terms
 
-_TUNING_PROBES = 20
+_TUNING_PROBES = 40
 _SHOW_EVERY_S = 0.2  # on a terminal; elsewhere a line
 _TELL_EVERY_S = 10.0
 _RECONSTRUCTED = ("hygen", "rate-cap")
@@ -40,6 +40,7 @@ def compare(
     *,
     policies: Sequence[str],
     slo: Sequence[str],
+    is_usual_slo: bool,
     budgets: Sequence[str],
     tune_duration_s: float,
     has_bounds: bool,
@@ -71,6 +72,7 @@ def compare(
         budgets=given,
         max_probes=_TUNING_PROBES,
         progress=progress,
+        is_usual=is_usual_slo,
     )
     try:
         found = comparison.run()
@@ -93,7 +95,12 @@ def compare(
         targets=found.targets,
         runs=found.runs,
         configuration={**inputs.configuration, "Simulation": simulation},
-        notes=(*inputs.notes, *_policy_notes(policies), *([_BOUND_NOTE] if bounded else [])),
+        notes=(
+            *inputs.notes,
+            *found.notes,
+            *_policy_notes(policies),
+            *([_BOUND_NOTE] if bounded else []),
+        ),
         bounds=bounded,
     )
 

@@ -17,7 +17,6 @@ from planner.batching.state import Budgets
 from planner.clairvoyant.bound import offline_bound
 from planner.clairvoyant.envelope import least_passes
 from planner.clairvoyant.unended import Unended
-from planner.interference.search import DIMENSIONS
 from planner.interference.targets import LatencyTargets
 from planner.replay.document import ClairvoyantBound, Run
 from planner.replay.policies import PolicyChoice, policy_named
@@ -91,11 +90,8 @@ def clairvoyant_bound(
 
 
 def _choice(run: Run, *, given: Mapping[str, float]) -> PolicyChoice:
-    """The policy as it was run: a document leaves out budgets of 0."""
+    """The policy as it was run: its settings are what differs from the defaults, at least."""
     default = Budgets()
-    values: dict[str, Any] = {
-        name: type(getattr(default, name))(value) for name, value in given.items()
-    }
-    if run.settings:
-        values |= {name: float(run.settings.get(name) or 0.0) for name in DIMENSIONS}
-    return policy_named(run.policy, budgets=replace(default, **values))
+    values: dict[str, Any] = {**given, **run.settings}
+    of_type = {name: type(getattr(default, name))(value) for name, value in values.items()}
+    return policy_named(run.policy, budgets=replace(default, **of_type))

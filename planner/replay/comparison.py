@@ -8,18 +8,18 @@ requests in flight and by histograms, not by the workload's length.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Protocol
 
 from planner.batching.state import Budgets
-from planner.interference.search import DIMENSIONS, ProbeResult
+from planner.interference.search import ProbeResult, searched_names
 from planner.replay.document import Fact, Run, Target
 from planner.replay.policies import POLICIES, PolicyChoice, policy_named
 from planner.replay.recording import Recorded, Recording, bins_over
 from planner.replay.scenario import Scenario
 from planner.replay.starts import starting_budgets
 from planner.replay.terms import SloError, SloTerm, limits
-from planner.replay.tuning import Tuned, tune
+from planner.replay.tuning import Tuned, is_tuned, tune
 from planner.simulation.passes import Settled
 from planner.simulation.replay import Replayed
 from planner.simulation.watch import EndedRequest, PassRecord
@@ -46,6 +46,7 @@ class Compared:
 
     targets: tuple[Target, ...]
     runs: tuple[Run, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +57,8 @@ class Comparison:
         scenario: What every policy meets, over the window.
         policies: Names as `policy_named` takes them.
         slo: What online latencies must keep; none: nothing is tuned or judged.
+        is_usual: Nobody asked for this SLO: where the slice has too few requests for it, means
+            stand in for tails, or nothing is limited; a note says so.
         slice_s: How much of the window's begin policies are tuned on, > 0.
         budgets: Settings of `Budgets` that are given, by name; where there are any, the
             policies that look at budgets are not tuned.
@@ -70,6 +73,7 @@ class Comparison:
     budgets: Mapping[str, float]
     max_probes: int
     progress: Progress
+    is_usual: bool = False
 
     def run(self) -> Compared:
         """Replays everything.
@@ -107,16 +111,43 @@ class _Comparing:
     def __init__(self, asked: Comparison, *, given: Budgets) -> None:
         self.asked, self.given = asked, given
         self.seen: dict[tuple[str, Budgets, float], _Seen] = {}
+        self.slo = asked.slo
+        self.notes: list[str] = []
 
     def run(self) -> Compared:
         asked = self.asked
-        targets = self._targets(asked.scenario.duration_s) if asked.slo else ()
+        if asked.is_usual and self.slo:
+            self._ease()
+        targets = self._targets(asked.scenario.duration_s) if self.slo else ()
         tuned = [self._tuned(name) for name in asked.policies]
-        return Compared(targets=targets, runs=tuple(self._run(found) for found in tuned))
+        runs = tuple([self._run(found) for found in tuned])
+        return Compared(targets=targets, runs=runs, notes=tuple(self.notes))
+
+    def _ease(self) -> None:
+        """Limits what the slice's requests can tell of."""
+        floor = self._replay(self._floor(), duration_s=self._slice_s).probe
+        for slo in (self.slo, _of_means(self.slo)):
+            self.slo = slo
+            short = self._short(floor)
+            if not short:
+                return
+            self.notes.append(
+                f"{short}: the usual SLO was not applied, but means instead of tails"
+                if slo is self.asked.slo
+                else f"{short}: nothing is limited or tuned"
+            )
+        self.slo = ()
+
+    def _short(self, floor: ProbeResult) -> str:
+        try:
+            targets = limits([term.target(ttft=floor.ttft, itl=floor.itl) for term in self.slo])
+        except SloError as error:
+            return str(error)
+        return targets.samples_short(ttft=floor.ttft, itl=floor.itl)
 
     def _targets(self, duration_s: float) -> tuple[Target, ...]:
         probe = self._replay(self._floor(), duration_s=duration_s).probe
-        return tuple(term.target(ttft=probe.ttft, itl=probe.itl) for term in self.asked.slo)
+        return tuple(term.target(ttft=probe.ttft, itl=probe.itl) for term in self.slo)
 
     def _floor(self) -> PolicyChoice:
         return policy_named(FLOOR, budgets=self.given)
@@ -127,7 +158,7 @@ class _Comparing:
         asked = self.asked
         choice = policy_named(name, budgets=self.given)
         is_given = bool(asked.budgets) and name.partition(":")[0] in _BUDGETED
-        if not asked.slo or is_given or not (choice.serves_online and choice.runs_offline):
+        if not self.slo or is_given or not is_tuned(name):
             return Tuned(choice=choice, passed=True, expected=None, probes=0)
         targets = limits(self._targets(self._slice_s))
         floor = self._replay(self._floor(), duration_s=self._slice_s).probe
@@ -135,7 +166,7 @@ class _Comparing:
         if short:
             raise SloError(
                 f"{self._slice_s:g} s are too short to tune a policy on: {short}; give a longer"
-                " --duration or --tune-duration, or a higher --rate-scale"
+                " --duration or --tune-duration"
             )
         is_searched = name.partition(":")[0] == "slacktide"
         max_probes = asked.max_probes if is_searched else min(asked.max_probes, _BISECTED_PROBES)
@@ -230,12 +261,21 @@ def _description(choice: PolicyChoice) -> str:
     return next(words for name, words in POLICIES.items() if name.partition("[")[0] == bare)
 
 
+def _of_means(slo: Sequence[SloTerm]) -> list[SloTerm]:
+    """The same limits on means."""
+    means = {term.statistic.partition("_")[0]: term for term in slo}
+    return [replace(term, statistic=f"{family}_mean") for family, term in means.items()]
+
+
 def _settings(choice: PolicyChoice) -> dict[str, Fact]:
     """The budgets of a policy that looks at them; a knob is in the name already."""
     if choice.name.partition(":")[0] not in _BUDGETED:
         return {}
+    searched = searched_names(choice.budgets)
     return {
-        name: value for name in DIMENSIONS if (value := float(getattr(choice.budgets, name))) > 0.0
+        field.name: float(value)
+        for field in fields(Budgets)
+        if (value := getattr(choice.budgets, field.name)) != field.default or field.name in searched
     }
 
 

@@ -60,6 +60,12 @@ class _Knob:
     high: float
 
 
+def is_tuned(name: str) -> bool:
+    """Whether the policy has something to look for: not one that is as it is, or a knob set."""
+    bare, colon, _ = name.partition(":")
+    return bare == "slacktide" or (not colon and (bare == "cap" or bare in _KNOBS))
+
+
 def tune(
     name: str,
     *,

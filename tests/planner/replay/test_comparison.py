@@ -42,7 +42,9 @@ def online(count=80):
     )
 
 
-def compared(policies, *, slo=(), budgets=None, slice_s=1e9, duration_s=20.0, probes=6):
+def compared(
+    policies, *, slo=(), budgets=None, slice_s=1e9, duration_s=20.0, probes=6, is_usual=False
+):
     log = Log()
     scenario = Scenario(
         machine=MACHINE,
@@ -66,6 +68,7 @@ def compared(policies, *, slo=(), budgets=None, slice_s=1e9, duration_s=20.0, pr
         budgets=budgets or {},
         max_probes=probes,
         progress=log,
+        is_usual=is_usual,
     ).run()
     return found, log
 
@@ -160,6 +163,34 @@ def test_unknown_policy_is_refused_before_anything_runs():
     """A typo in the last of many policies costs no time."""
     with pytest.raises(UnknownPolicyError, match="clever"):
         compared(["slacktide", "clever"])
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "limited", "words"),
+    [
+        (30.0, {"ttft_p99_ms", "itl_p99_ms"}, []),
+        (10.0, {"ttft_mean_ms", "itl_mean_ms"}, ["40 samples, 100 needed", "means"]),
+        (1.0, set(), ["4 samples, 100 needed", "4 samples, 20 needed", "nothing is limited"]),
+    ],
+)
+def test_usual_slo_is_eased_where_a_trace_is_short(duration_s, limited, words):
+    """Nobody asked for it, so a short trace replays all the same; a note says what was done."""
+    found, _ = compared(
+        ["hygen", "blind-hybrid"],
+        slo=["ttft_p99=60%", "itl_p99=60%"],
+        duration_s=duration_s,
+        is_usual=True,
+    )
+    assert {target.statistic for target in found.targets} == limited
+    assert bool(found.runs[0].tuning) == bool(limited) and not found.runs[1].tuning
+    told = " ".join(found.notes)
+    assert bool(told) == bool(words) and all(word in told for word in words)
+
+
+def test_policy_with_nothing_to_tune_is_replayed_on_a_short_slice():
+    """Only a search needs requests enough."""
+    found, _ = compared(["sglang-priority", "cap:2"], slo=["ttft_p99=20%"], duration_s=5.0)
+    assert len(found.runs) == 2 and found.targets
 
 
 def test_slice_too_short_to_tell_a_tail_is_refused():
