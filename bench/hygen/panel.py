@@ -5,6 +5,7 @@ Owns what is run for a slice and in which order. Refuses sums over slices (`figu
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import process_time
 
 from bench.hygen.bounds import Bounded, bounded
 from bench.hygen.cells import Cell, Judged, judge
@@ -12,6 +13,7 @@ from bench.hygen.pool import Pool, Seen
 from bench.hygen.settings import Spec
 from planner.batching.state import Budgets
 from planner.replay.policies import policy_named
+from planner.replay.scenario import Scenario
 
 CHUNKS = (128, 256, 512, 1024, 2048)  # of the ceiling; the best of them is it
 TUNED = ("rate-cap", "hygen", "cap", "qoserve", "slacktide")
@@ -28,8 +30,10 @@ class Panel:
         floor: Online alone.
         ceiling: The batch alone, at its best chunk.
         judged: By policy and cell.
-        bounds: Of the loosest cell of each SLO, every policy that keeps it.
+        bounds: Of every policy in every cell, once for equal settings.
         replays: How many were run.
+        speed: Simulated seconds a second of processor time, of Slacktide beside a batch; None:
+            not asked. Others on the machine slow it: they share caches and clocks.
     """
 
     spec: Spec
@@ -38,6 +42,7 @@ class Panel:
     judged: tuple[Judged, ...]
     bounds: tuple[Bounded, ...]
     replays: int
+    speed: float | None = None
 
     def of(self, policy: str, cell: Cell) -> Judged | None:
         """A policy in a cell; None where it was not run."""
@@ -69,17 +74,19 @@ def run_panel(
         judge(pool, cell, policy, floor=floor.probe) for policy in policies for cell in cells
     )
     loosest = max(cell.tolerance_ratio for cell in cells)
-    bounds = tuple(
-        bounded(
-            spec,
-            j.seen.choice,
-            policy=j.policy,
-            slo=j.cell.name,
-            asks_no_worse=j.policy in COMPARED,
+    bounds: tuple[Bounded, ...] = ()
+    if has_bounds:
+        found = {(j.policy, j.seen.choice.name, j.seen.choice.budgets): j for j in reversed(judged)}
+        bounds = tuple(
+            bounded(
+                spec,
+                j.seen.choice,
+                policy=j.policy,
+                slo=j.cell.name,
+                asks_no_worse=j.policy in COMPARED and j.cell.tolerance_ratio == loosest,
+            )
+            for j in found.values()
         )
-        for j in judged
-        if has_bounds and j.keeps_slo and j.cell.tolerance_ratio == loosest
-    )
     return Panel(
         spec=spec,
         floor=floor,
@@ -87,4 +94,11 @@ def run_panel(
         judged=judged,
         bounds=bounds,
         replays=len(pool),
+        speed=_speed(pool.scenario) if has_bounds and "slacktide" in policies else None,
     )
+
+
+def _speed(scenario: Scenario) -> float:
+    began_s = process_time()
+    scenario.run(policy_named("slacktide", budgets=Budgets()), keeps_traces=False)
+    return (scenario.settle_s + scenario.duration_s) / (process_time() - began_s)

@@ -35,6 +35,8 @@ def main(arguments: Sequence[str]) -> int:
         print(f"[{time.monotonic() - began:5.0f} s] {text}", file=sys.stderr, flush=True)
 
     jobs = _jobs(flags)
+    for name in flags.settings:
+        tell(f"{name}: " + ", ".join(f"{what}: {of}" for what, of in sources(name).items()))
     tell(f"{len(jobs)} slices on {flags.processes} processes")
     done: dict[int, Panel] = {}
     for number, panel in _run(jobs, processes=flags.processes):

@@ -77,22 +77,42 @@ def test_ratio_is_the_median_over_tolerances_of_medians_over_slices():
     assert found["itl_mean: the least of its tolerances"].value == 1.0
 
 
-@pytest.mark.parametrize("misser", ["hygen", "slacktide"])
-def test_slice_counts_in_no_ratio_where_either_misses_its_slo(misser):
-    """The slice where both keep it alone: 1.5, whatever the other did on the one missed."""
-    other = {"hygen": "slacktide", "slacktide": "hygen"}[misser]
-    missed = panel(judged(misser, MEAN, 9000.0, misses=True), judged(other, MEAN, 10.0))
+def test_slice_on_which_slacktide_misses_is_lost_and_one_on_which_hygen_does_not_counted():
+    """1.5 where both keep the SLO; 0 where Slacktide alone misses it."""
     kept = panel(judged("slacktide", MEAN, 150.0), judged("hygen", MEAN, 100.0), number=2)
+    missed = panel(judged("hygen", MEAN, 9000.0, misses=True), judged("slacktide", MEAN, 10.0))
     found = named([missed, kept], [MEAN])
     assert found["itl_mean: Slacktide / HyGen, offline"].value == 1.5
+    assert found["HyGen† keeps the SLO, share of cells"].value == 0.5
     assert "itl_mean: Slacktide / HyGen, offline" not in named([missed], [MEAN])
-    titles = {"hygen": "HyGen†", "slacktide": "Slacktide"}
-    share = found[f"{titles[misser]} keeps the SLO, share of cells"]
-    assert share.value == 0.5 and not share.met
-    assert found[f"{titles[other]} keeps the SLO, share of cells"].value == 1.0
     # Nor does the work of a missed cell count as throughput.
-    total = found[f"{titles[misser]} total / online only, best SLO"].value
-    assert total == ((250.0 if misser == "slacktide" else 200.0) / 100.0)
+    assert found["HyGen† total / online only, best SLO"].value == 2.0
+    lost = panel(judged("slacktide", MEAN, 9000.0, misses=True), judged("hygen", MEAN, 10.0))
+    found = named([lost, kept], [MEAN])
+    assert found["itl_mean: Slacktide / HyGen, offline"].value == 0.75
+    assert found["itl_mean: the least of its tolerances and slices"].value == 0.0
+    share = found["Slacktide keeps the SLO, share of cells"]
+    assert share.value == 0.5 and not share.met
+
+
+def test_best_rival_is_that_of_each_slo_among_those_that_keep_it():
+    """At one SLO the cap, at the other HyGen*; Sarathi++ does most and keeps none."""
+    entries = [
+        judged("slacktide", MEAN, 300.0),
+        judged("cap", MEAN, 200.0),
+        judged("hygen", MEAN, 100.0),
+        judged("blind-hybrid", MEAN, 900.0, misses=True),
+        judged("slacktide", TIGHT, 40.0),
+        judged("rate-cap", TIGHT, 50.0),
+        judged("hygen", TIGHT, 10.0),
+    ]
+    found = named([panel(*entries)], [MEAN, TIGHT])
+    over = found["Slacktide / best rival of each SLO, offline"]
+    assert over.value == pytest.approx((1.5 + 0.8) / 2) and over.met
+    least = found["Slacktide / best rival of each SLO, offline: the least SLO"]
+    assert least.value == pytest.approx(0.8)
+    alone = [judged("slacktide", MEAN, 300.0), judged("hygen", MEAN, 100.0)]
+    assert "Slacktide / best rival of each SLO, offline" not in named([panel(*alone)], [MEAN])
 
 
 def test_share_is_told_where_no_slo_is_kept_and_nothing_else_of_the_policy():
@@ -141,6 +161,8 @@ def test_policy_is_set_against_floor_ceiling_cap_and_bound():
     found = named([panel(*entries, bounds=bounds)], [MEAN, TIGHT])
     assert found["Slacktide total / online only, best SLO"].value == 16.0
     assert found["Slacktide total / ceiling, best SLO"].value == 0.8
+    assert found["Slacktide total / ceiling, every SLO"].value == 0.5
+    assert found["Slacktide / HyGen*, offline, every SLO"].value == 4.5
     assert found["Slacktide / HyGen*, offline, best SLO"].value == 6.0
     assert found["Slacktide / clairvoyant bound"].value == pytest.approx(0.9)
     assert found["Slacktide / ceiling while nobody is online"].value == pytest.approx(0.95)
