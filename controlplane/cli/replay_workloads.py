@@ -39,6 +39,7 @@ from planner.workload.shape import fit_context, shape_stream
 from planner.workload.traces import stream_trace
 
 _GENERATED_S, _BURST_IDLE_S = 180.0, 900.0  # default windows; the second: five cycles
+_LONGEST_UNASKED_S = 366 * 86_400.0  # the longest public trace spans some months
 _AZURE_TOKENS = (1155, 211)  # means of the conversation trace's prompts and outputs
 _GENERATED_LOAD = 0.5  # of what the machine sustains
 
@@ -163,6 +164,11 @@ def _survey(
     is_cut = found == options.max_requests or not options.is_generated
     if duration_s is None or (is_cut and ends_s < duration_s):
         duration_s = ends_s
+    if options.duration_s is None and duration_s > _LONGEST_UNASKED_S:
+        raise CommandError(
+            f"{options.trace}: the last request is {duration_s / 86_400:.0f} days after the first;"
+            " give a --duration, or see whether its stamps have the unit they should"
+        )
     workload = Workload(
         name=options.trace if options.is_generated else Path(options.trace).name,
         is_generated=options.is_generated,

@@ -271,6 +271,16 @@ def test_broken_trace_is_one_line_with_file_and_line(
         assert word in done.stderr, done.stderr
 
 
+def test_trace_with_a_gap_of_years_asks_for_a_duration(tmp_path: Path) -> None:
+    """The batch would be simulated for all of it."""
+    path = tmp_path / "ages.jsonl"
+    rows = [f'{{"timestamp": {at}, "input_length": 10, "output_length": 2, "hash_ids": []}}\n'
+            for at in (0, 10**12)]  # fmt: skip
+    path.write_text("".join(rows))
+    done = replay(str(path), "--policy", "online-only", "--slo", "none")
+    assert done.returncode == 2 and "11574 days" in done.stderr and "--duration" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
