@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 
 from bench.hygen.pool import Pool, Seen
 from planner.batching.state import Budgets
-from planner.interference.search import ProbeResult, searched_names
+from planner.interference.dimensions import searched_names
+from planner.interference.search import ProbeResult
 from planner.interference.targets import LatencyTargets
 from planner.replay.starts import starting_budgets
 from planner.replay.tuning import tune

@@ -30,24 +30,22 @@ grows with success and shrinks with failure.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from math import log
 
 from planner.batching.state import Budgets
 from planner.interference.climb import Elasticities, best_move, logs, times
+from planner.interference.dimensions import (
+    DIMENSIONS,
+    is_comparable,
+    moved,
+    only_idle,
+    scaled,
+    searched_names,
+)
 from planner.interference.targets import LatencyTargets
 from planner.slo import Quantiles
-
-DIMENSIONS = (
-    "latency_budget_ms",
-    "calm_budget_ms",
-    "idle_budget_ms",
-    "max_stall_ms",
-    "gap_credit_ms",
-    "max_rows_beside_online",
-)
-"""What is searched: milliseconds, and rows."""
 
 _BINDS = {
     "latency_budget_ms": ("itl_mean_ms", "itl_p99_ms"),  # no gap limit is below it
@@ -60,8 +58,6 @@ _BINDS = {
 _REPAIRS = 6
 _REPAIR_POWER = 1.5  # a statistic falls by less than its budget does
 
-_LEAST_MS, _MOST_MS = 0.05, 60_000.0
-_NO_LIMIT_ROWS = Budgets().max_rows_beside_online
 _GAIN = 1.002  # less than this more offline work is noise
 _FIRST_RADIUS, _MOST_RADIUS, _LEAST_RADIUS = 0.4, 1.0, 0.03  # logarithmic: half as much again
 _ALONE_STEPS = (2.5, 1.4, 1.15, 1.06)
@@ -126,11 +122,6 @@ class SearchOutcome:
 
 Probe = Callable[[Budgets], ProbeResult]
 """Runs a workload slice at given budgets."""
-
-
-def searched_names(budgets: Budgets) -> frozenset[str]:
-    """Which budgets a climb from there moves: none that is 0, nor rows without a limit."""
-    return frozenset(name for name in DIMENSIONS if _is_searched(budgets, name))
 
 
 def search_budgets(
@@ -209,7 +200,7 @@ class _Search:
                 worst = max((ratios.get(s, 0.0) for s in statistics), default=0.0)
                 worst *= 1.0 + result.spread_ratio
                 if worst > 1.0:
-                    budgets = _moved(budgets, name, (worst + _CAUTION) ** -_REPAIR_POWER)
+                    budgets = moved(budgets, name, (worst + _CAUTION) ** -_REPAIR_POWER)
             if budgets == before:
                 return
 
@@ -218,17 +209,17 @@ class _Search:
         passed, failed = 0.0, 0.0
         factor = 1.0
         while not (passed and failed) and 1 / 256 <= factor <= 256:
-            if self._passes(_scaled(start, factor)):
+            if self._passes(scaled(start, factor)):
                 passed, factor = factor, factor * 2.0
             else:
                 failed, factor = factor, factor / 2.0
         if not passed:
             # Offline work only while no online exists, and little of it at a time.
-            self._passes(_only_idle(start))
-            self._passes(_only_idle(_scaled(start, 1.0 / 16.0)))
+            self._passes(only_idle(start))
+            self._passes(only_idle(scaled(start, 1.0 / 16.0)))
             return
         if failed:
-            self._passes(_scaled(start, (passed * failed) ** 0.5))
+            self._passes(scaled(start, (passed * failed) ** 0.5))
 
     def climb(self) -> None:
         """Moves from the best point to a better one, as the elasticities say.
@@ -247,7 +238,7 @@ class _Search:
         for step in _ALONE_STEPS:
             for name in names:
                 here = self._best
-                while self._learn_at(elasticities, _moved(here.budgets, name, step), names):
+                while self._learn_at(elasticities, moved(here.budgets, name, step), names):
                     here = self._best
             self._follow(elasticities, names)
 
@@ -264,7 +255,7 @@ class _Search:
             )
             candidate = self._best.budgets
             for name, step in zip(names, move or (), strict=False):
-                candidate = _moved(candidate, name, times(1.0, step))
+                candidate = moved(candidate, name, times(1.0, step))
             if move is not None and self._learn_at(elasticities, candidate, names):
                 radius = min(_MOST_RADIUS, radius * 1.5)
             else:
@@ -316,11 +307,11 @@ class _Search:
         there: ProbeRecord,
         names: Sequence[str],
     ) -> None:
-        if not _is_comparable(there.budgets, here.budgets):
+        if not is_comparable(there.budgets, here.budgets):
             return
-        moved = [log(getattr(there.budgets, name) / getattr(here.budgets, name)) for name in names]
+        steps = [log(getattr(there.budgets, name) / getattr(here.budgets, name)) for name in names]
         pairs = zip(self._logs(there), self._logs(here), strict=True)
-        elasticities.learn(moved, [after - before for after, before in pairs])
+        elasticities.learn(steps, [after - before for after, before in pairs])
 
     def _logs(self, record: ProbeRecord) -> list[float]:
         """Logarithms of the work, then of each limited statistic over its target."""
@@ -355,38 +346,3 @@ class _Search:
         ):
             self._best = record
         return record
-
-
-def _is_comparable(one: Budgets, other: Budgets) -> bool:
-    """Whether elasticities tell of the step between: only searched budgets differ."""
-    values = {name: getattr(one, name) for name in DIMENSIONS}
-    return replace(other, **values) == one and searched_names(one) == searched_names(other)
-
-
-def _is_searched(budgets: Budgets, name: str) -> bool:
-    """Not a budget of 0, which has no logarithm, nor rows without a limit."""
-    value: float = getattr(budgets, name)
-    return value > 0.0 and not (name == "max_rows_beside_online" and value >= _NO_LIMIT_ROWS)
-
-
-def _scaled(budgets: Budgets, factor: float) -> Budgets:
-    for name in DIMENSIONS:
-        budgets = _moved(budgets, name, factor)
-    return budgets
-
-
-def _only_idle(budgets: Budgets) -> Budgets:
-    return replace(budgets, latency_budget_ms=0.0, calm_budget_ms=0.0, max_stall_ms=0.0)
-
-
-def _moved(budgets: Budgets, name: str, factor: float) -> Budgets:
-    if not _is_searched(budgets, name):
-        return budgets
-    value = getattr(budgets, name)
-    if name == "max_rows_beside_online":
-        # A step of less than a row is one row.
-        moved = round(value * factor)
-        if moved == value and factor != 1.0:
-            moved += 1 if factor > 1.0 else -1
-        return replace(budgets, max_rows_beside_online=min(_NO_LIMIT_ROWS - 1, max(1, moved)))
-    return replace(budgets, **{name: min(_MOST_MS, max(_LEAST_MS, value * factor))})

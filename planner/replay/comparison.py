@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Protocol
 
 from planner.batching.state import Budgets
-from planner.interference.search import ProbeResult, searched_names
+from planner.interference.dimensions import searched_names
+from planner.interference.search import ProbeResult
 from planner.replay.document import Fact, Run, Target
 from planner.replay.policies import POLICIES, PolicyChoice, policy_named
 from planner.replay.recording import Recorded, Recording, bins_over

@@ -19,7 +19,8 @@ from dataclasses import dataclass, replace
 from math import sqrt
 
 from planner.batching.state import Budgets
-from planner.interference.search import ProbeResult, search_budgets, searched_names
+from planner.interference.dimensions import searched_names
+from planner.interference.search import ProbeResult, search_budgets
 from planner.interference.targets import LatencyTargets
 from planner.replay.policies import PolicyChoice, policy_named
 from planner.replay.starts import single_budget

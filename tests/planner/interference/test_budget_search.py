@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner.batching.state import Budgets
+from planner.interference.dimensions import DIMENSIONS
 from planner.interference.search import (
-    DIMENSIONS,
     ProbeResult,
     Reason,
     Verdict,
