@@ -10,6 +10,7 @@ from bench.hygen.settings import SETTINGS, Spec, sources
 from planner.hardware.machine import Source
 from planner.latency.features import BatchShape
 from planner.replay.predictors import BlurredModel, Predictor
+from planner.replay.scenario import SETTLE_S
 
 
 @pytest.fixture
@@ -56,7 +57,8 @@ def test_trace_that_lies_there_is_used_and_named(traces):
     assert said["online"] == f"trace {module._AZURE_FILE}"
     assert said["offline"] == "generated, like arxiv"
     drawn = list(unplanned("hygen", 2.0, 1).online())
-    assert [r.prompt_tokens for r in drawn] == [100 + s for s in range(80, 160)]
+    count = round(2.0 * (40.0 + SETTLE_S))
+    assert [r.prompt_tokens for r in drawn] == [100 + s for s in range(count, 2 * count)]
 
 
 def test_lengths_that_lie_there_are_drawn_from_by_seed(traces):
@@ -77,9 +79,10 @@ def test_lengths_that_lie_there_are_drawn_from_by_seed(traces):
 
 @pytest.mark.parametrize("rate", [0.5, 2.0])
 def test_slice_has_its_rate_and_its_length_and_slices_do_not_overlap(traces, rate):
-    """As many requests as the rate says, within the duration; each slice its own part."""
+    """As many requests as the rate says, settling included; each slice its own part."""
     trace = module._trace("azure")
-    count = round(rate * 40.0)
+    duration_s = 40.0 + SETTLE_S
+    count = round(rate * duration_s)
     context = module.machine_of("hygen").model.context_tokens
     for number in (0, 1, 5):
         drawn = list(unplanned("hygen", rate, number).online())
@@ -91,7 +94,8 @@ def test_slice_has_its_rate_and_its_length_and_slices_do_not_overlap(traces, rat
                 assert request.output_tokens == source.output_tokens
             assert request.prompt_tokens + request.output_tokens <= context
         times = [request.at_s for request in drawn]
-        assert times == sorted(times) and times[0] == 0.0 and 0.8 * 40.0 < times[-1] < 40.0
+        assert times == sorted(times) and times[0] == 0.0
+        assert 0.8 * duration_s < times[-1] < duration_s
 
 
 def test_error_and_noise_are_those_of_the_spec(traces):

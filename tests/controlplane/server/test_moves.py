@@ -163,7 +163,11 @@ async def test_replica_is_replaced_when_the_engine_changes(start: Start) -> None
             return len(found) == 1 and found[0].name != old.name and found[0].state == 3
 
         await until(replaced)
-        assert [one.spec.kv_cache_tokens for one in agent.assignment.replicas] == [1024]
+
+        async def told() -> bool:
+            return [one.spec.kv_cache_tokens for one in agent.assignment.replicas] == [1024]
+
+        await until(told)
 
 
 async def test_replica_stays_when_only_its_slo_changes(start: Start) -> None:
