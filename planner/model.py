@@ -63,6 +63,20 @@ class Slo:
         return 10.0 * self.tpot_ms
 
 
+OFFLINE_ONLY = "offline-only"
+"""SLO class of a replica that serves no online requests."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SloClass:
+    """Online requests of one deployment that share their targets."""
+
+    id: str
+    slo: Slo
+    online_work: float  # demand, predicted solo engine-ms per second
+    failover_ratio: float = 0.0  # of its demand, served though any one failure domain is lost
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
     """A GPU, or an engine slot of a CPU node."""
@@ -82,11 +96,15 @@ class Node:
     is_ready: bool = True
     is_cordoned: bool = False
     is_draining: bool = False
+    is_frozen: bool = False  # nothing is added here and nothing that runs is taken away
+    host_memory_bytes: int = 0  # for replicas; 0: not known, so no limit
+    group: str = ""  # deployments may name the node groups they go to
+    warm_models: tuple[str, ...] = ()  # whose weights lie in host memory
 
     @property
     def takes_new(self) -> bool:
         """Whether a round may place anything new here."""
-        return self.is_ready and not self.is_cordoned and not self.is_draining
+        return not (not self.is_ready or self.is_cordoned or self.is_draining or self.is_frozen)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,11 +128,74 @@ class Deployment:
     offline_work: float = 0.0  # backlog wanted now, engine-ms per second
     min_offline_work: float = 0.0  # rate its deadlines rest on, engine-ms per second
     generation: int = 1  # of its spec; replicas of an earlier one are replaced
+    slo_classes: tuple[SloClass, ...] = ()  # tightest first; (): all requests share `slo`
+    failover_ratio: float = 0.0  # as of SloClass, where there are no classes
+    other_tensor_parallel_sizes: tuple[int, ...] = ()  # that a replica may have instead
+    host_memory_bytes: int = 0  # that a replica takes on its node
+    node_groups: tuple[str, ...] = ()  # where it may go; (): anywhere
+    anti_affinity: tuple[str, ...] = ()  # deployments, also itself, it shares no node with
+    is_frozen: bool = False  # its replicas stay as they are, and no others are added
+    load_s: float = 60.0  # until a new replica serves
+    warm_load_s: float = 20.0  # the same, where its weights lie in host memory
 
     @property
     def bytes_per_device(self) -> int:
         """Memory a replica takes on each of its devices, in bytes."""
-        return -(-(self.weights_bytes + self.kv_cache_bytes) // self.tensor_parallel_size)
+        return self.bytes_per_device_of(self.tensor_parallel_size)
+
+    def bytes_per_device_of(self, tensor_parallel_size: int) -> int:
+        """The same of a replica over so many devices; KV is as large on any."""
+        return -(-(self.weights_bytes + self.kv_cache_bytes) // tensor_parallel_size)
+
+    @property
+    def tensor_parallel_sizes(self) -> tuple[int, ...]:
+        """Devices a replica may have, ascending."""
+        return tuple(sorted({self.tensor_parallel_size, *self.other_tensor_parallel_sizes}))
+
+    @property
+    def classes(self) -> tuple[SloClass, ...]:
+        """Its SLO classes, tightest first; one, without a name, where none is given."""
+        return self.slo_classes or (
+            SloClass(
+                id="",
+                slo=self.slo,
+                online_work=self.online_work,
+                failover_ratio=self.failover_ratio,
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tenant:
+    """Who batches belong to."""
+
+    id: str
+    weight: float = 1.0  # of its fair share of offline work
+    max_offline_work: float | None = None  # quota, engine-ms per second; None: none
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchDemand:
+    """Offline work of one tenant for one deployment, at one weight.
+
+    A deployment that no demand names has its own `offline_work`, `min_offline_work` and
+    `offline_weight`, of no tenant.
+    """
+
+    deployment: str
+    tenant: str
+    offline_work: float  # wanted now, engine-ms per second
+    min_offline_work: float = 0.0  # rate its deadlines rest on
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pin:
+    """An operator's word that a node has at least so many replicas of a deployment."""
+
+    deployment: str
+    node: str
+    replicas: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +220,21 @@ class Frontier:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaFrontier:
+    """The frontier of one replica: whose, on what, and at which SLO.
+
+    Work counts on the deployment's reference (its own tensor_parallel_size on the first of
+    its device types), whatever the replica runs on: a faster device bears more of it.
+    """
+
+    deployment: str
+    device_type: str
+    frontier: Frontier
+    tensor_parallel_size: int | None = None  # None: the deployment's own
+    slo_class: str = ""  # "" of a deployment without classes; OFFLINE_ONLY serves no online
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Allocation:
     """A placement's committed record: desired and observed state."""
 
@@ -153,6 +249,7 @@ class Allocation:
     latency_budget_ms: float = 0.0
     after: tuple[str, ...] = ()  # replicas that must be RUNNING before this one is stopped
     generation: int = 1  # of the deployment's spec it runs
+    slo_class: str = ""  # tightest class it serves; "" all of them
 
     @property
     def holds_devices(self) -> bool:
@@ -168,8 +265,12 @@ class Snapshot:
     nodes: tuple[Node, ...]
     deployments: tuple[Deployment, ...]
     allocations: tuple[Allocation, ...]
-    frontiers: tuple[tuple[str, str, Frontier], ...] = ()  # (deployment, device type, measured)
+    frontiers: tuple[ReplicaFrontier, ...] = ()  # measured or derived
     max_moves: int | None = None  # ADDs per round; None: no bound
+    tenants: tuple[Tenant, ...] = ()  # those with a weight or a quota of their own
+    batches: tuple[BatchDemand, ...] = ()
+    pins: tuple[Pin, ...] = ()
+    prices: tuple[tuple[str, float], ...] = ()  # (device type, price of a device-hour)
 
 
 class PlanStatus(Enum):
@@ -204,6 +305,7 @@ class Placement:
     online_share: float = 0.0
     offline_share: float = 0.0
     latency_budget_ms: float = 0.0
+    slo_class: str = ""  # tightest class it serves; "" all of them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

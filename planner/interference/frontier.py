@@ -23,20 +23,33 @@ DEFAULT_FRONTIER = Frontier(
 )
 
 
-def frontier_for(snapshot: Snapshot, deployment: str, device_type: str) -> Frontier:
+def frontier_for(
+    snapshot: Snapshot,
+    deployment: str,
+    device_type: str,
+    *,
+    tensor_parallel_size: int | None = None,
+    slo_class: str = "",
+) -> Frontier:
     """The frontier of one replica of `deployment` on devices of `device_type`.
 
     Args:
-        snapshot: Holds the measured frontiers.
+        snapshot: Holds the frontiers that were measured or derived.
         deployment: Bare id.
         device_type: As agents report it.
+        tensor_parallel_size: Devices of the replica; None: as many as the deployment says.
+        slo_class: The tightest class it serves, or OFFLINE_ONLY.
 
     Returns:
-        The measured frontier, or `DEFAULT_FRONTIER`, whose source says "default".
+        The one that is known, or `DEFAULT_FRONTIER`, whose source says "default".
     """
-    for name, kind, frontier in snapshot.frontiers:
-        if (name, kind) == (deployment, device_type):
-            return frontier
+    for known in snapshot.frontiers:
+        if (known.deployment, known.device_type, known.slo_class) == (
+            deployment,
+            device_type,
+            slo_class,
+        ) and known.tensor_parallel_size == tensor_parallel_size:
+            return known.frontier
     return DEFAULT_FRONTIER
 
 

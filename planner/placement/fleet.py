@@ -139,7 +139,9 @@ def survey(snapshot: Snapshot) -> Fleet:
             deployment.id: _spread_over(deployment, nodes, allocations, standing)
             for deployment in deployments.values()
         },
-        frontiers={(name, kind): frontier for name, kind, frontier in snapshot.frontiers},
+        frontiers={
+            (known.deployment, known.device_type): known.frontier for known in snapshot.frontiers
+        },
     )
 
 

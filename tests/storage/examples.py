@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from planner.model import (
     Allocation,
+    BatchDemand,
     Deployment,
     Desired,
     Device,
@@ -13,14 +14,18 @@ from planner.model import (
     MoveKind,
     Node,
     ObjectiveTerm,
+    Pin,
     Placement,
     Plan,
     PlanStatus,
+    ReplicaFrontier,
     ReplicaState,
     Segment,
     Slo,
+    SloClass,
     Snapshot,
     Stage,
+    Tenant,
 )
 from storage.records import (
     AllocationRecord,
@@ -58,6 +63,9 @@ nodes = st.builds(
     is_ready=st.booleans(),
     is_cordoned=st.booleans(),
     is_draining=st.booleans(),
+    is_frozen=st.booleans(),
+    group=texts,
+    warm_models=tuples(texts),
 )
 deployments = st.builds(
     Deployment,
@@ -73,6 +81,8 @@ deployments = st.builds(
     spread=st.booleans(),
     latency_budget_ms=st.none() | numbers,
     online_work=numbers,
+    slo_classes=tuples(st.builds(SloClass, id=ids, slo=slos, online_work=numbers)),
+    anti_affinity=tuples(ids),
 )
 allocations = st.builds(
     Allocation,
@@ -97,8 +107,23 @@ snapshots = st.builds(
     nodes=tuples(nodes),
     deployments=tuples(deployments),
     allocations=tuples(allocations),
-    frontiers=tuples(st.tuples(ids, texts, frontiers)),
+    frontiers=tuples(
+        st.builds(
+            ReplicaFrontier,
+            deployment=ids,
+            device_type=texts,
+            frontier=frontiers,
+            tensor_parallel_size=st.none() | counts,
+            slo_class=texts,
+        )
+    ),
     max_moves=st.none() | counts,
+    tenants=tuples(st.builds(Tenant, id=ids, weight=numbers, max_offline_work=st.none() | numbers)),
+    batches=tuples(
+        st.builds(BatchDemand, deployment=ids, tenant=ids, offline_work=numbers, weight=numbers)
+    ),
+    pins=tuples(st.builds(Pin, deployment=ids, node=ids, replicas=counts)),
+    prices=tuples(st.tuples(texts, numbers)),
 )
 plans = st.builds(
     Plan,

@@ -10,7 +10,7 @@ from planner.interference.frontier import (
     offline_limit,
     online_limit,
 )
-from planner.model import Frontier, Segment, Snapshot
+from planner.model import Frontier, ReplicaFrontier, Segment, Snapshot
 
 MEASURED = Frontier(
     max_online_work=400.0, segments=(Segment(alpha=1.0, beta=2.0, gamma=800.0),), source="profile-7"
@@ -23,7 +23,7 @@ def _snapshot() -> Snapshot:
         nodes=(),
         deployments=(),
         allocations=(),
-        frontiers=(("chat", "h100", MEASURED),),
+        frontiers=(ReplicaFrontier(deployment="chat", device_type="h100", frontier=MEASURED),),
     )
 
 

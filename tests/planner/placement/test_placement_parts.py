@@ -14,6 +14,7 @@ from planner.model import (
     Frontier,
     Placement,
     PlanStatus,
+    ReplicaFrontier,
     ReplicaState,
     Segment,
     Slo,
@@ -228,7 +229,7 @@ def test_shares_follow_measured_frontiers_when_device_types_differ():
     snapshot = fleet(
         [node("n1", devices=1, kind="fast"), node("n2", devices=1, kind="slow")],
         [chat],
-        frontiers=(("chat", "slow", slow),),
+        frontiers=(ReplicaFrontier(deployment="chat", device_type="slow", frontier=slow),),
     )
     plan = greedy(snapshot)
     share = {p.node: p.online_share for p in plan.placements}
