@@ -28,7 +28,7 @@ from slacktide.v1 import node_pb2 as slacktide_dot_v1_dot_node__pb2
 from slacktide.v1 import replica_pb2 as slacktide_dot_v1_dot_replica__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n slacktide/v1/agent_service.proto\x12\x0cslacktide.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dslacktide/v1/deployment.proto\x1a\x17slacktide/v1/node.proto\x1a\x1aslacktide/v1/replica.proto\"m\n\x0eSessionRequest\x12$\n\x05hello\x18\x01 \x01(\x0b\x32\x13.slacktide.v1.HelloH\x00\x12*\n\x06report\x18\x02 \x01(\x0b\x32\x18.slacktide.v1.NodeReportH\x00\x42\t\n\x07message\"\xa5\x01\n\x0fSessionResponse\x12(\n\x07welcome\x18\x01 \x01(\x0b\x32\x15.slacktide.v1.WelcomeH\x00\x12\x32\n\nassignment\x18\x02 \x01(\x0b\x32\x1c.slacktide.v1.NodeAssignmentH\x00\x12)\n\x05grant\x18\x03 \x01(\x0b\x32\x18.slacktide.v1.LeaseGrantH\x00\x42\t\n\x07message\"\xb2\x01\n\x05Hello\x12 \n\x04node\x18\x01 \x01(\x0b\x32\x12.slacktide.v1.Node\x12\x18\n\x10protocol_version\x18\x02 \x01(\x05\x12\x13\n\x0bincarnation\x18\x03 \x01(\t\x12\x12\n\nheld_epoch\x18\x04 \x01(\x03\x12\x15\n\rheld_revision\x18\x05 \x01(\x03\x12-\n\x08replicas\x18\x06 \x03(\x0b\x32\x1b.slacktide.v1.ReplicaReport\"w\n\nNodeReport\x12-\n\x08replicas\x18\x01 \x03(\x0b\x32\x1b.slacktide.v1.ReplicaReport\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12(\n\x06models\x18\x03 \x03(\x0b\x32\x18.slacktide.v1.ModelFacts\"y\n\nModelFacts\x12\r\n\x05model\x18\x01 \x01(\t\x12\x15\n\rweights_bytes\x18\x02 \x01(\x03\x12\x1a\n\x12kv_bytes_per_token\x18\x03 \x01(\x03\x12\x1a\n\x12max_context_tokens\x18\x04 \x01(\x05\x12\r\n\x05\x65rror\x18\x05 \x01(\t\"a\n\x07Welcome\x12(\n\x05lease\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x1d\n\x15\x63ontrol_plane_version\x18\x03 \x01(\t\"\x1b\n\nLeaseGrant\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\"\xa0\x01\n\x0eNodeAssignment\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12/\n\x08replicas\x18\x03 \x03(\x0b\x32\x1d.slacktide.v1.AssignedReplica\x12\x13\n\x0bkill_switch\x18\x04 \x01(\x08\x12\x10\n\x08\x63ordoned\x18\x05 \x01(\x08\x12\x15\n\rwanted_models\x18\x06 \x03(\t\"\x95\x01\n\x0f\x41ssignedReplica\x12&\n\x07replica\x18\x01 \x01(\x0b\x32\x15.slacktide.v1.Replica\x12*\n\x04spec\x18\x02 \x01(\x0b\x32\x1c.slacktide.v1.DeploymentSpec\x12.\n\x0b\x64rain_grace\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration2Z\n\x0c\x41gentService\x12J\n\x07Session\x12\x1c.slacktide.v1.SessionRequest\x1a\x1d.slacktide.v1.SessionResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n slacktide/v1/agent_service.proto\x12\x0cslacktide.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dslacktide/v1/deployment.proto\x1a\x17slacktide/v1/node.proto\x1a\x1aslacktide/v1/replica.proto\"m\n\x0eSessionRequest\x12$\n\x05hello\x18\x01 \x01(\x0b\x32\x13.slacktide.v1.HelloH\x00\x12*\n\x06report\x18\x02 \x01(\x0b\x32\x18.slacktide.v1.NodeReportH\x00\x42\t\n\x07message\"\xa5\x01\n\x0fSessionResponse\x12(\n\x07welcome\x18\x01 \x01(\x0b\x32\x15.slacktide.v1.WelcomeH\x00\x12\x32\n\nassignment\x18\x02 \x01(\x0b\x32\x1c.slacktide.v1.NodeAssignmentH\x00\x12)\n\x05grant\x18\x03 \x01(\x0b\x32\x18.slacktide.v1.LeaseGrantH\x00\x42\t\n\x07message\"\xb2\x01\n\x05Hello\x12 \n\x04node\x18\x01 \x01(\x0b\x32\x12.slacktide.v1.Node\x12\x18\n\x10protocol_version\x18\x02 \x01(\x05\x12\x13\n\x0bincarnation\x18\x03 \x01(\t\x12\x12\n\nheld_epoch\x18\x04 \x01(\x03\x12\x15\n\rheld_revision\x18\x05 \x01(\x03\x12-\n\x08replicas\x18\x06 \x03(\x0b\x32\x1b.slacktide.v1.ReplicaReport\"\x8c\x01\n\nNodeReport\x12-\n\x08replicas\x18\x01 \x03(\x0b\x32\x1b.slacktide.v1.ReplicaReport\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12(\n\x06models\x18\x03 \x03(\x0b\x32\x18.slacktide.v1.ModelFacts\x12\x13\n\x0bwarm_models\x18\x04 \x03(\t\"y\n\nModelFacts\x12\r\n\x05model\x18\x01 \x01(\t\x12\x15\n\rweights_bytes\x18\x02 \x01(\x03\x12\x1a\n\x12kv_bytes_per_token\x18\x03 \x01(\x03\x12\x1a\n\x12max_context_tokens\x18\x04 \x01(\x05\x12\r\n\x05\x65rror\x18\x05 \x01(\t\"a\n\x07Welcome\x12(\n\x05lease\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x1d\n\x15\x63ontrol_plane_version\x18\x03 \x01(\t\"\x1b\n\nLeaseGrant\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\"\xa0\x01\n\x0eNodeAssignment\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12/\n\x08replicas\x18\x03 \x03(\x0b\x32\x1d.slacktide.v1.AssignedReplica\x12\x13\n\x0bkill_switch\x18\x04 \x01(\x08\x12\x10\n\x08\x63ordoned\x18\x05 \x01(\x08\x12\x15\n\rwanted_models\x18\x06 \x03(\t\"\x95\x01\n\x0f\x41ssignedReplica\x12&\n\x07replica\x18\x01 \x01(\x0b\x32\x15.slacktide.v1.Replica\x12*\n\x04spec\x18\x02 \x01(\x0b\x32\x1c.slacktide.v1.DeploymentSpec\x12.\n\x0b\x64rain_grace\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration2Z\n\x0c\x41gentService\x12J\n\x07Session\x12\x1c.slacktide.v1.SessionRequest\x1a\x1d.slacktide.v1.SessionResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,18 +41,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SESSIONRESPONSE']._serialized_end=443
   _globals['_HELLO']._serialized_start=446
   _globals['_HELLO']._serialized_end=624
-  _globals['_NODEREPORT']._serialized_start=626
-  _globals['_NODEREPORT']._serialized_end=745
-  _globals['_MODELFACTS']._serialized_start=747
-  _globals['_MODELFACTS']._serialized_end=868
-  _globals['_WELCOME']._serialized_start=870
-  _globals['_WELCOME']._serialized_end=967
-  _globals['_LEASEGRANT']._serialized_start=969
-  _globals['_LEASEGRANT']._serialized_end=996
-  _globals['_NODEASSIGNMENT']._serialized_start=999
-  _globals['_NODEASSIGNMENT']._serialized_end=1159
-  _globals['_ASSIGNEDREPLICA']._serialized_start=1162
-  _globals['_ASSIGNEDREPLICA']._serialized_end=1311
-  _globals['_AGENTSERVICE']._serialized_start=1313
-  _globals['_AGENTSERVICE']._serialized_end=1403
+  _globals['_NODEREPORT']._serialized_start=627
+  _globals['_NODEREPORT']._serialized_end=767
+  _globals['_MODELFACTS']._serialized_start=769
+  _globals['_MODELFACTS']._serialized_end=890
+  _globals['_WELCOME']._serialized_start=892
+  _globals['_WELCOME']._serialized_end=989
+  _globals['_LEASEGRANT']._serialized_start=991
+  _globals['_LEASEGRANT']._serialized_end=1018
+  _globals['_NODEASSIGNMENT']._serialized_start=1021
+  _globals['_NODEASSIGNMENT']._serialized_end=1181
+  _globals['_ASSIGNEDREPLICA']._serialized_start=1184
+  _globals['_ASSIGNEDREPLICA']._serialized_end=1333
+  _globals['_AGENTSERVICE']._serialized_start=1335
+  _globals['_AGENTSERVICE']._serialized_end=1425
 # @@protoc_insertion_point(module_scope)

@@ -47,14 +47,16 @@ class Hello(_message.Message):
     def __init__(self, node: _Optional[_Union[_node_pb2.Node, _Mapping]] = ..., protocol_version: _Optional[int] = ..., incarnation: _Optional[str] = ..., held_epoch: _Optional[int] = ..., held_revision: _Optional[int] = ..., replicas: _Optional[_Iterable[_Union[_replica_pb2.ReplicaReport, _Mapping]]] = ...) -> None: ...
 
 class NodeReport(_message.Message):
-    __slots__ = ("replicas", "revision", "models")
+    __slots__ = ("replicas", "revision", "models", "warm_models")
     REPLICAS_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     MODELS_FIELD_NUMBER: _ClassVar[int]
+    WARM_MODELS_FIELD_NUMBER: _ClassVar[int]
     replicas: _containers.RepeatedCompositeFieldContainer[_replica_pb2.ReplicaReport]
     revision: int
     models: _containers.RepeatedCompositeFieldContainer[ModelFacts]
-    def __init__(self, replicas: _Optional[_Iterable[_Union[_replica_pb2.ReplicaReport, _Mapping]]] = ..., revision: _Optional[int] = ..., models: _Optional[_Iterable[_Union[ModelFacts, _Mapping]]] = ...) -> None: ...
+    warm_models: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, replicas: _Optional[_Iterable[_Union[_replica_pb2.ReplicaReport, _Mapping]]] = ..., revision: _Optional[int] = ..., models: _Optional[_Iterable[_Union[ModelFacts, _Mapping]]] = ..., warm_models: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ModelFacts(_message.Message):
     __slots__ = ("model", "weights_bytes", "kv_bytes_per_token", "max_context_tokens", "error")

@@ -22,23 +22,26 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from slacktide.v1 import slo_pb2 as slacktide_dot_v1_dot_slo__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dslacktide/v1/deployment.proto\x12\x0cslacktide.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16slacktide/v1/slo.proto\"\xec\x01\n\nDeployment\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x04spec\x18\x02 \x01(\x0b\x32\x1c.slacktide.v1.DeploymentSpec\x12\x12\n\ngeneration\x18\x03 \x01(\x03\x12.\n\x06status\x18\x04 \x01(\x0b\x32\x1e.slacktide.v1.DeploymentStatus\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xd7\x03\n\x0e\x44\x65ploymentSpec\x12\r\n\x05model\x18\x01 \x01(\t\x12\x1e\n\x03slo\x18\x02 \x01(\x0b\x32\x11.slacktide.v1.Slo\x12\x14\n\x0cmin_replicas\x18\x03 \x01(\x05\x12\x14\n\x0cmax_replicas\x18\x04 \x01(\x05\x12\x1c\n\x14tensor_parallel_size\x18\x05 \x01(\x05\x12\x14\n\x0c\x64\x65vice_types\x18\x06 \x03(\t\x12\"\n\x05stage\x18\x07 \x01(\x0e\x32\x13.slacktide.v1.Stage\x12\x15\n\rweights_bytes\x18\x08 \x01(\x03\x12\x17\n\x0fkv_cache_tokens\x18\t \x01(\x05\x12\x1a\n\x12kv_bytes_per_token\x18\n \x01(\x03\x12\x1a\n\x12max_context_tokens\x18\x0b \x01(\x05\x12\x1c\n\x14max_running_requests\x18\x0c \x01(\x05\x12\x1c\n\x14\x63hunked_prefill_size\x18\r \x01(\x05\x12\r\n\x05\x64type\x18\x0e \x01(\t\x12\x1c\n\x14\x65xpected_online_work\x18\x0f \x01(\x01\x12\x0e\n\x06spread\x18\x10 \x01(\x08\x12\x19\n\x11latency_budget_ms\x18\x11 \x01(\x01\x12\x16\n\x0eoffline_weight\x18\x12 \x01(\x01\"V\n\x10\x44\x65ploymentStatus\x12\x18\n\x10running_replicas\x18\x01 \x01(\x05\x12\x17\n\x0fplaced_replicas\x18\x02 \x01(\x05\x12\x0f\n\x07misfits\x18\x03 \x03(\t*g\n\x05Stage\x12\x15\n\x11STAGE_UNSPECIFIED\x10\x00\x12\x11\n\rSTAGE_OBSERVE\x10\x01\x12\x10\n\x0cSTAGE_SHADOW\x10\x02\x12\x10\n\x0cSTAGE_CANARY\x10\x03\x12\x10\n\x0cSTAGE_ACTIVE\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dslacktide/v1/deployment.proto\x12\x0cslacktide.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16slacktide/v1/slo.proto\"\xec\x01\n\nDeployment\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x04spec\x18\x02 \x01(\x0b\x32\x1c.slacktide.v1.DeploymentSpec\x12\x12\n\ngeneration\x18\x03 \x01(\x03\x12.\n\x06status\x18\x04 \x01(\x0b\x32\x1e.slacktide.v1.DeploymentStatus\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xf1\x05\n\x0e\x44\x65ploymentSpec\x12\r\n\x05model\x18\x01 \x01(\t\x12\x1e\n\x03slo\x18\x02 \x01(\x0b\x32\x11.slacktide.v1.Slo\x12\x14\n\x0cmin_replicas\x18\x03 \x01(\x05\x12\x14\n\x0cmax_replicas\x18\x04 \x01(\x05\x12\x1c\n\x14tensor_parallel_size\x18\x05 \x01(\x05\x12\x14\n\x0c\x64\x65vice_types\x18\x06 \x03(\t\x12\"\n\x05stage\x18\x07 \x01(\x0e\x32\x13.slacktide.v1.Stage\x12\x15\n\rweights_bytes\x18\x08 \x01(\x03\x12\x17\n\x0fkv_cache_tokens\x18\t \x01(\x05\x12\x1a\n\x12kv_bytes_per_token\x18\n \x01(\x03\x12\x1a\n\x12max_context_tokens\x18\x0b \x01(\x05\x12\x1c\n\x14max_running_requests\x18\x0c \x01(\x05\x12\x1c\n\x14\x63hunked_prefill_size\x18\r \x01(\x05\x12\r\n\x05\x64type\x18\x0e \x01(\t\x12\x1c\n\x14\x65xpected_online_work\x18\x0f \x01(\x01\x12\x0e\n\x06spread\x18\x10 \x01(\x08\x12\x19\n\x11latency_budget_ms\x18\x11 \x01(\x01\x12\x16\n\x0eoffline_weight\x18\x12 \x01(\x01\x12+\n\x0bslo_classes\x18\x13 \x03(\x0b\x32\x16.slacktide.v1.SloClass\x12\x16\n\x0e\x66\x61ilover_ratio\x18\x14 \x01(\x01\x12#\n\x1bother_tensor_parallel_sizes\x18\x15 \x03(\x05\x12\x19\n\x11host_memory_bytes\x18\x16 \x01(\x03\x12\x13\n\x0bnode_groups\x18\x17 \x03(\t\x12\x15\n\ranti_affinity\x18\x18 \x03(\t\x12\x30\n\rload_duration\x18\x19 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x12warm_load_duration\x18\x1a \x01(\x0b\x32\x19.google.protobuf.Duration\"l\n\x08SloClass\x12\n\n\x02id\x18\x01 \x01(\t\x12\x1e\n\x03slo\x18\x02 \x01(\x0b\x32\x11.slacktide.v1.Slo\x12\x1c\n\x14\x65xpected_online_work\x18\x03 \x01(\x01\x12\x16\n\x0e\x66\x61ilover_ratio\x18\x04 \x01(\x01\"V\n\x10\x44\x65ploymentStatus\x12\x18\n\x10running_replicas\x18\x01 \x01(\x05\x12\x17\n\x0fplaced_replicas\x18\x02 \x01(\x05\x12\x0f\n\x07misfits\x18\x03 \x03(\t*g\n\x05Stage\x12\x15\n\x11STAGE_UNSPECIFIED\x10\x00\x12\x11\n\rSTAGE_OBSERVE\x10\x01\x12\x10\n\x0cSTAGE_SHADOW\x10\x02\x12\x10\n\x0cSTAGE_CANARY\x10\x03\x12\x10\n\x0cSTAGE_ACTIVE\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'slacktide.v1.deployment_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_STAGE']._serialized_start=905
-  _globals['_STAGE']._serialized_end=1008
-  _globals['_DEPLOYMENT']._serialized_start=105
-  _globals['_DEPLOYMENT']._serialized_end=341
-  _globals['_DEPLOYMENTSPEC']._serialized_start=344
-  _globals['_DEPLOYMENTSPEC']._serialized_end=815
-  _globals['_DEPLOYMENTSTATUS']._serialized_start=817
-  _globals['_DEPLOYMENTSTATUS']._serialized_end=903
+  _globals['_STAGE']._serialized_start=1329
+  _globals['_STAGE']._serialized_end=1432
+  _globals['_DEPLOYMENT']._serialized_start=137
+  _globals['_DEPLOYMENT']._serialized_end=373
+  _globals['_DEPLOYMENTSPEC']._serialized_start=376
+  _globals['_DEPLOYMENTSPEC']._serialized_end=1129
+  _globals['_SLOCLASS']._serialized_start=1131
+  _globals['_SLOCLASS']._serialized_end=1239
+  _globals['_DEPLOYMENTSTATUS']._serialized_start=1241
+  _globals['_DEPLOYMENTSTATUS']._serialized_end=1327
 # @@protoc_insertion_point(module_scope)

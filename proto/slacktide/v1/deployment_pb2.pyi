@@ -1,5 +1,6 @@
 import datetime
 
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from slacktide.v1 import slo_pb2 as _slo_pb2
 from google.protobuf.internal import containers as _containers
@@ -41,7 +42,7 @@ class Deployment(_message.Message):
     def __init__(self, name: _Optional[str] = ..., spec: _Optional[_Union[DeploymentSpec, _Mapping]] = ..., generation: _Optional[int] = ..., status: _Optional[_Union[DeploymentStatus, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class DeploymentSpec(_message.Message):
-    __slots__ = ("model", "slo", "min_replicas", "max_replicas", "tensor_parallel_size", "device_types", "stage", "weights_bytes", "kv_cache_tokens", "kv_bytes_per_token", "max_context_tokens", "max_running_requests", "chunked_prefill_size", "dtype", "expected_online_work", "spread", "latency_budget_ms", "offline_weight")
+    __slots__ = ("model", "slo", "min_replicas", "max_replicas", "tensor_parallel_size", "device_types", "stage", "weights_bytes", "kv_cache_tokens", "kv_bytes_per_token", "max_context_tokens", "max_running_requests", "chunked_prefill_size", "dtype", "expected_online_work", "spread", "latency_budget_ms", "offline_weight", "slo_classes", "failover_ratio", "other_tensor_parallel_sizes", "host_memory_bytes", "node_groups", "anti_affinity", "load_duration", "warm_load_duration")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     SLO_FIELD_NUMBER: _ClassVar[int]
     MIN_REPLICAS_FIELD_NUMBER: _ClassVar[int]
@@ -60,6 +61,14 @@ class DeploymentSpec(_message.Message):
     SPREAD_FIELD_NUMBER: _ClassVar[int]
     LATENCY_BUDGET_MS_FIELD_NUMBER: _ClassVar[int]
     OFFLINE_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    SLO_CLASSES_FIELD_NUMBER: _ClassVar[int]
+    FAILOVER_RATIO_FIELD_NUMBER: _ClassVar[int]
+    OTHER_TENSOR_PARALLEL_SIZES_FIELD_NUMBER: _ClassVar[int]
+    HOST_MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    NODE_GROUPS_FIELD_NUMBER: _ClassVar[int]
+    ANTI_AFFINITY_FIELD_NUMBER: _ClassVar[int]
+    LOAD_DURATION_FIELD_NUMBER: _ClassVar[int]
+    WARM_LOAD_DURATION_FIELD_NUMBER: _ClassVar[int]
     model: str
     slo: _slo_pb2.Slo
     min_replicas: int
@@ -78,7 +87,27 @@ class DeploymentSpec(_message.Message):
     spread: bool
     latency_budget_ms: float
     offline_weight: float
-    def __init__(self, model: _Optional[str] = ..., slo: _Optional[_Union[_slo_pb2.Slo, _Mapping]] = ..., min_replicas: _Optional[int] = ..., max_replicas: _Optional[int] = ..., tensor_parallel_size: _Optional[int] = ..., device_types: _Optional[_Iterable[str]] = ..., stage: _Optional[_Union[Stage, str]] = ..., weights_bytes: _Optional[int] = ..., kv_cache_tokens: _Optional[int] = ..., kv_bytes_per_token: _Optional[int] = ..., max_context_tokens: _Optional[int] = ..., max_running_requests: _Optional[int] = ..., chunked_prefill_size: _Optional[int] = ..., dtype: _Optional[str] = ..., expected_online_work: _Optional[float] = ..., spread: _Optional[bool] = ..., latency_budget_ms: _Optional[float] = ..., offline_weight: _Optional[float] = ...) -> None: ...
+    slo_classes: _containers.RepeatedCompositeFieldContainer[SloClass]
+    failover_ratio: float
+    other_tensor_parallel_sizes: _containers.RepeatedScalarFieldContainer[int]
+    host_memory_bytes: int
+    node_groups: _containers.RepeatedScalarFieldContainer[str]
+    anti_affinity: _containers.RepeatedScalarFieldContainer[str]
+    load_duration: _duration_pb2.Duration
+    warm_load_duration: _duration_pb2.Duration
+    def __init__(self, model: _Optional[str] = ..., slo: _Optional[_Union[_slo_pb2.Slo, _Mapping]] = ..., min_replicas: _Optional[int] = ..., max_replicas: _Optional[int] = ..., tensor_parallel_size: _Optional[int] = ..., device_types: _Optional[_Iterable[str]] = ..., stage: _Optional[_Union[Stage, str]] = ..., weights_bytes: _Optional[int] = ..., kv_cache_tokens: _Optional[int] = ..., kv_bytes_per_token: _Optional[int] = ..., max_context_tokens: _Optional[int] = ..., max_running_requests: _Optional[int] = ..., chunked_prefill_size: _Optional[int] = ..., dtype: _Optional[str] = ..., expected_online_work: _Optional[float] = ..., spread: _Optional[bool] = ..., latency_budget_ms: _Optional[float] = ..., offline_weight: _Optional[float] = ..., slo_classes: _Optional[_Iterable[_Union[SloClass, _Mapping]]] = ..., failover_ratio: _Optional[float] = ..., other_tensor_parallel_sizes: _Optional[_Iterable[int]] = ..., host_memory_bytes: _Optional[int] = ..., node_groups: _Optional[_Iterable[str]] = ..., anti_affinity: _Optional[_Iterable[str]] = ..., load_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., warm_load_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class SloClass(_message.Message):
+    __slots__ = ("id", "slo", "expected_online_work", "failover_ratio")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    SLO_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_ONLINE_WORK_FIELD_NUMBER: _ClassVar[int]
+    FAILOVER_RATIO_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    slo: _slo_pb2.Slo
+    expected_online_work: float
+    failover_ratio: float
+    def __init__(self, id: _Optional[str] = ..., slo: _Optional[_Union[_slo_pb2.Slo, _Mapping]] = ..., expected_online_work: _Optional[float] = ..., failover_ratio: _Optional[float] = ...) -> None: ...
 
 class DeploymentStatus(_message.Message):
     __slots__ = ("running_replicas", "placed_replicas", "misfits")

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17slacktide/v1/node.proto\x12\x0cslacktide.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbc\x03\n\x04Node\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x05state\x18\x02 \x01(\x0e\x32\x17.slacktide.v1.NodeState\x12\x10\n\x08\x63ordoned\x18\x03 \x01(\x08\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x37\n\x13\x64rain_deadline_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61\x64\x64ress\x18\x06 \x01(\t\x12\x16\n\x0e\x66\x61ilure_domain\x18\x07 \x01(\t\x12%\n\x07\x64\x65vices\x18\x08 \x03(\x0b\x32\x14.slacktide.v1.Device\x12\x15\n\ragent_version\x18\t \x01(\t\x12\x16\n\x0esglang_version\x18\n \x01(\t\x12\x34\n\x10last_report_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07message\x18\x0c \x01(\t\x12.\n\x06labels\x18\r \x03(\x0b\x32\x1e.slacktide.v1.Node.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"B\n\x06\x44\x65vice\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x13\n\x0b\x64\x65vice_type\x18\x02 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x03 \x01(\x03*\x83\x01\n\tNodeState\x12\x1a\n\x16NODE_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10NODE_STATE_READY\x10\x01\x12\x17\n\x13NODE_STATE_DRAINING\x10\x02\x12\x16\n\x12NODE_STATE_DRAINED\x10\x03\x12\x13\n\x0fNODE_STATE_LOST\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17slacktide/v1/node.proto\x12\x0cslacktide.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8b\x04\n\x04Node\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x05state\x18\x02 \x01(\x0e\x32\x17.slacktide.v1.NodeState\x12\x10\n\x08\x63ordoned\x18\x03 \x01(\x08\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x37\n\x13\x64rain_deadline_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61\x64\x64ress\x18\x06 \x01(\t\x12\x16\n\x0e\x66\x61ilure_domain\x18\x07 \x01(\t\x12%\n\x07\x64\x65vices\x18\x08 \x03(\x0b\x32\x14.slacktide.v1.Device\x12\x15\n\ragent_version\x18\t \x01(\t\x12\x16\n\x0esglang_version\x18\n \x01(\t\x12\x34\n\x10last_report_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07message\x18\x0c \x01(\t\x12.\n\x06labels\x18\r \x03(\x0b\x32\x1e.slacktide.v1.Node.LabelsEntry\x12\r\n\x05group\x18\x0e \x01(\t\x12\x19\n\x11host_memory_bytes\x18\x0f \x01(\x03\x12\x13\n\x0bwarm_models\x18\x10 \x03(\t\x12\x0e\n\x06\x66rozen\x18\x11 \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"B\n\x06\x44\x65vice\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x13\n\x0b\x64\x65vice_type\x18\x02 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x03 \x01(\x03*\x83\x01\n\tNodeState\x12\x1a\n\x16NODE_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10NODE_STATE_READY\x10\x01\x12\x17\n\x13NODE_STATE_DRAINING\x10\x02\x12\x16\n\x12NODE_STATE_DRAINED\x10\x03\x12\x13\n\x0fNODE_STATE_LOST\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,12 +34,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_NODE_LABELSENTRY']._loaded_options = None
   _globals['_NODE_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_NODESTATE']._serialized_start=590
-  _globals['_NODESTATE']._serialized_end=721
+  _globals['_NODESTATE']._serialized_start=669
+  _globals['_NODESTATE']._serialized_end=800
   _globals['_NODE']._serialized_start=75
-  _globals['_NODE']._serialized_end=519
-  _globals['_NODE_LABELSENTRY']._serialized_start=474
-  _globals['_NODE_LABELSENTRY']._serialized_end=519
-  _globals['_DEVICE']._serialized_start=521
-  _globals['_DEVICE']._serialized_end=587
+  _globals['_NODE']._serialized_end=598
+  _globals['_NODE_LABELSENTRY']._serialized_start=553
+  _globals['_NODE_LABELSENTRY']._serialized_end=598
+  _globals['_DEVICE']._serialized_start=600
+  _globals['_DEVICE']._serialized_end=666
 # @@protoc_insertion_point(module_scope)

@@ -24,7 +24,7 @@ NODE_STATE_DRAINED: NodeState
 NODE_STATE_LOST: NodeState
 
 class Node(_message.Message):
-    __slots__ = ("name", "state", "cordoned", "reason", "drain_deadline_time", "address", "failure_domain", "devices", "agent_version", "sglang_version", "last_report_time", "message", "labels")
+    __slots__ = ("name", "state", "cordoned", "reason", "drain_deadline_time", "address", "failure_domain", "devices", "agent_version", "sglang_version", "last_report_time", "message", "labels", "group", "host_memory_bytes", "warm_models", "frozen")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -45,6 +45,10 @@ class Node(_message.Message):
     LAST_REPORT_TIME_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    HOST_MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    WARM_MODELS_FIELD_NUMBER: _ClassVar[int]
+    FROZEN_FIELD_NUMBER: _ClassVar[int]
     name: str
     state: NodeState
     cordoned: bool
@@ -58,7 +62,11 @@ class Node(_message.Message):
     last_report_time: _timestamp_pb2.Timestamp
     message: str
     labels: _containers.ScalarMap[str, str]
-    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[NodeState, str]] = ..., cordoned: _Optional[bool] = ..., reason: _Optional[str] = ..., drain_deadline_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., address: _Optional[str] = ..., failure_domain: _Optional[str] = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., agent_version: _Optional[str] = ..., sglang_version: _Optional[str] = ..., last_report_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., message: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    group: str
+    host_memory_bytes: int
+    warm_models: _containers.RepeatedScalarFieldContainer[str]
+    frozen: bool
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[NodeState, str]] = ..., cordoned: _Optional[bool] = ..., reason: _Optional[str] = ..., drain_deadline_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., address: _Optional[str] = ..., failure_domain: _Optional[str] = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., agent_version: _Optional[str] = ..., sglang_version: _Optional[str] = ..., last_report_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., message: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., group: _Optional[str] = ..., host_memory_bytes: _Optional[int] = ..., warm_models: _Optional[_Iterable[str]] = ..., frozen: _Optional[bool] = ...) -> None: ...
 
 class Device(_message.Message):
     __slots__ = ("index", "device_type", "memory_bytes")

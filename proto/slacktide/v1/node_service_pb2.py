@@ -26,13 +26,15 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from slacktide.v1 import node_pb2 as slacktide_dot_v1_dot_node__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fslacktide/v1/node_service.proto\x12\x0cslacktide.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x17slacktide/v1/node.proto\"9\n\x10ListNodesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"O\n\x11ListNodesResponse\x12!\n\x05nodes\x18\x01 \x03(\x0b\x32\x12.slacktide.v1.Node\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1e\n\x0eGetNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"3\n\x0fGetNodeResponse\x12 \n\x04node\x18\x01 \x01(\x0b\x32\x12.slacktide.v1.Node\"E\n\x11\x43ordonNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"6\n\x12\x43ordonNodeResponse\x12 \n\x04node\x18\x01 \x01(\x0b\x32\x12.slacktide.v1.Node\"\x80\x01\n\x10\x44rainNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12+\n\x08\x64\x65\x61\x64line\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x66orce\x18\x04 \x01(\x08\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"5\n\x11\x44rainNodeResponse\x12 \n\x04node\x18\x01 \x01(\x0b\x32\x12.slacktide.v1.Node\"7\n\x13UncordonNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"8\n\x14UncordonNodeResponse\x12 \n\x04node\x18\x01 \x01(\x0b\x32\x12.slacktide.v1.Node2\x99\x03\n\x0bNodeService\x12L\n\tListNodes\x12\x1e.slacktide.v1.ListNodesRequest\x1a\x1f.slacktide.v1.ListNodesResponse\x12\x46\n\x07GetNode\x12\x1c.slacktide.v1.GetNodeRequest\x1a\x1d.slacktide.v1.GetNodeResponse\x12O\n\nCordonNode\x12\x1f.slacktide.v1.CordonNodeRequest\x1a .slacktide.v1.CordonNodeResponse\x12L\n\tDrainNode\x12\x1e.slacktide.v1.DrainNodeRequest\x1a\x1f.slacktide.v1.DrainNodeResponse\x12U\n\x0cUncordonNode\x12!.slacktide.v1.UncordonNodeRequest\x1a\".slacktide.v1.UncordonNodeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fslacktide/v1/node_service.proto\x12\x0cslacktide.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x17slacktide/v1/node.proto\"9\n\x10ListNodesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"O\n\x11ListNodesResponse\x12!\n\x05nodes\x18\x01 \x03(\x0b\x32\x12.slacktide.v1.Node\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1e\n\x0eGetNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"3\n\x0fGetNodeResponse\x12 \n\x04node\x18\x01 \x01(\x0b\x32\x12.slacktide.v1.Node\"E\n\x11\x43ordonNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"6\n\x12\x43ordonNodeResponse\x12 \n\x04node\x18\x01 \x01(\x0b\x32\x12.slacktide.v1.Node\"\x80\x01\n\x10\x44rainNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12+\n\x08\x64\x65\x61\x64line\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x66orce\x18\x04 \x01(\x08\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"5\n\x11\x44rainNodeResponse\x12 \n\x04node\x18\x01 \x01(\x0b\x32\x12.slacktide.v1.Node\"7\n\x13UncordonNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"8\n\x14UncordonNodeResponse\x12 \n\x04node\x18\x01 \x01(\x0b\x32\x12.slacktide.v1.Node\"\xb0\x01\n\x10LabelNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12:\n\x06labels\x18\x02 \x03(\x0b\x32*.slacktide.v1.LabelNodeRequest.LabelsEntry\x12\x0f\n\x07removed\x18\x03 \x03(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"5\n\x11LabelNodeResponse\x12 \n\x04node\x18\x01 \x01(\x0b\x32\x12.slacktide.v1.Node2\xe7\x03\n\x0bNodeService\x12L\n\tListNodes\x12\x1e.slacktide.v1.ListNodesRequest\x1a\x1f.slacktide.v1.ListNodesResponse\x12\x46\n\x07GetNode\x12\x1c.slacktide.v1.GetNodeRequest\x1a\x1d.slacktide.v1.GetNodeResponse\x12O\n\nCordonNode\x12\x1f.slacktide.v1.CordonNodeRequest\x1a .slacktide.v1.CordonNodeResponse\x12L\n\tDrainNode\x12\x1e.slacktide.v1.DrainNodeRequest\x1a\x1f.slacktide.v1.DrainNodeResponse\x12U\n\x0cUncordonNode\x12!.slacktide.v1.UncordonNodeRequest\x1a\".slacktide.v1.UncordonNodeResponse\x12L\n\tLabelNode\x12\x1e.slacktide.v1.LabelNodeRequest\x1a\x1f.slacktide.v1.LabelNodeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'slacktide.v1.node_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_LABELNODEREQUEST_LABELSENTRY']._loaded_options = None
+  _globals['_LABELNODEREQUEST_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_LISTNODESREQUEST']._serialized_start=106
   _globals['_LISTNODESREQUEST']._serialized_end=163
   _globals['_LISTNODESRESPONSE']._serialized_start=165
@@ -53,6 +55,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UNCORDONNODEREQUEST']._serialized_end=699
   _globals['_UNCORDONNODERESPONSE']._serialized_start=701
   _globals['_UNCORDONNODERESPONSE']._serialized_end=757
-  _globals['_NODESERVICE']._serialized_start=760
-  _globals['_NODESERVICE']._serialized_end=1169
+  _globals['_LABELNODEREQUEST']._serialized_start=760
+  _globals['_LABELNODEREQUEST']._serialized_end=936
+  _globals['_LABELNODEREQUEST_LABELSENTRY']._serialized_start=891
+  _globals['_LABELNODEREQUEST_LABELSENTRY']._serialized_end=936
+  _globals['_LABELNODERESPONSE']._serialized_start=938
+  _globals['_LABELNODERESPONSE']._serialized_end=991
+  _globals['_NODESERVICE']._serialized_start=994
+  _globals['_NODESERVICE']._serialized_end=1481
 # @@protoc_insertion_point(module_scope)

@@ -60,6 +60,11 @@ class NodeServiceStub:
                 request_serializer=slacktide_dot_v1_dot_node__service__pb2.UncordonNodeRequest.SerializeToString,
                 response_deserializer=slacktide_dot_v1_dot_node__service__pb2.UncordonNodeResponse.FromString,
                 _registered_method=True)
+        self.LabelNode = channel.unary_unary(
+                '/slacktide.v1.NodeService/LabelNode',
+                request_serializer=slacktide_dot_v1_dot_node__service__pb2.LabelNodeRequest.SerializeToString,
+                response_deserializer=slacktide_dot_v1_dot_node__service__pb2.LabelNodeResponse.FromString,
+                _registered_method=True)
 
 
 class NodeServiceServicer:
@@ -103,6 +108,13 @@ class NodeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def LabelNode(self, request, context):
+        """Sets labels, or takes back what an operator set.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_NodeServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -130,6 +142,11 @@ def add_NodeServiceServicer_to_server(servicer, server):
                     servicer.UncordonNode,
                     request_deserializer=slacktide_dot_v1_dot_node__service__pb2.UncordonNodeRequest.FromString,
                     response_serializer=slacktide_dot_v1_dot_node__service__pb2.UncordonNodeResponse.SerializeToString,
+            ),
+            'LabelNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.LabelNode,
+                    request_deserializer=slacktide_dot_v1_dot_node__service__pb2.LabelNodeRequest.FromString,
+                    response_serializer=slacktide_dot_v1_dot_node__service__pb2.LabelNodeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -268,6 +285,33 @@ class NodeService:
             '/slacktide.v1.NodeService/UncordonNode',
             slacktide_dot_v1_dot_node__service__pb2.UncordonNodeRequest.SerializeToString,
             slacktide_dot_v1_dot_node__service__pb2.UncordonNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LabelNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/slacktide.v1.NodeService/LabelNode',
+            slacktide_dot_v1_dot_node__service__pb2.LabelNodeRequest.SerializeToString,
+            slacktide_dot_v1_dot_node__service__pb2.LabelNodeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -46,6 +46,8 @@ class NodeServiceStub:
     """
     UncordonNode: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.UncordonNodeRequest, _node_service_pb2.UncordonNodeResponse]
     """Takes cordon and drain back."""
+    LabelNode: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.LabelNodeRequest, _node_service_pb2.LabelNodeResponse]
+    """Sets labels, or takes back what an operator set."""
 
 @_typing.type_check_only
 class NodeServiceAsyncStub(NodeServiceStub):
@@ -65,6 +67,8 @@ class NodeServiceAsyncStub(NodeServiceStub):
     """
     UncordonNode: _aio.UnaryUnaryMultiCallable[_node_service_pb2.UncordonNodeRequest, _node_service_pb2.UncordonNodeResponse]  # type: ignore[assignment]
     """Takes cordon and drain back."""
+    LabelNode: _aio.UnaryUnaryMultiCallable[_node_service_pb2.LabelNodeRequest, _node_service_pb2.LabelNodeResponse]  # type: ignore[assignment]
+    """Sets labels, or takes back what an operator set."""
 
 class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
     """Admin: nodes, and taking them out of service."""
@@ -111,5 +115,13 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_node_service_pb2.UncordonNodeResponse, _abc.Awaitable[_node_service_pb2.UncordonNodeResponse]]:
         """Takes cordon and drain back."""
+
+    @_abc_1.abstractmethod
+    def LabelNode(
+        self,
+        request: _node_service_pb2.LabelNodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_service_pb2.LabelNodeResponse, _abc.Awaitable[_node_service_pb2.LabelNodeResponse]]:
+        """Sets labels, or takes back what an operator set."""
 
 def add_NodeServiceServicer_to_server(servicer: NodeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

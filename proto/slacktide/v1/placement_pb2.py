@@ -26,25 +26,35 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cslacktide/v1/placement.proto\x12\x0cslacktide.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbb\x03\n\x04Plan\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rbase_revision\x18\x02 \x01(\x03\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\x12(\n\x06status\x18\x04 \x01(\x0e\x32\x18.slacktide.v1.PlanStatus\x12\x0e\n\x06solver\x18\x05 \x01(\t\x12\x11\n\tobjective\x18\x06 \x01(\x01\x12\r\n\x05\x62ound\x18\x07 \x01(\x01\x12\x0b\n\x03gap\x18\x08 \x01(\x01\x12*\n\x05terms\x18\t \x03(\x0b\x32\x1b.slacktide.v1.ObjectiveTerm\x12+\n\nplacements\x18\n \x03(\x0b\x32\x17.slacktide.v1.Placement\x12!\n\x05moves\x18\x0b \x03(\x0b\x32\x12.slacktide.v1.Move\x12%\n\x07misfits\x18\x0c \x03(\x0b\x32\x14.slacktide.v1.Misfit\x12\x0f\n\x07trigger\x18\r \x01(\t\x12\x31\n\x0esolve_duration\x18\x0e \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0b\x63reate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"<\n\rObjectiveTerm\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\x01\x12\r\n\x05value\x18\x03 \x01(\x01\"\x9e\x01\n\tPlacement\x12\x0f\n\x07replica\x18\x01 \x01(\t\x12\x12\n\ndeployment\x18\x02 \x01(\t\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\x16\n\x0e\x64\x65vice_indices\x18\x04 \x03(\x05\x12\x14\n\x0conline_share\x18\x05 \x01(\x01\x12\x15\n\roffline_share\x18\x06 \x01(\x01\x12\x19\n\x11latency_budget_ms\x18\x07 \x01(\x01\"\x8d\x01\n\x04Move\x12\r\n\x05group\x18\x01 \x01(\x05\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.slacktide.v1.MoveKind\x12\x0f\n\x07replica\x18\x03 \x01(\t\x12\x12\n\ndeployment\x18\x04 \x01(\t\x12\x0c\n\x04node\x18\x05 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x06 \x03(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\"q\n\x06Misfit\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x11\n\tdimension\x18\x03 \x01(\t\x12\x0e\n\x06needed\x18\x04 \x01(\x01\x12\x11\n\tavailable\x18\x05 \x01(\x01\x12\x0f\n\x07message\x18\x06 \x01(\t*\x98\x01\n\nPlanStatus\x12\x1b\n\x17PLAN_STATUS_UNSPECIFIED\x10\x00\x12\x17\n\x13PLAN_STATUS_OPTIMAL\x10\x01\x12\x18\n\x14PLAN_STATUS_FEASIBLE\x10\x02\x12\x1e\n\x1aPLAN_STATUS_KEPT_INCUMBENT\x10\x03\x12\x1a\n\x16PLAN_STATUS_INFEASIBLE\x10\x04*d\n\x08MoveKind\x12\x19\n\x15MOVE_KIND_UNSPECIFIED\x10\x00\x12\x11\n\rMOVE_KIND_ADD\x10\x01\x12\x14\n\x10MOVE_KIND_REMOVE\x10\x02\x12\x14\n\x10MOVE_KIND_ADJUST\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cslacktide/v1/placement.proto\x12\x0cslacktide.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe9\x04\n\x04Plan\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rbase_revision\x18\x02 \x01(\x03\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\x12(\n\x06status\x18\x04 \x01(\x0e\x32\x18.slacktide.v1.PlanStatus\x12\x0e\n\x06solver\x18\x05 \x01(\t\x12\x11\n\tobjective\x18\x06 \x01(\x01\x12\r\n\x05\x62ound\x18\x07 \x01(\x01\x12\x0b\n\x03gap\x18\x08 \x01(\x01\x12*\n\x05terms\x18\t \x03(\x0b\x32\x1b.slacktide.v1.ObjectiveTerm\x12+\n\nplacements\x18\n \x03(\x0b\x32\x17.slacktide.v1.Placement\x12!\n\x05moves\x18\x0b \x03(\x0b\x32\x12.slacktide.v1.Move\x12%\n\x07misfits\x18\x0c \x03(\x0b\x32\x14.slacktide.v1.Misfit\x12\x0f\n\x07trigger\x18\r \x01(\t\x12\x31\n\x0esolve_duration\x18\x0e \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0b\x63reate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0binputs_hash\x18\x10 \x01(\t\x12+\n\x07outcome\x18\x11 \x01(\x0e\x32\x1a.slacktide.v1.RoundOutcome\x12\x0f\n\x07\x66\x61ilure\x18\x12 \x01(\t\x12\x16\n\x0erefused_groups\x18\x13 \x03(\x05\x12(\n\x07waiting\x18\x14 \x03(\x0b\x32\x17.slacktide.v1.Placement\x12\x17\n\x0fplacements_from\x18\x15 \x01(\t\"<\n\rObjectiveTerm\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\x01\x12\r\n\x05value\x18\x03 \x01(\x01\"\xb1\x01\n\tPlacement\x12\x0f\n\x07replica\x18\x01 \x01(\t\x12\x12\n\ndeployment\x18\x02 \x01(\t\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\x16\n\x0e\x64\x65vice_indices\x18\x04 \x03(\x05\x12\x14\n\x0conline_share\x18\x05 \x01(\x01\x12\x15\n\roffline_share\x18\x06 \x01(\x01\x12\x19\n\x11latency_budget_ms\x18\x07 \x01(\x01\x12\x11\n\tslo_class\x18\x08 \x01(\t\"\x8d\x01\n\x04Move\x12\r\n\x05group\x18\x01 \x01(\x05\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.slacktide.v1.MoveKind\x12\x0f\n\x07replica\x18\x03 \x01(\t\x12\x12\n\ndeployment\x18\x04 \x01(\t\x12\x0c\n\x04node\x18\x05 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x06 \x03(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\"q\n\x06Misfit\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x11\n\tdimension\x18\x03 \x01(\t\x12\x0e\n\x06needed\x18\x04 \x01(\x01\x12\x11\n\tavailable\x18\x05 \x01(\x01\x12\x0f\n\x07message\x18\x06 \x01(\t\"z\n\x03Pin\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x10\n\x08replicas\x18\x03 \x01(\x05\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Y\n\x06\x46reeze\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xd9\x02\n\x0fPlacementTotals\x12\x1a\n\x12online_work_wanted\x18\x01 \x01(\x01\x12\x1a\n\x12online_work_served\x18\x02 \x01(\x01\x12\x1b\n\x13offline_work_wanted\x18\x03 \x01(\x01\x12\x1b\n\x13offline_work_served\x18\x04 \x01(\x01\x12\x1c\n\x14\x64\x65\x61\x64line_work_wanted\x18\x05 \x01(\x01\x12\x1c\n\x14\x64\x65\x61\x64line_work_served\x18\x06 \x01(\x01\x12\x10\n\x08replicas\x18\x07 \x01(\x05\x12\x18\n\x10missing_replicas\x18\x08 \x01(\x05\x12\x12\n\nnodes_used\x18\t \x01(\x05\x12\x13\n\x0bnodes_ready\x18\n \x01(\x05\x12\x14\n\x0c\x64\x65vices_used\x18\x0b \x01(\x05\x12\x15\n\rdevices_ready\x18\x0c \x01(\x05\x12\x16\n\x0eprice_per_hour\x18\r \x01(\x01\"U\n\x10\x44\x65ploymentTotals\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12-\n\x06totals\x18\x02 \x01(\x0b\x32\x1d.slacktide.v1.PlacementTotals*\x98\x01\n\nPlanStatus\x12\x1b\n\x17PLAN_STATUS_UNSPECIFIED\x10\x00\x12\x17\n\x13PLAN_STATUS_OPTIMAL\x10\x01\x12\x18\n\x14PLAN_STATUS_FEASIBLE\x10\x02\x12\x1e\n\x1aPLAN_STATUS_KEPT_INCUMBENT\x10\x03\x12\x1a\n\x16PLAN_STATUS_INFEASIBLE\x10\x04*\xd6\x01\n\x0cRoundOutcome\x12\x1d\n\x19ROUND_OUTCOME_UNSPECIFIED\x10\x00\x12\x19\n\x15ROUND_OUTCOME_APPLIED\x10\x01\x12 \n\x1cROUND_OUTCOME_PARTLY_APPLIED\x10\x02\x12\x1b\n\x17ROUND_OUTCOME_UNCHANGED\x10\x03\x12\x19\n\x15ROUND_OUTCOME_REFUSED\x10\x04\x12\x18\n\x14ROUND_OUTCOME_FROZEN\x10\x05\x12\x18\n\x14ROUND_OUTCOME_FAILED\x10\x06*d\n\x08MoveKind\x12\x19\n\x15MOVE_KIND_UNSPECIFIED\x10\x00\x12\x11\n\rMOVE_KIND_ADD\x10\x01\x12\x14\n\x10MOVE_KIND_REMOVE\x10\x02\x12\x14\n\x10MOVE_KIND_ADJUST\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'slacktide.v1.placement_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PLANSTATUS']._serialized_start=1040
-  _globals['_PLANSTATUS']._serialized_end=1192
-  _globals['_MOVEKIND']._serialized_start=1194
-  _globals['_MOVEKIND']._serialized_end=1294
+  _globals['_PLANSTATUS']._serialized_start=1883
+  _globals['_PLANSTATUS']._serialized_end=2035
+  _globals['_ROUNDOUTCOME']._serialized_start=2038
+  _globals['_ROUNDOUTCOME']._serialized_end=2252
+  _globals['_MOVEKIND']._serialized_start=2254
+  _globals['_MOVEKIND']._serialized_end=2354
   _globals['_PLAN']._serialized_start=112
-  _globals['_PLAN']._serialized_end=555
-  _globals['_OBJECTIVETERM']._serialized_start=557
-  _globals['_OBJECTIVETERM']._serialized_end=617
-  _globals['_PLACEMENT']._serialized_start=620
-  _globals['_PLACEMENT']._serialized_end=778
-  _globals['_MOVE']._serialized_start=781
-  _globals['_MOVE']._serialized_end=922
-  _globals['_MISFIT']._serialized_start=924
-  _globals['_MISFIT']._serialized_end=1037
+  _globals['_PLAN']._serialized_end=729
+  _globals['_OBJECTIVETERM']._serialized_start=731
+  _globals['_OBJECTIVETERM']._serialized_end=791
+  _globals['_PLACEMENT']._serialized_start=794
+  _globals['_PLACEMENT']._serialized_end=971
+  _globals['_MOVE']._serialized_start=974
+  _globals['_MOVE']._serialized_end=1115
+  _globals['_MISFIT']._serialized_start=1117
+  _globals['_MISFIT']._serialized_end=1230
+  _globals['_PIN']._serialized_start=1232
+  _globals['_PIN']._serialized_end=1354
+  _globals['_FREEZE']._serialized_start=1356
+  _globals['_FREEZE']._serialized_end=1445
+  _globals['_PLACEMENTTOTALS']._serialized_start=1448
+  _globals['_PLACEMENTTOTALS']._serialized_end=1793
+  _globals['_DEPLOYMENTTOTALS']._serialized_start=1795
+  _globals['_DEPLOYMENTTOTALS']._serialized_end=1880
 # @@protoc_insertion_point(module_scope)

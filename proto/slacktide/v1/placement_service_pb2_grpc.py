@@ -60,6 +60,11 @@ class PlacementServiceStub:
                 request_serializer=slacktide_dot_v1_dot_placement__service__pb2.ListPlansRequest.SerializeToString,
                 response_deserializer=slacktide_dot_v1_dot_placement__service__pb2.ListPlansResponse.FromString,
                 _registered_method=True)
+        self.GetPlan = channel.unary_unary(
+                '/slacktide.v1.PlacementService/GetPlan',
+                request_serializer=slacktide_dot_v1_dot_placement__service__pb2.GetPlanRequest.SerializeToString,
+                response_deserializer=slacktide_dot_v1_dot_placement__service__pb2.GetPlanResponse.FromString,
+                _registered_method=True)
         self.DiffPlans = channel.unary_unary(
                 '/slacktide.v1.PlacementService/DiffPlans',
                 request_serializer=slacktide_dot_v1_dot_placement__service__pb2.DiffPlansRequest.SerializeToString,
@@ -74,6 +79,21 @@ class PlacementServiceStub:
                 '/slacktide.v1.PlacementService/FreezePlacement',
                 request_serializer=slacktide_dot_v1_dot_placement__service__pb2.FreezePlacementRequest.SerializeToString,
                 response_deserializer=slacktide_dot_v1_dot_placement__service__pb2.FreezePlacementResponse.FromString,
+                _registered_method=True)
+        self.PinPlacement = channel.unary_unary(
+                '/slacktide.v1.PlacementService/PinPlacement',
+                request_serializer=slacktide_dot_v1_dot_placement__service__pb2.PinPlacementRequest.SerializeToString,
+                response_deserializer=slacktide_dot_v1_dot_placement__service__pb2.PinPlacementResponse.FromString,
+                _registered_method=True)
+        self.UnpinPlacement = channel.unary_unary(
+                '/slacktide.v1.PlacementService/UnpinPlacement',
+                request_serializer=slacktide_dot_v1_dot_placement__service__pb2.UnpinPlacementRequest.SerializeToString,
+                response_deserializer=slacktide_dot_v1_dot_placement__service__pb2.UnpinPlacementResponse.FromString,
+                _registered_method=True)
+        self.ListPins = channel.unary_unary(
+                '/slacktide.v1.PlacementService/ListPins',
+                request_serializer=slacktide_dot_v1_dot_placement__service__pb2.ListPinsRequest.SerializeToString,
+                response_deserializer=slacktide_dot_v1_dot_placement__service__pb2.ListPinsResponse.FromString,
                 _registered_method=True)
         self.WhatIf = channel.unary_unary(
                 '/slacktide.v1.PlacementService/WhatIf',
@@ -102,6 +122,8 @@ class PlacementServiceServicer:
 
     def ApplyPlacement(self, request, context):
         """Applies a plan made at a revision. ABORTED when the revision is stale.
+        FAILED_PRECONDITION where the plan breaks a rule, with one violation each, or the
+        fleet is frozen.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -121,6 +143,13 @@ class PlacementServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetPlan(self, request, context):
+        """Gets one stored plan with its placements. NOT_FOUND once it is pruned.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DiffPlans(self, request, context):
         """Compares two stored plans.
         """
@@ -129,21 +158,46 @@ class PlacementServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RollbackPlacement(self, request, context):
-        """Returns to an earlier plan's placement.
+        """Returns to an earlier plan's placement, as far as nodes and deployments still allow;
+        rounds carry it on until it is reached. FAILED_PRECONDITION, with one violation a
+        placement, where none of it can be restored.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def FreezePlacement(self, request, context):
-        """Stops or resumes the application of plans.
+        """Stops or resumes the application of plans, for the fleet, a deployment or a node.
+        Rounds still run and say what they would do.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PinPlacement(self, request, context):
+        """Asks that a node has at least so many replicas of a deployment; replaces a pin of the
+        same two. FAILED_PRECONDITION where it can never hold.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnpinPlacement(self, request, context):
+        """Takes a pin back. NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPins(self, request, context):
+        """Lists pins by deployment, then node.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WhatIf(self, request, context):
-        """Solves for a fleet that is not there.
+        """Solves for a fleet that is not there; nothing is stored.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -177,6 +231,11 @@ def add_PlacementServiceServicer_to_server(servicer, server):
                     request_deserializer=slacktide_dot_v1_dot_placement__service__pb2.ListPlansRequest.FromString,
                     response_serializer=slacktide_dot_v1_dot_placement__service__pb2.ListPlansResponse.SerializeToString,
             ),
+            'GetPlan': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPlan,
+                    request_deserializer=slacktide_dot_v1_dot_placement__service__pb2.GetPlanRequest.FromString,
+                    response_serializer=slacktide_dot_v1_dot_placement__service__pb2.GetPlanResponse.SerializeToString,
+            ),
             'DiffPlans': grpc.unary_unary_rpc_method_handler(
                     servicer.DiffPlans,
                     request_deserializer=slacktide_dot_v1_dot_placement__service__pb2.DiffPlansRequest.FromString,
@@ -191,6 +250,21 @@ def add_PlacementServiceServicer_to_server(servicer, server):
                     servicer.FreezePlacement,
                     request_deserializer=slacktide_dot_v1_dot_placement__service__pb2.FreezePlacementRequest.FromString,
                     response_serializer=slacktide_dot_v1_dot_placement__service__pb2.FreezePlacementResponse.SerializeToString,
+            ),
+            'PinPlacement': grpc.unary_unary_rpc_method_handler(
+                    servicer.PinPlacement,
+                    request_deserializer=slacktide_dot_v1_dot_placement__service__pb2.PinPlacementRequest.FromString,
+                    response_serializer=slacktide_dot_v1_dot_placement__service__pb2.PinPlacementResponse.SerializeToString,
+            ),
+            'UnpinPlacement': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnpinPlacement,
+                    request_deserializer=slacktide_dot_v1_dot_placement__service__pb2.UnpinPlacementRequest.FromString,
+                    response_serializer=slacktide_dot_v1_dot_placement__service__pb2.UnpinPlacementResponse.SerializeToString,
+            ),
+            'ListPins': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPins,
+                    request_deserializer=slacktide_dot_v1_dot_placement__service__pb2.ListPinsRequest.FromString,
+                    response_serializer=slacktide_dot_v1_dot_placement__service__pb2.ListPinsResponse.SerializeToString,
             ),
             'WhatIf': grpc.unary_unary_rpc_method_handler(
                     servicer.WhatIf,
@@ -345,6 +419,33 @@ class PlacementService:
             _registered_method=True)
 
     @staticmethod
+    def GetPlan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/slacktide.v1.PlacementService/GetPlan',
+            slacktide_dot_v1_dot_placement__service__pb2.GetPlanRequest.SerializeToString,
+            slacktide_dot_v1_dot_placement__service__pb2.GetPlanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def DiffPlans(request,
             target,
             options=(),
@@ -415,6 +516,87 @@ class PlacementService:
             '/slacktide.v1.PlacementService/FreezePlacement',
             slacktide_dot_v1_dot_placement__service__pb2.FreezePlacementRequest.SerializeToString,
             slacktide_dot_v1_dot_placement__service__pb2.FreezePlacementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PinPlacement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/slacktide.v1.PlacementService/PinPlacement',
+            slacktide_dot_v1_dot_placement__service__pb2.PinPlacementRequest.SerializeToString,
+            slacktide_dot_v1_dot_placement__service__pb2.PinPlacementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnpinPlacement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/slacktide.v1.PlacementService/UnpinPlacement',
+            slacktide_dot_v1_dot_placement__service__pb2.UnpinPlacementRequest.SerializeToString,
+            slacktide_dot_v1_dot_placement__service__pb2.UnpinPlacementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPins(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/slacktide.v1.PlacementService/ListPins',
+            slacktide_dot_v1_dot_placement__service__pb2.ListPinsRequest.SerializeToString,
+            slacktide_dot_v1_dot_placement__service__pb2.ListPinsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -38,19 +38,37 @@ class PlacementServiceStub:
     PlanPlacement: _grpc.UnaryUnaryMultiCallable[_placement_service_pb2.PlanPlacementRequest, _placement_service_pb2.PlanPlacementResponse]
     """Solves without applying, against current state plus the change given."""
     ApplyPlacement: _grpc.UnaryUnaryMultiCallable[_placement_service_pb2.ApplyPlacementRequest, _placement_service_pb2.ApplyPlacementResponse]
-    """Applies a plan made at a revision. ABORTED when the revision is stale."""
+    """Applies a plan made at a revision. ABORTED when the revision is stale.
+    FAILED_PRECONDITION where the plan breaks a rule, with one violation each, or the
+    fleet is frozen.
+    """
     ExplainPlacement: _grpc.UnaryUnaryMultiCallable[_placement_service_pb2.ExplainPlacementRequest, _placement_service_pb2.ExplainPlacementResponse]
     """Names the constraint that binds a deployment and what would lift it."""
     ListPlans: _grpc.UnaryUnaryMultiCallable[_placement_service_pb2.ListPlansRequest, _placement_service_pb2.ListPlansResponse]
     """Lists stored plans, newest first."""
+    GetPlan: _grpc.UnaryUnaryMultiCallable[_placement_service_pb2.GetPlanRequest, _placement_service_pb2.GetPlanResponse]
+    """Gets one stored plan with its placements. NOT_FOUND once it is pruned."""
     DiffPlans: _grpc.UnaryUnaryMultiCallable[_placement_service_pb2.DiffPlansRequest, _placement_service_pb2.DiffPlansResponse]
     """Compares two stored plans."""
     RollbackPlacement: _grpc.UnaryUnaryMultiCallable[_placement_service_pb2.RollbackPlacementRequest, _placement_service_pb2.RollbackPlacementResponse]
-    """Returns to an earlier plan's placement."""
+    """Returns to an earlier plan's placement, as far as nodes and deployments still allow;
+    rounds carry it on until it is reached. FAILED_PRECONDITION, with one violation a
+    placement, where none of it can be restored.
+    """
     FreezePlacement: _grpc.UnaryUnaryMultiCallable[_placement_service_pb2.FreezePlacementRequest, _placement_service_pb2.FreezePlacementResponse]
-    """Stops or resumes the application of plans."""
+    """Stops or resumes the application of plans, for the fleet, a deployment or a node.
+    Rounds still run and say what they would do.
+    """
+    PinPlacement: _grpc.UnaryUnaryMultiCallable[_placement_service_pb2.PinPlacementRequest, _placement_service_pb2.PinPlacementResponse]
+    """Asks that a node has at least so many replicas of a deployment; replaces a pin of the
+    same two. FAILED_PRECONDITION where it can never hold.
+    """
+    UnpinPlacement: _grpc.UnaryUnaryMultiCallable[_placement_service_pb2.UnpinPlacementRequest, _placement_service_pb2.UnpinPlacementResponse]
+    """Takes a pin back. NOT_FOUND."""
+    ListPins: _grpc.UnaryUnaryMultiCallable[_placement_service_pb2.ListPinsRequest, _placement_service_pb2.ListPinsResponse]
+    """Lists pins by deployment, then node."""
     WhatIf: _grpc.UnaryUnaryMultiCallable[_placement_service_pb2.WhatIfRequest, _placement_service_pb2.WhatIfResponse]
-    """Solves for a fleet that is not there."""
+    """Solves for a fleet that is not there; nothing is stored."""
 
 @_typing.type_check_only
 class PlacementServiceAsyncStub(PlacementServiceStub):
@@ -62,19 +80,37 @@ class PlacementServiceAsyncStub(PlacementServiceStub):
     PlanPlacement: _aio.UnaryUnaryMultiCallable[_placement_service_pb2.PlanPlacementRequest, _placement_service_pb2.PlanPlacementResponse]  # type: ignore[assignment]
     """Solves without applying, against current state plus the change given."""
     ApplyPlacement: _aio.UnaryUnaryMultiCallable[_placement_service_pb2.ApplyPlacementRequest, _placement_service_pb2.ApplyPlacementResponse]  # type: ignore[assignment]
-    """Applies a plan made at a revision. ABORTED when the revision is stale."""
+    """Applies a plan made at a revision. ABORTED when the revision is stale.
+    FAILED_PRECONDITION where the plan breaks a rule, with one violation each, or the
+    fleet is frozen.
+    """
     ExplainPlacement: _aio.UnaryUnaryMultiCallable[_placement_service_pb2.ExplainPlacementRequest, _placement_service_pb2.ExplainPlacementResponse]  # type: ignore[assignment]
     """Names the constraint that binds a deployment and what would lift it."""
     ListPlans: _aio.UnaryUnaryMultiCallable[_placement_service_pb2.ListPlansRequest, _placement_service_pb2.ListPlansResponse]  # type: ignore[assignment]
     """Lists stored plans, newest first."""
+    GetPlan: _aio.UnaryUnaryMultiCallable[_placement_service_pb2.GetPlanRequest, _placement_service_pb2.GetPlanResponse]  # type: ignore[assignment]
+    """Gets one stored plan with its placements. NOT_FOUND once it is pruned."""
     DiffPlans: _aio.UnaryUnaryMultiCallable[_placement_service_pb2.DiffPlansRequest, _placement_service_pb2.DiffPlansResponse]  # type: ignore[assignment]
     """Compares two stored plans."""
     RollbackPlacement: _aio.UnaryUnaryMultiCallable[_placement_service_pb2.RollbackPlacementRequest, _placement_service_pb2.RollbackPlacementResponse]  # type: ignore[assignment]
-    """Returns to an earlier plan's placement."""
+    """Returns to an earlier plan's placement, as far as nodes and deployments still allow;
+    rounds carry it on until it is reached. FAILED_PRECONDITION, with one violation a
+    placement, where none of it can be restored.
+    """
     FreezePlacement: _aio.UnaryUnaryMultiCallable[_placement_service_pb2.FreezePlacementRequest, _placement_service_pb2.FreezePlacementResponse]  # type: ignore[assignment]
-    """Stops or resumes the application of plans."""
+    """Stops or resumes the application of plans, for the fleet, a deployment or a node.
+    Rounds still run and say what they would do.
+    """
+    PinPlacement: _aio.UnaryUnaryMultiCallable[_placement_service_pb2.PinPlacementRequest, _placement_service_pb2.PinPlacementResponse]  # type: ignore[assignment]
+    """Asks that a node has at least so many replicas of a deployment; replaces a pin of the
+    same two. FAILED_PRECONDITION where it can never hold.
+    """
+    UnpinPlacement: _aio.UnaryUnaryMultiCallable[_placement_service_pb2.UnpinPlacementRequest, _placement_service_pb2.UnpinPlacementResponse]  # type: ignore[assignment]
+    """Takes a pin back. NOT_FOUND."""
+    ListPins: _aio.UnaryUnaryMultiCallable[_placement_service_pb2.ListPinsRequest, _placement_service_pb2.ListPinsResponse]  # type: ignore[assignment]
+    """Lists pins by deployment, then node."""
     WhatIf: _aio.UnaryUnaryMultiCallable[_placement_service_pb2.WhatIfRequest, _placement_service_pb2.WhatIfResponse]  # type: ignore[assignment]
-    """Solves for a fleet that is not there."""
+    """Solves for a fleet that is not there; nothing is stored."""
 
 class PlacementServiceServicer(metaclass=_abc_1.ABCMeta):
     """Admin: the placement in force, dry runs, and the ledger of plans."""
@@ -101,7 +137,10 @@ class PlacementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _placement_service_pb2.ApplyPlacementRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_placement_service_pb2.ApplyPlacementResponse, _abc.Awaitable[_placement_service_pb2.ApplyPlacementResponse]]:
-        """Applies a plan made at a revision. ABORTED when the revision is stale."""
+        """Applies a plan made at a revision. ABORTED when the revision is stale.
+        FAILED_PRECONDITION where the plan breaks a rule, with one violation each, or the
+        fleet is frozen.
+        """
 
     @_abc_1.abstractmethod
     def ExplainPlacement(
@@ -120,6 +159,14 @@ class PlacementServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists stored plans, newest first."""
 
     @_abc_1.abstractmethod
+    def GetPlan(
+        self,
+        request: _placement_service_pb2.GetPlanRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_placement_service_pb2.GetPlanResponse, _abc.Awaitable[_placement_service_pb2.GetPlanResponse]]:
+        """Gets one stored plan with its placements. NOT_FOUND once it is pruned."""
+
+    @_abc_1.abstractmethod
     def DiffPlans(
         self,
         request: _placement_service_pb2.DiffPlansRequest,
@@ -133,7 +180,10 @@ class PlacementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _placement_service_pb2.RollbackPlacementRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_placement_service_pb2.RollbackPlacementResponse, _abc.Awaitable[_placement_service_pb2.RollbackPlacementResponse]]:
-        """Returns to an earlier plan's placement."""
+        """Returns to an earlier plan's placement, as far as nodes and deployments still allow;
+        rounds carry it on until it is reached. FAILED_PRECONDITION, with one violation a
+        placement, where none of it can be restored.
+        """
 
     @_abc_1.abstractmethod
     def FreezePlacement(
@@ -141,7 +191,35 @@ class PlacementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _placement_service_pb2.FreezePlacementRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_placement_service_pb2.FreezePlacementResponse, _abc.Awaitable[_placement_service_pb2.FreezePlacementResponse]]:
-        """Stops or resumes the application of plans."""
+        """Stops or resumes the application of plans, for the fleet, a deployment or a node.
+        Rounds still run and say what they would do.
+        """
+
+    @_abc_1.abstractmethod
+    def PinPlacement(
+        self,
+        request: _placement_service_pb2.PinPlacementRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_placement_service_pb2.PinPlacementResponse, _abc.Awaitable[_placement_service_pb2.PinPlacementResponse]]:
+        """Asks that a node has at least so many replicas of a deployment; replaces a pin of the
+        same two. FAILED_PRECONDITION where it can never hold.
+        """
+
+    @_abc_1.abstractmethod
+    def UnpinPlacement(
+        self,
+        request: _placement_service_pb2.UnpinPlacementRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_placement_service_pb2.UnpinPlacementResponse, _abc.Awaitable[_placement_service_pb2.UnpinPlacementResponse]]:
+        """Takes a pin back. NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def ListPins(
+        self,
+        request: _placement_service_pb2.ListPinsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_placement_service_pb2.ListPinsResponse, _abc.Awaitable[_placement_service_pb2.ListPinsResponse]]:
+        """Lists pins by deployment, then node."""
 
     @_abc_1.abstractmethod
     def WhatIf(
@@ -149,6 +227,6 @@ class PlacementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _placement_service_pb2.WhatIfRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_placement_service_pb2.WhatIfResponse, _abc.Awaitable[_placement_service_pb2.WhatIfResponse]]:
-        """Solves for a fleet that is not there."""
+        """Solves for a fleet that is not there; nothing is stored."""
 
 def add_PlacementServiceServicer_to_server(servicer: PlacementServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
