@@ -1,0 +1,130 @@
+"""Offline demand: batches with deadlines, weights and tenants.
+
+Owns how batches become rates. Refuses placement. Under earliest deadline first the rate
+that a set of batches rests on is max over deadlines D of (work due by D) / D, exact at
+constant capacity. A weight is a priority times the devices a unit of work takes on the
+reference, so that equal priorities value a device's time alike whatever the model.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from planner.model import BatchDemand, Tenant
+
+TENANTS = 5
+_DEMANDS = 4  # of each deployment: so many (tenant, priority) pairs
+_PRIORITIES = (1.0, 1.5, 2.0, 3.0, 4.0)
+_HAS_DEADLINE = 0.6
+_QUOTA_RATIO = 0.3  # of all offline work: what one tenant may take, where even is a fifth
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfflineUnit:
+    """What offline work of one deployment weighs.
+
+    Attributes:
+        work_per_device: Engine-ms per second that a device of the fleet's mix carries of
+            it, alone; what demands are scaled by.
+        value: Weight of a unit of its work at priority 1.
+    """
+
+    work_per_device: float
+    value: float
+
+
+def edf_rate(batches: Sequence[tuple[float, float]]) -> float:
+    """The rate that keeps every deadline.
+
+    Args:
+        batches: (work left, seconds until its deadline), any order, seconds > 0.
+
+    Returns:
+        Work per second.
+    """
+    due = rate = 0.0
+    for work, seconds in sorted(batches, key=lambda batch: batch[1]):
+        due += work
+        rate = max(rate, due / seconds)
+    return rate
+
+
+def draw_batches(
+    rng: np.random.Generator,
+    units: Sequence[tuple[str, OfflineUnit]],
+    *,
+    devices: int,
+    deadlines: float,
+    elastic: float,
+) -> tuple[BatchDemand, ...]:
+    """Demands of all deployments.
+
+    Args:
+        rng: Drawn from.
+        units: Deployment and its unit, in order.
+        devices: Of the fleet.
+        deadlines: Share of the devices that rates of deadlines need.
+        elastic: Share that may be used besides.
+
+    Returns:
+        Four a deployment; their rates add up to those shares in expectation (deadlines)
+        and exactly (elastic).
+    """
+    shares = rng.dirichlet(np.full(len(units), 0.7))
+    demands = []
+    for (deployment, unit), share in zip(units, shares, strict=True):
+        scale = devices * share * unit.work_per_device
+        urgent = rng.dirichlet(np.ones(_DEMANDS)) * scale * deadlines / _HAS_DEADLINE
+        spare = rng.dirichlet(np.ones(_DEMANDS)) * scale * elastic
+        tenants = rng.permutation(TENANTS)[:_DEMANDS]
+        for number in range(_DEMANDS):
+            least = 0.0
+            if rng.random() < _HAS_DEADLINE:
+                drawn = _draw_set(rng)
+                least = float(urgent[number]) * edf_rate(drawn) / _mean_rate(drawn)
+            demands.append(
+                BatchDemand(
+                    deployment=deployment,
+                    tenant=f"tenant{tenants[number]}",
+                    offline_work=least + float(spare[number]),
+                    min_offline_work=least,
+                    weight=float(rng.choice(_PRIORITIES)) * unit.value,
+                )
+            )
+    return tuple(demands)
+
+
+def draw_tenants(
+    rng: np.random.Generator, demands: Sequence[BatchDemand]
+) -> tuple[Tenant, ...]:
+    """Tenants with weights and quotas; no quota lies under its own deadlines' rates."""
+    whole = sum(demand.offline_work for demand in demands)
+    tenants = []
+    for number in range(TENANTS):
+        name = f"tenant{number}"
+        least = sum(d.min_offline_work for d in demands if d.tenant == name)
+        tenants.append(
+            Tenant(
+                id=name,
+                weight=float(rng.choice((1.0, 2.0))),
+                max_offline_work=max(_QUOTA_RATIO * whole, 1.05 * least),
+            )
+        )
+    return tuple(tenants)
+
+
+def _draw_set(rng: np.random.Generator) -> list[tuple[float, float]]:
+    """One to four batches, their work of any unit, due within 1 to 24 hours."""
+    count = int(rng.integers(1, 5))
+    return [
+        (float(work), 3600.0 * float(hours))
+        for work, hours in zip(
+            rng.lognormal(0.0, 0.8, count), rng.uniform(1.0, 24.0, count), strict=True
+        )
+    ]
+
+
+def _mean_rate(batches: Sequence[tuple[float, float]]) -> float:
+    """The rate if all were due with the last of them."""
+    return sum(work for work, _ in batches) / max(seconds for _, seconds in batches)
