@@ -6,10 +6,12 @@ Map:
     database     engine, transactions, migrations at open
     errors       what can go wrong
     records      what is stored beyond the planner's values
+    plan_records the ledger's entries, pins, freezes, tenants
     codecs       values to JSON documents and back
     store        the facade over fleet state: revisions, epochs, request ids
-    fleet, nodes, deployments, allocations, plans
-                 SQL, a subject each; used by store only
+    transaction  one writing transaction of it
+    fleet, nodes, deployments, allocations, plans, holds
+                 SQL, a subject each; used by those two only
     batches      the facade over batches, their items and segments
     batch_records, offline_facts
                  its values, and how it sees the fleet

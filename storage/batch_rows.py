@@ -190,6 +190,14 @@ def backlog(connection: Connection) -> Mapping[str, Backlog]:
     return {name: _backlog(records) for name, records in sorted(by_deployment.items())}
 
 
+def tenant_backlog(connection: Connection) -> Mapping[tuple[str, str], Backlog]:
+    """As `backlog`, by deployment and tenant."""
+    by_tenant: dict[tuple[str, str], list[BatchRecord]] = {}
+    for record in in_states(connection, (BatchState.IN_PROGRESS,)):
+        by_tenant.setdefault((record.deployment, record.tenant), []).append(record)
+    return {key: _backlog(records) for key, records in sorted(by_tenant.items())}
+
+
 def _backlog(records: Collection[BatchRecord]) -> Backlog:
     left_items = prompt = output = 0
     due: list[tuple[float, int]] = []

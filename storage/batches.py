@@ -257,6 +257,11 @@ class BatchStore:
         with self.database.read() as connection:
             return batch_rows.backlog(connection)
 
+    def tenant_backlog(self) -> Mapping[tuple[str, str], Backlog]:
+        """Offline work left, by deployment and tenant."""
+        with self.database.read() as connection:
+            return batch_rows.tenant_backlog(connection)
+
     @contextmanager
     def _writing(self, connection: Connection | None) -> Iterator[Connection]:
         if connection is not None:

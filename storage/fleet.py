@@ -26,8 +26,18 @@ def set_leader(connection: Connection, *, leader: str, epoch: int) -> None:
 
 
 def set_round(connection: Connection, round_: int) -> None:
-    """Names the last committed round."""
+    """Names the newest entry of the ledger."""
     connection.execute(sa.update(fleet).values(round=round_))
+
+
+def set_plan_round(connection: Connection, round_: int) -> None:
+    """Names the round whose plan is in force."""
+    connection.execute(sa.update(fleet).values(plan_round=round_))
+
+
+def set_rollback_round(connection: Connection, round_: int) -> None:
+    """Names the round whose placement rounds return to; 0: none."""
+    connection.execute(sa.update(fleet).values(rollback_round=round_))
 
 
 def set_kill_switch(connection: Connection, *, engaged: bool, reason: str, change_s: float) -> None:

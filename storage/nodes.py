@@ -31,6 +31,9 @@ def put(connection: Connection, node: NodeRecord) -> None:
         "protocol_version": node.protocol_version,
         "incarnation": node.incarnation,
         "labels": dict(node.labels),
+        "operator_labels": dict(node.operator_labels),
+        "host_memory_bytes": node.host_memory_bytes,
+        "warm_models": list(node.warm_models),
         "is_ready": node.is_ready,
         "is_cordoned": node.is_cordoned,
         "reason": node.reason,
@@ -78,5 +81,7 @@ def _select(
 
 def _record(row: RowMapping, held: tuple[Device, ...]) -> NodeRecord:
     values = dict(row)
-    values["labels"] = tuple(sorted(values["labels"].items()))
+    for name in ("labels", "operator_labels"):
+        values[name] = tuple(sorted(values[name].items()))
+    values["warm_models"] = tuple(values["warm_models"])
     return NodeRecord(**values, devices=held)

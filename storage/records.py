@@ -6,7 +6,13 @@ node. Refuses decisions and I/O. Invariants: as `planner.model`; times are Unix 
 
 from dataclasses import dataclass, field, replace
 
-from planner.model import Allocation, Desired, Device, Node, Plan, Slo, Stage
+from planner.model import Allocation, Desired, Device, Node, Slo, Stage
+from storage.plan_records import FLEET_TARGET, FreezeRecord, PinRecord, PlanRecord, TenantRecord
+
+GROUP_LABEL = "group"
+"""Label of a node that names its group."""
+HOST_MEMORY_LABEL = "host-memory-bytes"
+"""Label of a node that says how much host memory replicas may take, in place of the agent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +64,16 @@ class ModelNeeds:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SloClassSpec:
+    """Online requests of a deployment that share their targets, as the operator states them."""
+
+    id: str
+    slo: Slo
+    expected_online_work: float = 0.0
+    failover_ratio: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentSpec:
     """What the operator asked for, defaults filled in."""
 
@@ -71,6 +87,19 @@ class DeploymentSpec:
     spread: bool = False
     latency_budget_ms: float = 0.0
     offline_weight: float = 1.0
+    slo_classes: tuple[SloClassSpec, ...] = ()  # tightest first
+    failover_ratio: float = 0.0
+    other_tensor_parallel_sizes: tuple[int, ...] = ()
+    host_memory_bytes: int = 0
+    node_groups: tuple[str, ...] = ()
+    anti_affinity: tuple[str, ...] = ()  # deployments, by id
+    load_s: float = 0.0  # 0: not known
+    warm_load_s: float = 0.0
+
+    @property
+    def tensor_parallel_sizes(self) -> tuple[int, ...]:
+        """Devices a replica may have, ascending."""
+        return tuple(sorted({self.engine.tensor_parallel_size, *self.other_tensor_parallel_sizes}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +137,10 @@ class NodeRecord:
     sglang_version: str = ""
     protocol_version: int = 1
     incarnation: str = ""
-    labels: tuple[tuple[str, str], ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()  # as its agent reports them
+    operator_labels: tuple[tuple[str, str], ...] = ()  # in place of the agent's
+    host_memory_bytes: int = 0
+    warm_models: tuple[str, ...] = ()
     is_ready: bool = True
     is_cordoned: bool = False
     reason: str = ""
@@ -121,6 +153,22 @@ class NodeRecord:
         return self.drain_deadline_s is not None
 
     @property
+    def shown_labels(self) -> tuple[tuple[str, str], ...]:
+        """Its labels, an operator's in place of the agent's."""
+        return tuple(sorted({**dict(self.labels), **dict(self.operator_labels)}.items()))
+
+    @property
+    def group(self) -> str:
+        """Its node group, "" for none."""
+        return dict(self.shown_labels).get(GROUP_LABEL, "")
+
+    @property
+    def host_memory(self) -> int:
+        """Host memory for replicas in bytes, 0 where nobody said."""
+        said = dict(self.shown_labels).get(HOST_MEMORY_LABEL, "")
+        return int(said) if said.isascii() and said.isdigit() else self.host_memory_bytes
+
+    @property
     def planned(self) -> Node:
         """The node as the planner sees it."""
         return Node(
@@ -130,6 +178,9 @@ class NodeRecord:
             is_ready=self.is_ready,
             is_cordoned=self.is_cordoned,
             is_draining=self.is_draining,
+            host_memory_bytes=self.host_memory,
+            group=self.group,
+            warm_models=self.warm_models,
         )
 
 
@@ -144,25 +195,18 @@ class AllocationRecord:
     create_s: float = 0.0
 
     def runs(self, deployment: DeploymentRecord) -> bool:
-        """Whether it runs what the deployment asks for now."""
-        return self.engine.launch == deployment.engine.launch
+        """Whether it runs what the deployment asks for now, over any allowed devices."""
+        wanted = deployment.engine.launch
+        runs = replace(self.engine.launch, tensor_parallel_size=wanted.tensor_parallel_size)
+        return (
+            runs == wanted
+            and self.engine.tensor_parallel_size in deployment.spec.tensor_parallel_sizes
+        )
 
     @property
     def is_released(self) -> bool:
         """Whether its stop may begin: it is wanted and waits for no other replica."""
         return self.allocation.desired is Desired.STOPPED and not self.allocation.after
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanRecord:
-    """An entry of the ledger; its plan names committed replicas only."""
-
-    round: int
-    epoch: int
-    trigger: str
-    solve_s: float
-    create_s: float
-    plan: Plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +226,9 @@ class FleetState:
     revision: int = 0
     epoch: int = 0
     leader: str = ""
-    round: int = 0
+    round: int = 0  # of the ledger's newest entry
+    plan_round: int = 0  # of the plan in force; 0: none
+    rollback_round: int = 0  # of the placement rounds return to; 0: none
     kill_switch: bool = False
     kill_switch_reason: str = ""
     kill_switch_change_s: float | None = None
@@ -197,6 +243,18 @@ class FleetView:
     deployments: tuple[DeploymentRecord, ...] = ()
     allocations: tuple[AllocationRecord, ...] = ()
     plan: PlanRecord | None = field(default=None)
+    pins: tuple[PinRecord, ...] = ()
+    freezes: tuple[FreezeRecord, ...] = ()
+    tenants: tuple[TenantRecord, ...] = ()
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether no plan is applied at all."""
+        return self.is_frozen_target(FLEET_TARGET)
+
+    def is_frozen_target(self, target: str) -> bool:
+        """Whether that target itself is frozen: "", `deployments/<id>` or `nodes/<id>`."""
+        return any(one.target == target for one in self.freezes)
 
     def node(self, id_: str) -> NodeRecord | None:
         """The node of that id."""

@@ -5,11 +5,12 @@ Map:
     fleet        the one row about the fleet, answered requests, gateways
     nodes        nodes, devices
     deployments  deployments, allocations
-    plans        the ledger: plans, moves
+    plans        the ledger: plans, moves, placements
+    placement    pins, freezes, tenants
     batches      batches, segments, items
 """
 
-from storage.tables import batches, deployments, fleet, nodes, plans
+from storage.tables import batches, deployments, fleet, nodes, placement, plans
 from storage.tables.base import metadata
 
-__all__ = ["batches", "deployments", "fleet", "metadata", "nodes", "plans"]
+__all__ = ["batches", "deployments", "fleet", "metadata", "nodes", "placement", "plans"]

@@ -29,6 +29,7 @@ allocations = sa.Table(
     sa.Column("online_share", sa.Double, nullable=False),
     sa.Column("offline_share", sa.Double, nullable=False),
     sa.Column("latency_budget_ms", sa.Double, nullable=False),
+    sa.Column("slo_class", sa.Text, nullable=False, server_default=""),
     sa.Column("after", sa.JSON, nullable=False),
     sa.Column("generation", sa.BigInteger, nullable=False),
     sa.Column("engine", sa.JSON, nullable=False),

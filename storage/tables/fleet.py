@@ -11,7 +11,9 @@ fleet = sa.Table(
     sa.Column("revision", sa.BigInteger, nullable=False),
     sa.Column("epoch", sa.BigInteger, nullable=False),
     sa.Column("leader", sa.Text, nullable=False),
-    sa.Column("round", sa.BigInteger, nullable=False),
+    sa.Column("round", sa.BigInteger, nullable=False),  # the newest entry of the ledger
+    sa.Column("plan_round", sa.BigInteger, nullable=False, server_default="0"),  # in force
+    sa.Column("rollback_round", sa.BigInteger, nullable=False, server_default="0"),  # 0: none
     sa.Column("kill_switch", sa.Boolean, nullable=False),
     sa.Column("kill_switch_reason", sa.Text, nullable=False),
     sa.Column("kill_switch_change_s", sa.Double),

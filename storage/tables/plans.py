@@ -1,4 +1,7 @@
-"""The ledger: plans, and the moves each of them committed."""
+"""The ledger: every round's plan, its moves, and the placements of those that made any.
+
+Placements lie apart, so that a page of the ledger is read without them.
+"""
 
 import sqlalchemy as sa
 
@@ -17,7 +20,23 @@ plans = sa.Table(
     sa.Column("trigger", sa.Text, nullable=False),
     sa.Column("solve_s", sa.Double, nullable=False),
     sa.Column("create_s", sa.Double, nullable=False),
-    sa.Column("body", sa.JSON, nullable=False),  # terms, placements, misfits
+    sa.Column("inputs_hash", sa.Text, nullable=False, server_default=""),
+    sa.Column("outcome", sa.Text, nullable=False, server_default="applied"),
+    sa.Column("placements_from", sa.BigInteger),  # null: its own, in plan_placements
+    sa.Column("body", sa.JSON, nullable=False),  # terms, misfits, failure, refused groups
+)
+
+plan_placements = sa.Table(
+    "plan_placements",
+    metadata,
+    sa.Column(
+        "round",
+        sa.BigInteger,
+        sa.ForeignKey("plans.round", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    sa.Column("body", sa.JSON, nullable=False),  # placements, waiting
 )
 
 moves = sa.Table(
