@@ -16,6 +16,7 @@ from slacktide.v1 import (
     node_service_pb2_grpc,
     placement_service_pb2_grpc,
     rollout_service_pb2_grpc,
+    tenant_service_pb2_grpc,
 )
 from slacktide.v1.batch_service_pb2 import UploadInputRequest
 from slacktide.wire.server import CHANNEL_OPTIONS
@@ -42,6 +43,7 @@ class Fleet:
         self.batches = batch_service_pb2_grpc.BatchServiceStub(self.channel)
         self.placement = placement_service_pb2_grpc.PlacementServiceStub(self.channel)
         self.rollout = rollout_service_pb2_grpc.RolloutServiceStub(self.channel)
+        self.tenants = tenant_service_pb2_grpc.TenantServiceStub(self.channel)
         self.fleet = fleet_service_pb2_grpc.FleetServiceStub(self.channel)
 
     def __enter__(self) -> "Fleet":

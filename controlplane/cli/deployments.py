@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from slacktide.v1.deployment_pb2 import Deployment, Stage
+from slacktide.v1.deployment_pb2 import Deployment, DeploymentSpec, SloClass, Stage
 from slacktide.v1.deployment_service_pb2 import (
     ApplyDeploymentRequest,
     DeleteDeploymentRequest,
@@ -21,7 +21,14 @@ from controlplane.cli.failures import CommandError, ExitCode
 from controlplane.cli.lookup import complete_deployment, find_deployment
 from controlplane.cli.manifest import read_deployments
 from controlplane.cli.output import Column, Format, FormatOption, say, show_list, show_one
-from controlplane.cli.wording import age_words, bare, duration_words, enum_word, time_words
+from controlplane.cli.wording import (
+    age_words,
+    bare,
+    duration_words,
+    enum_word,
+    size_words,
+    time_words,
+)
 from controlplane.client import CALL_DEADLINE_S, Fleet, new_request_id, pages
 
 app = typer.Typer(no_args_is_help=True, help="Models that are wanted, with SLO and replica bounds.")
@@ -70,8 +77,19 @@ def describe(deployment: DeploymentArgument, output: FormatOption = Format.TABLE
         ("running", str(found.status.running_replicas)),
         ("placed", str(found.status.placed_replicas)),
         ("misfits", "\n".join(found.status.misfits)),
-        ("devices a replica", str(spec.tensor_parallel_size)),
+        ("slo classes", "\n".join(class_words(one) for one in spec.slo_classes)),
+        ("failover", f"{spec.failover_ratio:.0%} of online demand" if spec.failover_ratio else ""),
+        (
+            "devices a replica",
+            " or ".join(
+                str(size) for size in (spec.tensor_parallel_size, *spec.other_tensor_parallel_sizes)
+            ),
+        ),
         ("device types", ", ".join(spec.device_types) or "any"),
+        ("node groups", ", ".join(spec.node_groups)),
+        ("shares no node with", ", ".join(bare(name) for name in spec.anti_affinity)),
+        ("host memory", size_words(spec.host_memory_bytes) if spec.host_memory_bytes else ""),
+        ("loads in", load_words(spec)),
         ("kv cache", f"{spec.kv_cache_tokens} tokens"),
         ("spread", "over failure domains" if spec.spread else ""),
         ("latency budget", f"{spec.latency_budget_ms:g} ms" if spec.latency_budget_ms else ""),
@@ -148,6 +166,22 @@ def slo_words(slo: Slo) -> str:
     """E.g. "ttft 1 s, itl 150 ms"."""
     targets = [("ttft", slo.ttft), ("itl", slo.itl), ("tpot", slo.tpot)]
     return ", ".join(f"{name} {words}" for name, d in targets if (words := duration_words(d)))
+
+
+def class_words(one: SloClass) -> str:
+    """E.g. "fast: ttft 500 ms, itl 50 ms, 200 ms/s expected, failover 100%"."""
+    parts = [slo_words(one.slo)]
+    if one.expected_online_work:
+        parts.append(f"{one.expected_online_work:g} ms/s expected")
+    if one.failover_ratio:
+        parts.append(f"failover {one.failover_ratio:.0%}")
+    return f"{one.id}: {', '.join(part for part in parts if part)}"
+
+
+def load_words(spec: DeploymentSpec) -> str:
+    """E.g. "60 s, 20 s warm"; empty where the fleet's defaults hold."""
+    cold, warm = duration_words(spec.load_duration), duration_words(spec.warm_load_duration)
+    return ", ".join(part for part in (cold, f"{warm} warm" if warm else "") if part)
 
 
 def _wait_running(fleet: Fleet, deployment: Deployment, *, timeout_s: float) -> Deployment:

@@ -77,9 +77,7 @@ def fleet_html(picture: Picture) -> str:
 
 def _notes(picture: Picture) -> str:
     """What an operator should know first; nothing where all is well."""
-    notes = []
-    if picture.frozen:
-        notes.append(picture.frozen)
+    notes = list(picture.notes)
     marks = Counter(mark for host in picture.hosts for mark in host.marks)
     marked = [f"{marks[mark]:,} {mark.value}" for mark in Mark if marks[mark]]
     if marked:

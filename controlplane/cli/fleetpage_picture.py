@@ -157,7 +157,7 @@ class Picture:
     Attributes:
         drawn: When it was asked for, ISO 8601.
         revision: Of the state then.
-        frozen: Why no plan is applied, or "" where plans are.
+        notes: What an operator should know before all else: the fleet is frozen, a round failed.
     """
 
     drawn: str
@@ -165,7 +165,7 @@ class Picture:
     hosts: tuple[Host, ...]
     rows: tuple[Row, ...]
     plan: PlanFacts | None
-    frozen: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def boxes(self) -> Iterator[Box]:

@@ -2,7 +2,8 @@
 
 Owns reading a manifest into `Deployment` messages and saying, by path, what is wrong with
 it. Keys are the fields of `DeploymentSpec` as the wire contract spells them, beside
-`name`; durations are "250ms" or "2s", sizes "4GiB", enums their short word ("active").
+`name`; durations are "250ms" or "2s", sizes "4GiB", enums their short word ("active"), other
+deployments their id.
 Refuses unknown keys and wrong types; what values are allowed is the control plane's say.
 """
 
@@ -21,6 +22,8 @@ from slacktide.wire.names import resource_id, resource_name
 from controlplane.cli.failures import CommandError
 from controlplane.cli.wording import duration_of, enum_prefix, parse_bytes, parse_duration_s
 
+_NAMES_OF = {"anti_affinity": "deployments"}
+"""Fields that hold resource names, which a manifest may write as bare ids."""
 _INTEGERS = (FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_INT64)
 
 
@@ -85,7 +88,7 @@ def _set(message: Message, field: FieldDescriptor, value: Any, where: str, path:
     if field.is_repeated:
         if not isinstance(value, list):
             raise ValueError(f"{value!r} is not a list")
-        getattr(message, field.name).extend(_scalar(field, item) for item in value)
+        _extend(getattr(message, field.name), field, value, where, path)
     elif field.message_type is None:
         setattr(message, field.name, _scalar(field, value))
     elif field.message_type.full_name == Duration.DESCRIPTOR.full_name:
@@ -96,6 +99,25 @@ def _set(message: Message, field: FieldDescriptor, value: Any, where: str, path:
         _fill(getattr(message, field.name), value, where, prefix=f"{path}.")
     else:
         raise ValueError(f"{value!r} is not a mapping")
+
+
+def _extend(into: Any, field: FieldDescriptor, values: list[Any], where: str, path: str) -> None:
+    if field.message_type is None:
+        into.extend(_named(field, _scalar(field, value)) for value in values)
+        return
+    for index, value in enumerate(values):
+        if not isinstance(value, Mapping):
+            raise ValueError(f"item {index + 1}: {value!r} is not a mapping")
+        _fill(into.add(), value, where, prefix=f"{path}[{index + 1}].")
+
+
+def _named(field: FieldDescriptor, value: Any) -> Any:
+    collection = _NAMES_OF.get(field.name)
+    if collection is None:
+        return value
+    full = resource_name(collection, value.removeprefix(f"{collection}/"))
+    resource_id(collection, full)
+    return full
 
 
 def _scalar(field: FieldDescriptor, value: Any) -> Any:
