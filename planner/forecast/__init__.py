@@ -1,0 +1,1 @@
+"""Demand of the next rounds, forecast with an upper bound, per deployment."""
