@@ -8,6 +8,8 @@ Invariants: the policy is asked only when offline work is in the engine or its m
 not empty, as the plugin asks it; the books (`ledger`) balance in every run.
 """
 
+from collections.abc import Iterable
+
 from planner.batching.policy import Policy
 from planner.batching.state import Budgets, IterationPlan, Memory, WorkClass
 from planner.latency.predictor import LatencyModel
@@ -52,6 +54,10 @@ class Engine:
     def live(self) -> int:
         """Requests that have not ended."""
         return self._ledger.live
+
+    def requests(self) -> Iterable[LiveRequest]:
+        """Every request in it, in no order that matters."""
+        return self._residents.everyone()
 
     # ------------------------------------------------------------ arrivals
 

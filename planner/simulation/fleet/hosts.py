@@ -1,0 +1,375 @@
+"""The fleet's machines and what is committed to them, as control plane and agents keep it.
+
+Owns allocations, engines and nodes over time. What a removal waits for is
+`reconcile.moves`, what an agent does next is `reconcile.node`: the production code. Refuses
+load. Invariants: a device is held by one engine at a time; an engine serves once its model
+has loaded; a lost node's engines are gone at once, its replicas LOST when its lease lapses.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from planner.model import (
+    Allocation,
+    Deployment,
+    Desired,
+    MoveKind,
+    Node,
+    Placement,
+    Plan,
+    ReplicaState,
+)
+from planner.reconcile.moves import releasable
+from planner.reconcile.node import (
+    AssignedReplica,
+    DrainEngine,
+    ForgetEngine,
+    ObservedEngine,
+    RejectReplica,
+    ReplicaBudgets,
+    ReportStopped,
+    SetBudgets,
+    StartEngine,
+    StopEngine,
+    plan_steps,
+)
+
+DRAIN_GRACE_S = 30.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Live:
+    """One engine on a node; owned and changed by `Hosts` only."""
+
+    replica: str
+    deployment: str
+    node: str
+    devices: tuple[int, ...]
+    device_type: str
+    state: ReplicaState
+    due_s: float  # when it has loaded, or must have drained
+    budgets: ReplicaBudgets
+
+    @property
+    def serves(self) -> bool:
+        """Whether it takes new online requests."""
+        return self.state is ReplicaState.RUNNING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """What a committed plan changed."""
+
+    adds: int = 0
+    removes: int = 0
+    adjusts: int = 0
+
+
+class Hosts:
+    """Nodes, allocations, engines."""
+
+    def __init__(self, nodes: tuple[Node, ...], deployments: Mapping[str, Deployment]) -> None:
+        self._nodes = {node.id: node for node in nodes}
+        self._deployments = deployments
+        self._down: set[str] = set()
+        self._lapsed: set[str] = set()
+        self._warm: dict[str, list[str]] = {node.id: list(node.warm_models) for node in nodes}
+        self._types = {
+            node.id: {device.index: device.device_type for device in node.devices} for node in nodes
+        }
+        self._made = 0
+        self.revision = 0
+        self.allocations: dict[str, Allocation] = {}
+        self.engines: dict[str, dict[str, Live]] = {node.id: {} for node in nodes}
+        self.changes = 0  # rises with each change of what serves
+
+    # ------------------------------------------------------------ read
+
+    def nodes(self) -> tuple[Node, ...]:
+        """As a round sees them."""
+        return tuple(
+            replace(
+                node,
+                is_ready=node.is_ready and node.id not in self._lapsed,
+                warm_models=tuple(self._warm[node.id]),
+            )
+            for node in self._nodes.values()
+        )
+
+    def live(self) -> Iterator[Live]:
+        """Every engine there is."""
+        for engines in self.engines.values():
+            yield from engines.values()
+
+    def is_down(self, node: str) -> bool:
+        """Whether it failed and is not back."""
+        return node in self._down
+
+    # ------------------------------------------------------------ a round's plan
+
+    def commit(self, plan: Plan, *, now_s: float) -> Moved:
+        """Takes a verified plan over as the applier does, and lets agents act on it."""
+        kept = {p.replica: p for p in plan.placements if p.replica is not None}
+        names = {
+            f"new:{index}": self._name(placement.deployment)
+            for index, placement in enumerate(plan.placements)
+            if placement.replica is None
+        }
+        after = {
+            move.replica: tuple(names.get(other, other) for other in move.after)
+            for move in plan.moves
+            if move.kind is MoveKind.REMOVE
+        }
+        adds = removes = adjusts = 0
+        for replica, one in list(self.allocations.items()):
+            placement = kept.get(replica)
+            if placement is not None:
+                changed = replace(
+                    one,
+                    desired=Desired.RUNNING,
+                    after=(),
+                    online_share=placement.online_share,
+                    offline_share=placement.offline_share,
+                    latency_budget_ms=placement.latency_budget_ms,
+                    slo_class=placement.slo_class,
+                )
+                adjusts += changed != one
+                self.allocations[replica] = changed
+            elif one.desired is Desired.RUNNING:
+                waits = () if one.state is ReplicaState.LOST else after.get(replica, ())
+                self.allocations[replica] = replace(one, desired=Desired.STOPPED, after=waits)
+                removes += 1
+            elif replica in after:
+                self.allocations[replica] = replace(one, after=after[replica])
+        for index, placement in enumerate(plan.placements):
+            if placement.replica is not None:
+                continue
+            replica = names[f"new:{index}"]
+            self.allocations[replica] = Allocation(
+                replica=replica,
+                deployment=placement.deployment,
+                node=placement.node,
+                devices=placement.devices,
+                online_share=placement.online_share,
+                offline_share=placement.offline_share,
+                latency_budget_ms=placement.latency_budget_ms,
+                generation=self._deployments[placement.deployment].generation,
+                slo_class=placement.slo_class,
+            )
+            adds += 1
+        if adds or removes or adjusts:
+            self.revision += 1
+        self.act(now_s=now_s)
+        return Moved(adds=adds, removes=removes, adjusts=adjusts)
+
+    def set_shares(self, placements: Iterable[Placement], *, now_s: float) -> None:
+        """Between rounds: what replicas that stay shall carry from now on."""
+        is_changed = False
+        for placement in placements:
+            one = self.allocations.get(placement.replica or "")
+            if one is None:
+                continue
+            changed = replace(
+                one,
+                online_share=placement.online_share,
+                offline_share=placement.offline_share,
+                latency_budget_ms=placement.latency_budget_ms,
+            )
+            if changed != one:
+                self.allocations[one.replica] = changed
+                is_changed = True
+        if is_changed:
+            self.revision += 1
+            self.act(now_s=now_s)
+
+    # ------------------------------------------------------------ what happens
+
+    def fail(self, node: str) -> list[Live]:
+        """The node is gone with all its engines, which are returned."""
+        self._down.add(node)
+        self._warm[node] = []
+        lost = list(self.engines[node].values())
+        self.engines[node] = {}
+        self.changes += bool(lost)
+        return lost
+
+    def lapse(self, node: str) -> bool:
+        """Its lease ran out, unless it came back; whether that changed the state."""
+        if node not in self._down:
+            return False
+        self._lapsed.add(node)
+        for replica, one in list(self.allocations.items()):
+            if one.node == node:
+                self._observe(replica, ReplicaState.LOST)
+        self.revision += 1
+        return True
+
+    def come_back(self, node: str, *, now_s: float) -> None:
+        """The node is there again, empty; its agent starts what is still assigned to it."""
+        self._down.discard(node)
+        self._lapsed.discard(node)
+        self.revision += 1
+        for replica, one in list(self.allocations.items()):
+            if one.node == node:
+                self._observe(replica, ReplicaState.PENDING)
+        self.act(now_s=now_s)
+
+    def act(self, *, now_s: float) -> None:
+        """Lets every agent act until nothing changes: loads end, drains end, removals begin."""
+        is_changed = True
+        while is_changed:
+            is_changed = self._ripen(now_s)
+            released = frozenset(releasable(self.allocations.values()))
+            assigned = self._assigned(released)
+            for node in self._nodes:
+                if node not in self._down and (assigned.get(node) or self.engines[node]):
+                    is_changed |= self._agent(node, assigned.get(node, []), now_s=now_s)
+            self._drop_ended()
+
+    def drained(self, replica: str, *, now_s: float) -> None:
+        """A draining engine has nothing left in flight."""
+        for engines in self.engines.values():
+            live = engines.get(replica)
+            if live is not None and live.state is ReplicaState.DRAINING:
+                live.due_s = min(live.due_s, now_s)
+
+    @property
+    def next_s(self) -> float:
+        """When the next load or drain ends; inf where none is under way."""
+        return min(
+            (live.due_s for live in self.live() if live.state in _UNDER_WAY), default=float("inf")
+        )
+
+    # ------------------------------------------------------------ details
+
+    def _ripen(self, now_s: float) -> bool:
+        is_changed = False
+        for live in self.live():
+            if live.state not in _UNDER_WAY or live.due_s > now_s + 1e-9:
+                continue
+            is_running = live.state is ReplicaState.STARTING
+            live.state = ReplicaState.RUNNING if is_running else ReplicaState.STOPPED
+            self._observe(live.replica, live.state)
+            self.changes += 1
+            is_changed = True
+        return is_changed
+
+    def _assigned(self, released: frozenset[str]) -> dict[str, list[AssignedReplica]]:
+        assigned: dict[str, list[AssignedReplica]] = {}
+        for one in self.allocations.values():
+            goes = one.desired is Desired.STOPPED and (
+                one.replica in released or one.state in _ENDING
+            )
+            assigned.setdefault(one.node, []).append(
+                AssignedReplica(
+                    replica=one.replica,
+                    deployment=one.deployment,
+                    spec_fingerprint=str(one.generation),
+                    devices=one.devices,
+                    budgets=ReplicaBudgets(
+                        online_share=one.online_share,
+                        offline_share=one.offline_share,
+                        latency_budget_ms=one.latency_budget_ms,
+                    ),
+                    desired=Desired.STOPPED if goes else Desired.RUNNING,
+                    drain_grace_s=DRAIN_GRACE_S,
+                )
+            )
+        return assigned
+
+    def _agent(self, node: str, assigned: list[AssignedReplica], *, now_s: float) -> bool:
+        """One agent's steps; whether any changed an engine."""
+        engines = self.engines[node]
+        observed = [
+            ObservedEngine(
+                replica=live.replica,
+                spec_fingerprint=self._fingerprint(live.replica),
+                devices=live.devices,
+                state=live.state,
+                budgets=live.budgets,
+            )
+            for live in engines.values()
+        ]
+        is_changed = False
+        for step in plan_steps(assigned, observed, devices=tuple(self._types[node])):
+            match step:
+                case StartEngine(assigned=wanted):
+                    engines[wanted.replica] = self._start(node, wanted, now_s=now_s)
+                    self._observe(wanted.replica, ReplicaState.STARTING)
+                case StopEngine(replica=replica):
+                    engines[replica].state = ReplicaState.STOPPED
+                    self._observe(replica, ReplicaState.STOPPED)
+                case DrainEngine(replica=replica, grace_s=grace_s):
+                    engines[replica].state = ReplicaState.DRAINING
+                    engines[replica].due_s = now_s + grace_s
+                    self._observe(replica, ReplicaState.DRAINING)
+                case ForgetEngine(replica=replica):
+                    del engines[replica]
+                case ReportStopped(replica=replica):
+                    self._observe(replica, ReplicaState.STOPPED)
+                    continue
+                case SetBudgets(replica=replica, budgets=budgets):
+                    engines[replica].budgets = budgets
+                    self.changes += 1
+                    continue
+                case RejectReplica(replica=replica):
+                    self._observe(replica, ReplicaState.FAILED)
+                    continue
+                case _:
+                    continue
+            self.changes += 1
+            is_changed = True
+        return is_changed
+
+    def _start(self, node: str, wanted: AssignedReplica, *, now_s: float) -> Live:
+        deployment = self._deployments[wanted.deployment]
+        is_warm = deployment.model in self._warm[node]
+        self._keep_warm(node, deployment)
+        return Live(
+            replica=wanted.replica,
+            deployment=wanted.deployment,
+            node=node,
+            devices=wanted.devices,
+            device_type=self._types[node][wanted.devices[0]],
+            state=ReplicaState.STARTING,
+            due_s=now_s + (deployment.warm_load_s if is_warm else deployment.load_s),
+            budgets=wanted.budgets,
+        )
+
+    def _keep_warm(self, node: str, deployment: Deployment) -> None:
+        """Weights that were read stay in host memory, the latest first, while it lasts."""
+        warm = [deployment.model, *(m for m in self._warm[node] if m != deployment.model)]
+        sizes = {d.model: d.weights_bytes for d in self._deployments.values()}
+        room = self._nodes[node].host_memory_bytes
+        kept = []
+        for model in warm:
+            room -= sizes.get(model, 0)
+            if room >= 0:
+                kept.append(model)
+        self._warm[node] = kept
+
+    def _observe(self, replica: str, state: ReplicaState) -> None:
+        one = self.allocations.get(replica)
+        if one is not None and one.state is not state:
+            self.allocations[replica] = replace(one, state=state)
+            self.revision += 1
+
+    def _drop_ended(self) -> None:
+        for replica, one in list(self.allocations.items()):
+            if one.desired is Desired.STOPPED and not one.holds_devices:
+                del self.allocations[replica]
+                engines = self.engines[one.node]
+                if replica in engines and engines[replica].state is ReplicaState.STOPPED:
+                    del engines[replica]
+
+    def _fingerprint(self, replica: str) -> str:
+        one = self.allocations.get(replica)
+        return "" if one is None else str(one.generation)
+
+    def _name(self, deployment: str) -> str:
+        self._made += 1
+        return f"{deployment}-{self._made:05d}"
+
+
+_UNDER_WAY = frozenset({ReplicaState.STARTING, ReplicaState.DRAINING})
+_ENDING = frozenset({ReplicaState.DRAINING, ReplicaState.STOPPED})
