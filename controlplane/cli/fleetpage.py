@@ -31,6 +31,8 @@ from planner.replay.report.wording import count, number
 
 _MOST_LARGE_TILES = 300
 """Nodes up to which tiles are large; more of them still have to fit a few screens."""
+_NOT_XML = dict.fromkeys((*(n for n in range(32) if chr(n) not in "\t\n\r"), 0xFFFE, 0xFFFF))
+"""Characters that XML 1.0 (2.2) has no way to write; what agents say may hold them."""
 _MOST_SENTENCES = 60
 """Of misfits and moves shown one by one; the ledger has all."""
 
@@ -72,7 +74,8 @@ def fleet_html(picture: Picture) -> str:
         element("title", text(title)),
         style_sheet(len(picture.rows)),
     )
-    return f"<!DOCTYPE html>\n{element('html', head, element('body', body), lang='en')}\n"
+    page = f"<!DOCTYPE html>\n{element('html', head, element('body', body), lang='en')}\n"
+    return page.translate(_NOT_XML)
 
 
 def _notes(picture: Picture) -> str:
