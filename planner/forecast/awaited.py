@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 
 from planner.forecast.settings import ForecastSettings
-from planner.forecast.stored import floats, number, rows, whole
+from planner.forecast.stored import number, rows, whole
 
 JUDGED = 16
 
@@ -19,14 +19,14 @@ class Awaited:
     """One forecast.
 
     Args:
-        said: Of the lead, by expert; NaN: nothing.
-        means: By measure.
-        uppers: By measure.
+        said: By expert; NaN: nothing.
+        mean: What they made together.
+        upper: Its bound.
     """
 
     said: list[float]
-    means: list[float]
-    uppers: list[float]
+    mean: float
+    upper: float
 
 
 class Awaiting:
@@ -65,34 +65,33 @@ class Awaiting:
                 [
                     target,
                     [None if math.isnan(value) else value for value in one.said],
-                    one.means,
-                    one.uppers,
+                    one.mean,
+                    one.upper,
                 ]
                 for target, one in awaited.items()
             ]
             for awaited in self._by_track
         ]
 
-    def restore(self, values: object, *, experts: int, measures: int) -> None:
+    def restore(self, values: object, *, experts: int) -> None:
         """Takes on stored values.
 
         Raises:
-            StateError: They are none of forecasts of so many experts and measures.
+            StateError: They are none of forecasts of so many experts.
         """
         stored = rows(values, "awaited", count=len(self._tracked))
         self._by_track = [
-            dict(_restored(one, experts=experts, measures=measures) for one in rows(row, "awaited"))
-            for row in stored
+            dict(_restored(one, experts=experts) for one in rows(row, "awaited")) for row in stored
         ]
 
 
-def _restored(values: object, *, experts: int, measures: int) -> tuple[int, Awaited]:
-    target, said, means, uppers = rows(values, "awaited", count=4)
+def _restored(values: object, *, experts: int) -> tuple[int, Awaited]:
+    target, said, mean, upper = rows(values, "awaited", count=4)
     return whole(target, "awaited round"), Awaited(
         said=[
             math.nan if one is None else number(one, "awaited said")
             for one in rows(said, "awaited said", count=experts)
         ],
-        means=floats(means, "awaited means", count=measures, least=0.0),
-        uppers=floats(uppers, "awaited uppers", count=measures, least=0.0),
+        mean=number(mean, "awaited mean"),
+        upper=number(upper, "awaited upper"),
     )

@@ -1,7 +1,7 @@
 """A history replayed: what the forecaster would have said, and how it turned out.
 
-Owns the replay with a rolling origin, one at the end of each round, and the scores per
-measure and horizon beside the naive forecasts'. Refuses to judge: a score is a number.
+Owns the replay with a rolling origin, one at the end of each round, and the scores by
+horizon beside the naive forecasts'. Refuses to judge: a score is a number.
 Invariant: a forecast is made from rounds before its own, never from later ones.
 
 All scores of a row are over the same rounds: those after the warm-up of which every naive
@@ -39,46 +39,40 @@ class Loss:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """How one measure was forecast at one horizon.
+    """How a history was forecast at one horizon.
 
     Args:
-        measure: Position of what was forecast: 0 the lead, then its companions.
         horizon: Rounds ahead, from 1.
         rounds: Scored.
         forecast: The forecaster's.
         naive: The naive forecasts', of those that had enough history.
     """
 
-    measure: int
     horizon: int
     rounds: int
     forecast: Loss
     naive: dict[Naive, Loss]
 
 
-Seen = tuple[int, Sequence[float]]
-"""A round's index, and its lead and companions."""
-
-
 def backtest(
-    history: Sequence[Seen],
+    history: Sequence[tuple[int, float]],
     *,
     settings: ForecastSettings,
     prior: Prior | None = None,
     warm_up_rounds: int = 0,
     horizons: Iterable[int] | None = None,
 ) -> tuple[Score, ...]:
-    """Replays a history through a forecaster.
+    """Replays a history through a series.
 
     Args:
-        history: Rounds in order; missing ones are missing.
+        history: Rounds' indices and values in order; missing ones are missing.
         settings: Lengths and the quantile.
         prior: As the forecaster gets it.
         warm_up_rounds: From the first round on, forecast but not scored, >= 0.
         horizons: To score, within 1..`settings.rounds`; None: the tracked ones.
 
     Returns:
-        A score for each measure and horizon, by measure, then horizon.
+        A score for each horizon.
 
     Raises:
         ForecastError: No rounds.
@@ -86,22 +80,16 @@ def backtest(
     """
     if not history:
         raise ForecastError("backtest: no rounds; give a history of at least one")
-    measures = len(history[0][1])
     ahead = sorted(settings.tracked if horizons is None else horizons)
     start = history[0][0] + warm_up_rounds
-    seen = [{index: values[at] for index, values in history} for at in range(measures)]
-    rows = {
-        (at, horizon): _Row(seen[at], settings=settings, horizon=horizon, start=start)
-        for at in range(measures)
-        for horizon in ahead
-    }
-    series = Series("backtest", settings=settings, prior=prior, companions=measures - 1)
-    for index, values in history:
-        series.observe(index, values)
-        for horizon, bands in zip(ahead, series.bands(index + 1, horizons=ahead), strict=True):
-            for at, band in enumerate(bands):
-                rows[at, horizon].add(index, (band.mean, band.upper))
-    return tuple(row.score(measure=at) for (at, _), row in rows.items())
+    seen = dict(history)
+    rows = [_Row(seen, settings=settings, horizon=horizon, start=start) for horizon in ahead]
+    series = Series("backtest", settings=settings, prior=prior)
+    for index, value in history:
+        series.observe(index, value)
+        for row, band in zip(rows, series.bands(index + 1, horizons=ahead), strict=True):
+            row.add(index, (band.mean, band.upper))
+    return tuple(row.score() for row in rows)
 
 
 Said = tuple[float, float]
@@ -109,7 +97,7 @@ Said = tuple[float, float]
 
 
 class _Row:
-    """Forecasts of one measure at one horizon."""
+    """Forecasts at one horizon."""
 
     def __init__(
         self, seen: dict[int, float], *, settings: ForecastSettings, horizon: int, start: int
@@ -131,12 +119,11 @@ class _Row:
         if came is not None and origin + self._horizon >= self._start:
             self._said.append((came, said, naive))
 
-    def score(self, *, measure: int) -> Score:
+    def score(self) -> Score:
         """The means over the rounds that all forecasts know."""
         known = set(self._said[-1][2]) if self._said else set()
         said = [one for one in self._said if known and known <= set(one[2])]
         return Score(
-            measure=measure,
             horizon=self._horizon,
             rounds=len(said),
             forecast=self._loss([(came, one) for came, one, _ in said]),

@@ -4,9 +4,6 @@ Owns the state that rounds stream into, and the forecasts it holds itself to: as
 ends it forecasts later ones, and when those have come, its terms' weights and its bounds
 learn from how they turned out. Refuses clocks, storage and the meaning of what it counts.
 
-A series has a lead (arrivals, or work) and companions (tokens) that follow it in proportion:
-their mean is the lead's times the mix of `Mix`, their bounds are their own.
-
 Invariants: rounds come in order of their index; the same rounds give the same forecasts,
 also across `to_values` and `restore`; memory is bounded.
 """
@@ -19,17 +16,17 @@ from planner.forecast import seasons
 from planner.forecast.awaited import Awaited, Awaiting
 from planner.forecast.bounds import Bounds
 from planner.forecast.levels import DAY, Levels
-from planner.forecast.mix import Mix
 from planner.forecast.mixing import Mixing
 from planner.forecast.seasons import Seasons
 from planner.forecast.settings import MOST, ForecastSettings, Prior, RoundError
-from planner.forecast.stored import floats, part, refuse, rows, whole
+from planner.forecast.stored import floats, part, refuse, whole
 
 VERSION = 1
 """Of the stored values."""
 STALE_S = 4 * 3600.0
 """After a gap of so long 1/e of the weight of the latest levels is left."""
 _NOTHING_RATIO = 1e-9  # of the usual demand: a level that decays never quite ends
+_BUSY_KEPT = 0.95  # of the mean of rounds with demand: about 20 count
 _BEGUN = 4  # rounds seen before a forecast is held against what came: the first are chance
 
 
@@ -56,90 +53,87 @@ class Series:
     Args:
         name: For errors, such as `deployment chat`.
         settings: Lengths and the quantile.
-        prior: What to expect before anything is seen: the lead, and each companion per unit
-            of it; None: nothing is known.
-        companions: How many.
+        prior: What to expect before anything is seen; None: nothing is known.
     """
 
-    def __init__(
-        self, name: str, *, settings: ForecastSettings, prior: Prior | None, companions: int = 0
-    ) -> None:
+    def __init__(self, name: str, *, settings: ForecastSettings, prior: Prior | None) -> None:
         self.name = name
         self.settings = settings
         self.prior = prior
         self.last_index: int | None = None
-        worth = (prior.prompt_tokens, prior.output_tokens) if prior else (0.0, 0.0)
-        self.mix = Mix(settings, prior=worth[:companions])
         self._levels = Levels(settings)
         self._seasons = Seasons(settings)
         self._names = (*self._levels.names, *seasons.NAMES)
         self._mixing = Mixing(tracks=len(settings.tracked), experts=len(self._names))
         # After a gap the day and the seasons still tell, the other levels less and less.
         self._ages = [name != DAY and name not in seasons.NAMES for name in self._names]
-        self._bounds = [Bounds(settings) for _ in range(1 + companions)]
+        self._bounds = Bounds(settings)
         self._awaiting = Awaiting(settings)
         self._seen = 0
         self._quiet = 0  # rounds without demand, in a row
         self._busy = [0.0, 0.0]  # of rounds with demand: decaying sum, weight
 
-    def observe(self, index: int, values: Sequence[float]) -> None:
+    def observe(self, index: int, value: float) -> None:
         """Takes a round in; rounds left out are missing, which is not the same as 0.
 
         Args:
             index: Of the round, >= 0, later than the last one.
-            values: The lead and its companions, each >= 0.
+            value: >= 0.
 
         Raises:
-            RoundError: It is not later than the last one, or a value is out of range.
+            RoundError: It is not later than the last one, or the value is out of range.
+        """
+        self.check_observed(index, value)
+        self._judge(index, value)
+        self._seasons.add(index, value)
+        self._levels.add(value)
+        self.last_index = index
+        self._seen += 1
+        self._quiet = self._quiet + 1 if value == 0.0 else 0
+        if value > 0.0:
+            self._busy = [_BUSY_KEPT * self._busy[0] + value, _BUSY_KEPT * self._busy[1] + 1.0]
+        if self._seen >= _BEGUN:
+            self._await(index)
+
+    def check_observed(self, index: int, value: float) -> None:
+        """Refuses what `observe` does, without a change.
+
+        Raises:
+            RoundError: As there.
         """
         if index < 0 or (self.last_index is not None and index <= self.last_index):
             raise RoundError(
                 f"{self.name}: round {index} after round {self.last_index}; rounds must come in"
                 " rising order, each once, counted from a midnight: leave out what comes late"
             )
-        for value in values:
-            if not 0.0 <= value <= MOST:
-                raise RoundError(
-                    f"{self.name}: round {index} counts {value!r}, must lie in 0..{MOST:g};"
-                    " leave out a round that was not counted"
-                )
-        self._judge(index, values)
-        lead = values[0]
-        self._seasons.add(index, lead)
-        self._levels.add(lead)
-        self.mix.add(values)
-        self.last_index = index
-        self._seen += 1
-        self._quiet = self._quiet + 1 if lead == 0.0 else 0
-        if lead > 0.0:
-            self._busy = [0.95 * self._busy[0] + lead, 0.95 * self._busy[1] + 1.0]
-        if self._seen >= _BEGUN:
-            self._await(index)
+        if not 0.0 <= value <= MOST:
+            raise RoundError(
+                f"{self.name}: round {index} counts {value!r}, must lie in 0..{MOST:g};"
+                " leave out a round that was not counted"
+            )
 
-    def bands(self, first: int, *, horizons: Sequence[int]) -> list[list[Band]]:
-        """The lead and its companions in rounds to come.
+    def bands(self, first: int, *, horizons: Sequence[int]) -> list[Band]:
+        """Rounds to come.
 
         Args:
             first: Index of the round at horizon 1, after the last one seen.
             horizons: From 1.
 
         Returns:
-            A list for each horizon: the lead's band, then the companions'.
+            A band for each horizon.
 
         Raises:
             RoundError: The first round was seen already.
         """
         self._check(first)
         bands = []
-        for horizon in horizons:
-            mean, _, _ = self._mean(first - 1 + horizon, first)
-            means = self._means(mean)
-            uppers = self._uppers(means, first - 1 + horizon, first)
-            bands.append([Band(mean=m, upper=u) for m, u in zip(means, uppers, strict=True)])
+        for index in (first - 1 + horizon for horizon in horizons):
+            mean, _, _ = self._mean(index, first)
+            bands.append(Band(mean=mean, upper=self._upper(mean, index, first)))
         return bands
 
     def terms(self, first: int, *, horizon: int = 1) -> tuple[Term, ...]:
-        """What the lead's mean is made of, the heaviest first; they sum to it.
+        """What a mean is made of, the heaviest first; they sum to it.
 
         Raises:
             RoundError: The first round was seen already.
@@ -168,7 +162,7 @@ class Series:
         return self.prior.weight(self._seen * self.settings.round_s) if self.prior else 0.0
 
     def _mean(self, index: int, first: int) -> tuple[float, list[float], list[float]]:
-        """Of the lead in a round: its mean, what the experts say, and their weights."""
+        """Of a round: its mean, what the experts say, and their weights."""
         if self.last_index is None:
             nothing = [0.0] * len(self._names)
             return (self.prior.rate if self.prior else 0.0), nothing, nothing
@@ -189,26 +183,13 @@ class Series:
         prior = self.prior.rate if self.prior else 0.0
         return doubt * prior + (1.0 - doubt) * mixed, said, weights
 
-    def _means(self, lead: float) -> list[float]:
-        return [lead * worth for worth in self._worth()]
-
-    def _uppers(self, means: list[float], index: int, first: int) -> list[float]:
-        distance = index - (first - 1 if self.last_index is None else self.last_index)
-        quiet = self._quiet_rate()
-        return [
-            max(
-                quiet * worth,
-                bounds.upper(mean, usual=self._levels.day * worth, distance=distance),
-            )
-            for bounds, mean, worth in zip(self._bounds, means, self._worth(), strict=True)
-        ]
-
-    def _worth(self) -> tuple[float, ...]:
-        """Of the lead and its companions, per unit of the lead."""
-        return (1.0, *self.mix.per_unit())
+    def _upper(self, mean: float, index: int, first: int) -> float:
+        last = first - 1 if self.last_index is None else self.last_index
+        bound = self._bounds.upper(mean, usual=self._levels.day, distance=index - last)
+        return max(bound, self._quiet_rate())
 
     def _usual_busy(self) -> float:
-        """The lead of rounds that have any; 0 of none."""
+        """The mean of rounds that have any; 0 of none."""
         return self._busy[0] / self._busy[1] if self._busy[1] > 0.0 else 0.0
 
     def _quiet_rate(self) -> float:
@@ -226,23 +207,16 @@ class Series:
         """Forecasts later rounds from the one that has just ended."""
         for track, target in self._awaiting.due(index):
             mean, said, _ = self._mean(target, index + 1)
-            means = self._means(mean)
-            uppers = self._uppers(means, target, index + 1)
-            self._awaiting.add(track, target, Awaited(said=said, means=means, uppers=uppers))
+            upper = self._upper(mean, target, index + 1)
+            self._awaiting.add(track, target, Awaited(said=said, mean=mean, upper=upper))
 
-    def _judge(self, index: int, values: Sequence[float]) -> None:
+    def _judge(self, index: int, value: float) -> None:
         """Holds the forecasts of a round against it."""
-        worth = self._worth()
         for track, one in self._awaiting.arrived(index):
-            self._mixing.record(track, one.said, mixed=one.means[0], seen=values[0])
-            for at, seen in enumerate(values):
-                self._bounds[at].record(
-                    track,
-                    mean=one.means[at],
-                    usual=self._levels.day * worth[at],
-                    upper=one.uppers[at],
-                    seen=seen,
-                )
+            self._mixing.record(track, one.said, mixed=one.mean, seen=value)
+            self._bounds.record(
+                track, mean=one.mean, usual=self._levels.day, upper=one.upper, seen=value
+            )
 
     def to_values(self) -> dict[str, object]:
         """The state as plain values (numbers, None, lists and dicts of them)."""
@@ -252,11 +226,10 @@ class Series:
             "settings": [settings.round_s, settings.rounds, settings.quantile],
             "last_index": self.last_index,
             "counts": [self._seen, self._quiet, *self._busy],
-            "mix": self.mix.to_values(),
             "levels": self._levels.to_values(),
             "seasons": self._seasons.to_values(),
             "mixing": self._mixing.to_values(),
-            "bounds": [bounds.to_values() for bounds in self._bounds],
+            "bounds": self._bounds.to_values(),
             "awaited": self._awaiting.to_values(),
         }
 
@@ -265,7 +238,7 @@ class Series:
 
         Raises:
             StateError: Another version or other settings, or values that are none of a
-                series of so many companions.
+                series.
         """
         settings = self.settings
         if (version := part(values, "version")) != VERSION:
@@ -277,13 +250,8 @@ class Series:
         self.last_index = None if last is None else whole(last, "last_index")
         counts = floats(part(values, "counts"), "counts", count=4, least=0.0)
         self._seen, self._quiet, self._busy = int(counts[0]), int(counts[1]), counts[2:]
-        self.mix.restore(part(values, "mix"))
         self._levels.restore(part(values, "levels"))
         self._seasons.restore(part(values, "seasons"))
         self._mixing.restore(part(values, "mixing"))
-        stored_bounds = rows(part(values, "bounds"), "bounds", count=len(self._bounds))
-        for bounds, one in zip(self._bounds, stored_bounds, strict=True):
-            bounds.restore(one)
-        self._awaiting.restore(
-            part(values, "awaited"), experts=len(self._names), measures=len(self._bounds)
-        )
+        self._bounds.restore(part(values, "bounds"))
+        self._awaiting.restore(part(values, "awaited"), experts=len(self._names))

@@ -73,7 +73,7 @@ class WorkForecaster:
         Raises:
             RoundError: The round is not later than the last one, or the work out of range.
         """
-        self._series.observe(index, [work])
+        self._series.observe(index, work)
 
     def forecast(self, first: int, *, rounds: int | None = None) -> tuple[Band, ...]:
         """Work of the next rounds, engine-ms per second.
@@ -86,8 +86,7 @@ class WorkForecaster:
             RoundError: The first round was observed already, or too many are asked for.
         """
         rounds = self._series.settings.checked(rounds)
-        bands = self._series.bands(first, horizons=range(1, rounds + 1))
-        return tuple(lead for (lead,) in bands)
+        return tuple(self._series.bands(first, horizons=range(1, rounds + 1)))
 
     def upper(self, first: int, *, rounds: int | None = None) -> float:
         """Work that each of the next rounds stays within at the quantile, engine-ms per second.
@@ -105,7 +104,7 @@ class WorkForecaster:
         settings = self._series.settings
         rounds = settings.checked(rounds)
         horizons = sorted({*(h for h in settings.tracked if h < rounds), rounds})
-        return max(lead.upper for (lead,) in self._series.bands(first, horizons=horizons))
+        return max(band.upper for band in self._series.bands(first, horizons=horizons))
 
     def terms(self, first: int) -> tuple[Term, ...]:
         """What the mean of a round is made of, the heaviest first; they sum to it.

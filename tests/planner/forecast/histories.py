@@ -4,7 +4,7 @@ import math
 import random
 from collections.abc import Iterable
 
-from planner.forecast.settings import DAY_S, ForecastSettings, Prior
+from planner.forecast.settings import DAY_S, ForecastSettings
 from planner.forecast.work import WorkForecaster
 from planner.latency.predictor import default_model
 from planner.latency.work import request_work_ms
@@ -50,7 +50,7 @@ def day_rates(days: float, *, settings: ForecastSettings = QUARTERS) -> list[flo
 
 def service(
     seed: int, *, days: int, requests_per_s: float, settings: ForecastSettings
-) -> list[tuple[int, tuple[float]]]:
+) -> list[tuple[int, float]]:
     """Arrival rates of a service with days, weekends at 40 %, and a rate that wanders.
 
     Counts are Poisson; the log-rate wanders by 0.15 over two hours.
@@ -62,7 +62,7 @@ def service(
         at_s = (index + 0.5) * settings.round_s
         rate = requests_per_s * daily_rate(at_s) * (0.4 if at_s // DAY_S % 7 >= 5 else 1.0)
         count = poisson(rate * math.exp(wander) * settings.round_s, source)
-        history.append((index, (count / settings.round_s,)))
+        history.append((index, count / settings.round_s))
         wander = kept * wander + source.gauss(0, 0.15 * math.sqrt(1 - kept * kept))
     return history
 
@@ -79,7 +79,7 @@ def poisson(mean: float, source: random.Random) -> int:
 
 def counted(
     requests: Iterable[WorkloadRequest], *, settings: ForecastSettings
-) -> list[tuple[int, tuple[float, float, float, float]]]:
+) -> dict[str, list[tuple[int, float]]]:
     """Arrivals, prompt tokens, output tokens and work per second, by round of arrival.
 
     The first round and the last, which the trace may cover in part only, are left out.
@@ -99,7 +99,7 @@ def counted(
             values[at] += count / settings.round_s
     nothing = [0.0] * 4
     indices = range(min(sums) + 1, max(sums))
-    return [(index, tuple(sums.get(index, nothing))) for index in indices]
-
-
-NOTHING = Prior(rate=0.0)
+    return {
+        name: [(index, sums.get(index, nothing)[at]) for index in indices]
+        for at, name in enumerate(("arrivals", "prompt tokens", "output tokens", "work"))
+    }
