@@ -68,31 +68,36 @@ def draw_batches(
         elastic: Share that may be used besides.
 
     Returns:
-        Four a deployment; their rates add up to those shares in expectation (deadlines)
-        and exactly (elastic).
+        Four a deployment; over all of them, rates add up to exactly those shares.
     """
     shares = rng.dirichlet(np.full(len(units), 0.7))
-    demands = []
-    for (deployment, unit), share in zip(units, shares, strict=True):
-        scale = devices * share * unit.work_per_device
-        urgent = rng.dirichlet(np.ones(_DEMANDS)) * scale * deadlines / _HAS_DEADLINE
-        spare = rng.dirichlet(np.ones(_DEMANDS)) * scale * elastic
-        tenants = rng.permutation(TENANTS)[:_DEMANDS]
-        for number in range(_DEMANDS):
-            least = 0.0
-            if rng.random() < _HAS_DEADLINE:
-                drawn = _draw_set(rng)
-                least = float(urgent[number]) * edf_rate(drawn) / _mean_rate(drawn)
-            demands.append(
-                BatchDemand(
-                    deployment=deployment,
-                    tenant=f"tenant{tenants[number]}",
-                    offline_work=least + float(spare[number]),
-                    min_offline_work=least,
-                    weight=float(rng.choice(_PRIORITIES)) * unit.value,
-                )
-            )
-    return tuple(demands)
+    keys = [
+        (number, tenant)
+        for number in range(len(units))
+        for tenant in rng.permutation(TENANTS)[:_DEMANDS].tolist()
+    ]
+    # In devices: of deadlines, then of all else.
+    urgent = np.array(
+        [
+            shares[number] * rng.exponential() * edf_rate(_draw_set(rng))
+            if rng.random() < _HAS_DEADLINE
+            else 0.0
+            for number, _ in keys
+        ]
+    )
+    urgent *= devices * deadlines / max(float(urgent.sum()), 1e-12)
+    spare = np.array([shares[number] * rng.exponential() for number, _ in keys])
+    spare *= devices * elastic / float(spare.sum())
+    return tuple(
+        BatchDemand(
+            deployment=units[number][0],
+            tenant=f"tenant{tenant}",
+            offline_work=float(least + more) * units[number][1].work_per_device,
+            min_offline_work=float(least) * units[number][1].work_per_device,
+            weight=float(rng.choice(_PRIORITIES)) * units[number][1].value,
+        )
+        for (number, tenant), least, more in zip(keys, urgent, spare, strict=True)
+    )
 
 
 def draw_tenants(
@@ -123,8 +128,3 @@ def _draw_set(rng: np.random.Generator) -> list[tuple[float, float]]:
             rng.lognormal(0.0, 0.8, count), rng.uniform(1.0, 24.0, count), strict=True
         )
     ]
-
-
-def _mean_rate(batches: Sequence[tuple[float, float]]) -> float:
-    """The rate if all were due with the last of them."""
-    return sum(work for work, _ in batches) / max(seconds for _, seconds in batches)

@@ -15,6 +15,9 @@ from bench.placement.board import CLASSES, Board, Counts
 from bench.placement.programme import SHORTFALLS, SLACK, Programme, Tiers, formulate
 
 
+_EXCESS = 1e3  # of a device-equivalent more than allowed: far above what offline work brings
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
     """A bound on weighted offline work, the earlier tiers being allowed `short`.
@@ -64,6 +67,7 @@ def integer_bound_of(
         caps=caps,
         seconds=seconds,
         is_relaxed=False,
+        excess_cost=_EXCESS,
     )
     return Bound(
         short=caps,

@@ -62,8 +62,8 @@ SIZES: Mapping[str, Size] = {
 }
 
 LOADS: Mapping[str, Load] = {
-    "tight": Load(online=0.55, deadlines=0.20, elastic=0.35),
-    "loose": Load(online=0.33, deadlines=0.12, elastic=0.21),
+    "tight": Load(online=0.65, deadlines=0.25, elastic=0.55),
+    "loose": Load(online=0.39, deadlines=0.15, elastic=0.33),
 }
 
 SHAPES: Mapping[str, Shape] = {

@@ -112,33 +112,56 @@ class Programme:
         seconds: float | None = None,
         is_relaxed: bool = True,
         gap_ratio: float = 1e-4,
+        excess_cost: float | None = None,
     ) -> "Solved":
         """Minimises a cost with the sums of some tiers capped.
+
+        Args:
+            cost: By column.
+            caps: By tier.
+            seconds: Time limit.
+            is_relaxed: Without integers.
+            gap_ratio: That ends a search with integers.
+            excess_cost: Caps may be passed at this cost, so that something is always
+                found (scipy tells no bound without it); what it proves holds without too.
 
         Raises:
             ProgrammeError: HiGHS ended without a bound.
         """
-        shape = (len(self._least), len(self.lower))
+        named = [tier for tier in caps if self.short[tier]]
+        shape = (len(self._least), len(self.lower) + len(named))
         matrix = csr_matrix((self._factors, (self._rows, self._columns)), shape=shape)
         least, most = np.array(self._least), np.array(self._most)
-        named = [tier for tier in caps if self.short[tier]]
         if named:
             rows = [row for row, tier in enumerate(named) for _ in self.short[tier]]
             columns = [column for tier in named for column in self.short[tier]]
-            extra = csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(named), shape[1]))
+            rows += range(len(named))
+            columns += range(len(self.lower), shape[1])
+            factors = np.ones(len(rows))
+            factors[-len(named) :] = -1.0
+            extra = csr_matrix((factors, (rows, columns)), shape=(len(named), shape[1]))
             matrix = vstack([matrix, extra], format="csr")
             least = np.concatenate([least, np.full(len(named), -np.inf)])
             most = np.concatenate([most, np.array([caps[tier] for tier in named])])
         costs = np.zeros(shape[1])
         for column, factor in cost.items():
             costs[column] = factor
+        costs[len(self.lower) :] = excess_cost or 0.0
+        excess = np.full(len(named), 0.0 if excess_cost is None else np.inf)
         options: dict[str, float] = {} if is_relaxed else {"mip_rel_gap": gap_ratio}
         if seconds is not None:
             options["time_limit"] = seconds
         found = milp(
             costs,
-            integrality=None if is_relaxed else np.array(self.is_integer, dtype=np.int64),
-            bounds=Bounds(np.array(self.lower), np.array(self.upper)),
+            integrality=(
+                None
+                if is_relaxed
+                else np.array([*self.is_integer, *(False for _ in named)], dtype=np.int64)
+            ),
+            bounds=Bounds(
+                np.concatenate([np.array(self.lower), np.zeros(len(named))]),
+                np.concatenate([np.array(self.upper), excess]),
+            ),
             constraints=LinearConstraint(matrix, least, most),
             options=options,
         )
