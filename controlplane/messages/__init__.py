@@ -8,7 +8,11 @@ Map:
     nodes        Node
     deployments  Deployment and its specification, with every check of client input
     replicas     Replica, ReplicaReport, what a session says of a node's replicas
-    plans        Plan
+    slo          Slo
+    placing      fields of a specification about where replicas go and what survives
+    plans        Plan, and what a client hands back of one
+    holds        Pin, Freeze, Tenant
+    totals       PlacementTotals
     assignment   the desired state of one node
     routes       the route table
 """

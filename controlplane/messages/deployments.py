@@ -7,13 +7,14 @@ planned; one that does not is refused with every violation at once.
 import re
 
 import grpc
-from google.protobuf.duration_pb2 import Duration
-from slacktide.v1 import deployment_pb2, slo_pb2
+from slacktide.v1 import deployment_pb2
 from slacktide.wire.errors import Refusal
 from slacktide.wire.names import resource_name
 
-from controlplane.messages.scalars import to_duration, to_ms, to_timestamp
-from planner.model import Slo, Stage
+from controlplane.messages.placing import parse_placing, placing_of
+from controlplane.messages.scalars import to_timestamp
+from controlplane.messages.slo import Violations, parse_slo, to_slo
+from planner.model import Stage
 from storage.records import DeploymentRecord, DeploymentSpec, EngineSpec
 
 MAX_ID_CHARACTERS = 56
@@ -21,8 +22,6 @@ MAX_ID_CHARACTERS = 56
 
 MAX_REPLICAS = 1000
 MAX_PATH_CHARACTERS = 4096
-MAX_TARGET_MS = 3_600_000.0
-"""An hour: above it a latency target is a mistake."""
 
 _MOST_COUNTS = {
     "min_replicas": MAX_REPLICAS,
@@ -34,11 +33,13 @@ _MOST_COUNTS = {
     "max_context_tokens": 1 << 31,
     "max_running_requests": 1 << 20,
     "chunked_prefill_size": 1 << 24,
+    "host_memory_bytes": 1 << 53,
 }
 _MOST_NUMBERS = {
     "expected_online_work": 1e9,  # a million replicas' worth, engine-ms per second
     "latency_budget_ms": 60_000.0,
     "offline_weight": 1e6,
+    "failover_ratio": 1.0,
 }
 _NAME_RULE = "expected 1 to 63 ASCII characters, a letter or digit first"
 _NAME = re.compile(r"[A-Za-z0-9][ -~]{0,62}")
@@ -52,8 +53,6 @@ _STAGES = {
 }
 _STAGE_VALUES = {stage: value for value, stage in _STAGES.items() if value}
 
-_Violations = list[tuple[str, str]]
-
 
 def parse_deployment(message: deployment_pb2.Deployment) -> tuple[str, DeploymentSpec]:
     """The id and specification of a deployment, defaults filled in.
@@ -61,7 +60,7 @@ def parse_deployment(message: deployment_pb2.Deployment) -> tuple[str, Deploymen
     Raises:
         Refusal: INVALID_ARGUMENT with one violation for each field at fault.
     """
-    found: _Violations = []
+    found: Violations = []
     id_ = message.name.removeprefix("deployments/")
     if (
         not message.name.startswith("deployments/")
@@ -77,8 +76,9 @@ def parse_deployment(message: deployment_pb2.Deployment) -> tuple[str, Deploymen
             )
         )
     spec = message.spec
-    slo = _parse_slo(spec.slo, found)
+    slo = parse_slo(spec.slo, found, path="deployment.spec.slo")
     _check_counts(spec, found)
+    placing = parse_placing(spec, found)
     if found or slo is None:
         raise Refusal(
             code=grpc.StatusCode.INVALID_ARGUMENT,
@@ -108,59 +108,11 @@ def parse_deployment(message: deployment_pb2.Deployment) -> tuple[str, Deploymen
         spread=spec.spread,
         latency_budget_ms=spec.latency_budget_ms,
         offline_weight=spec.offline_weight or 1.0,
+        **placing,
     )
 
 
-def _parse_slo(message: slo_pb2.Slo, found: _Violations) -> Slo | None:
-    path = "deployment.spec.slo"
-    before = len(found)
-    _check_target(f"{path}.ttft", message.ttft, found)
-    chosen = [name for name in ("itl", "tpot") if message.HasField(name)]
-    if len(chosen) != 1:
-        found.append(
-            (
-                path,
-                f"has {' and '.join(chosen) or 'neither itl nor tpot'}: set exactly one of itl"
-                " (every gap) and tpot (mean gap of a request)",
-            )
-        )
-    for name in chosen:
-        _check_target(f"{path}.{name}", getattr(message, name), found)
-    if message.HasField("max_gap"):
-        _check_target(f"{path}.max_gap", message.max_gap, found)
-        if not message.HasField("tpot"):
-            found.append((f"{path}.max_gap", "is only for a tpot target: itl already bounds gaps"))
-        elif to_ms(message.max_gap) < to_ms(message.tpot):
-            found.append(
-                (
-                    f"{path}.max_gap",
-                    f"{to_ms(message.max_gap):g} ms: must be at least tpot,"
-                    f" {to_ms(message.tpot):g} ms",
-                )
-            )
-    ratio = message.attainment_ratio
-    if not 0 <= ratio <= 1:  # also refuses NaN
-        found.append(
-            (f"{path}.attainment_ratio", f"{ratio:g}: must be within (0, 1]; 0 means 0.99")
-        )
-    if len(found) > before:
-        return None
-    return Slo(
-        ttft_ms=to_ms(message.ttft),
-        itl_ms=to_ms(message.itl) if message.HasField("itl") else None,
-        tpot_ms=to_ms(message.tpot) if message.HasField("tpot") else None,
-        max_gap_ms=to_ms(message.max_gap) if message.HasField("max_gap") else None,
-        attainment_ratio=ratio or 0.99,
-    )
-
-
-def _check_target(field: str, target: Duration, found: _Violations) -> None:
-    ms = to_ms(target)
-    if not 0 < ms <= MAX_TARGET_MS:
-        found.append((field, f"{ms:g} ms: must be more than 0 and at most {MAX_TARGET_MS:g}"))
-
-
-def _check_counts(spec: deployment_pb2.DeploymentSpec, found: _Violations) -> None:
+def _check_counts(spec: deployment_pb2.DeploymentSpec, found: Violations) -> None:
     path = "deployment.spec"
     if not spec.model.strip():
         found.append((f"{path}.model", "is empty: name a model folder"))
@@ -223,17 +175,7 @@ def to_spec(
         spread=spec.spread,
         latency_budget_ms=spec.latency_budget_ms,
         offline_weight=spec.offline_weight,
-    )
-
-
-def to_slo(slo: Slo) -> slo_pb2.Slo:
-    """The targets as a message."""
-    return slo_pb2.Slo(
-        ttft=to_duration(slo.ttft_ms),
-        itl=None if slo.itl_ms is None else to_duration(slo.itl_ms),
-        tpot=None if slo.tpot_ms is None else to_duration(slo.tpot_ms),
-        max_gap=None if slo.max_gap_ms is None else to_duration(slo.max_gap_ms),
-        attainment_ratio=slo.attainment_ratio,
+        **placing_of(spec),
     )
 
 

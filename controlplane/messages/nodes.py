@@ -1,6 +1,7 @@
 """Node messages."""
 
 import re
+from collections.abc import Iterable
 
 import grpc
 from slacktide.v1 import node_pb2
@@ -14,6 +15,8 @@ from storage.records import NodeRecord
 MAX_DEVICES = 64
 MAX_BYTES = 1 << 50
 """1 PiB: more memory than any device has; above it a number is a mistake."""
+
+MAX_WARM_MODELS = 256
 
 _NAME_RULE = "expected 1 to 63 ASCII characters, a letter or digit first"
 _NAME = re.compile(r"[A-Za-z0-9][ -~]{0,62}")
@@ -66,6 +69,13 @@ def parse_node(message: node_pb2.Node, *, protocol_version: int, incarnation: st
             )
     if len(indices) > MAX_DEVICES:
         found.append(("hello.node.devices", f"{len(indices)} of them: at most {MAX_DEVICES}"))
+    if not 0 <= message.host_memory_bytes <= MAX_BYTES:
+        found.append(
+            (
+                "hello.node.host_memory_bytes",
+                f"{message.host_memory_bytes}: expected 0 to {MAX_BYTES}, 0 where not known",
+            )
+        )
     if message.failure_domain and not _NAME.fullmatch(message.failure_domain):
         found.append(
             (
@@ -98,17 +108,27 @@ def parse_node(message: node_pb2.Node, *, protocol_version: int, incarnation: st
         protocol_version=protocol_version,
         incarnation=spoken(incarnation),
         labels=tuple(sorted((spoken(k), spoken(v)) for k, v in message.labels.items())),
+        host_memory_bytes=message.host_memory_bytes,
+        warm_models=parse_warm_models(message.warm_models),
         message=spoken(message.message),
     )
 
 
-def to_node(record: NodeRecord, *, holds_replicas: bool, report_s: float | None) -> node_pb2.Node:
+def parse_warm_models(models: Iterable[str]) -> tuple[str, ...]:
+    """Models whose weights an agent says lie in host memory, at most `MAX_WARM_MODELS`."""
+    return tuple(sorted({spoken(one) for one in models if one}))[:MAX_WARM_MODELS]
+
+
+def to_node(
+    record: NodeRecord, *, holds_replicas: bool, report_s: float | None, is_frozen: bool = False
+) -> node_pb2.Node:
     """The node as clients see it.
 
     Args:
         record: what is stored.
         holds_replicas: whether any replica may still run there.
         report_s: when its agent reported last, in Unix seconds.
+        is_frozen: whether the node itself is frozen.
     """
     match record:
         case NodeRecord(is_ready=False):
@@ -139,7 +159,11 @@ def to_node(record: NodeRecord, *, holds_replicas: bool, report_s: float | None)
         sglang_version=record.sglang_version,
         last_report_time=to_timestamp(report_s),
         message=record.message,
-        labels=dict(record.labels),
+        labels=dict(record.shown_labels),
+        group=record.group,
+        host_memory_bytes=record.host_memory,
+        warm_models=record.warm_models,
+        frozen=is_frozen,
     )
 
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from slacktide.v1 import replica_pb2, routing_service_pb2
 from slacktide.wire.names import resource_name
 
-from controlplane.messages.deployments import to_slo
 from controlplane.messages.replicas import STATE_VALUES
+from controlplane.messages.slo import to_slo
 from planner.model import ReplicaState
 from storage.records import AllocationRecord, FleetView
 

@@ -1,105 +1,168 @@
-"""From a plan to committed state.
+"""From a plan to committed state, and into the ledger.
 
 Owns the second verification, ids of new replicas, and the commit. Refuses to solve.
 Invariants: what is committed passed `verify` against the state it is committed to, in
-the same transaction; a move group is committed whole or not at all; a plan that changes
-nothing writes nothing.
+the same transaction; a move group is committed whole or not
+at all; every round is noted, and one that changes nothing raises no revision.
 """
 
-import base64
 import logging
-import secrets
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from controlplane.rounds.drafted import with_unmet
 from controlplane.rounds.outcome import RoundOutcome
-from controlplane.rounds.snapshot import Demand, build_snapshot
+from controlplane.rounds.snapshot import Demand, PlacementSettings, build_snapshot
+from controlplane.rounds.targets import named_plan, new_replica_id, targets_of
 from planner.model import (
-    Allocation,
     Desired,
     Misfit,
     MoveKind,
     Placement,
     Plan,
-    ReplicaState,
+    PlanStatus,
     Snapshot,
 )
 from planner.placement.diff import moves
 from planner.placement.fleet import survey
 from planner.placement.shares import with_shares
 from planner.placement.verify import verify
-from storage.records import AllocationRecord, FleetView, PlanRecord
+from storage.plan_records import PlanOutcome, PlanRecord
 from storage.store import FleetTransaction
 
 _log = logging.getLogger(__name__)
 
 
-def new_replica_id(deployment: str) -> str:
-    """`<deployment>-<6 letters or digits>`, from 30 random bits."""
-    return f"{deployment}-{base64.b32encode(secrets.token_bytes(5)).decode()[:6].lower()}"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """What a plan came from, for the ledger."""
+
+    trigger: str
+    demand: Demand = field(default_factory=Demand)  # what it was computed for
+    settings: PlacementSettings | None = None
+    inputs_hash: str = ""
+    solve_s: float = 0.0
+    failure: str = ""  # of the solver, though there is a plan
+    is_ordered: bool = False  # an operator ordered it: a freeze of the fleet does not hold it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Committed:
-    """What became of a plan."""
+    """What became of a plan; its record is in the ledger whatever came of it."""
 
     outcome: RoundOutcome
-    record: PlanRecord | None = None  # None where nothing changed
+    record: PlanRecord
     refused_groups: tuple[int, ...] = ()
+    is_stale: bool = False  # the state moved on since the plan was made
+
+    @property
+    def is_applied(self) -> bool:
+        """Whether it is the plan in force now."""
+        return self.record.outcome.makes_placements
 
 
 def commit_plan(
     state: FleetTransaction,
     plan: Plan,
+    round_: Round,
     *,
-    demand: Demand,
-    trigger: str,
-    solve_s: float,
-    last_misfits: tuple[Misfit, ...],
     make_id: Callable[[str], str] = new_replica_id,
 ) -> Committed:
-    """Verifies a plan against the state of this transaction and commits what passes.
+    """Verifies a plan against the state of this transaction, commits what passes, notes all.
 
     Args:
         state: a transaction under the leader's epoch.
-        plan: from the solver.
-        demand: what the plan was computed for.
-        trigger: what started the round.
-        solve_s: how long solving took.
-        last_misfits: of the plan in force.
+        plan: from the solver, or made of what an operator ordered.
+        round_: what it came from.
         make_id: makes a replica's id of its deployment's.
     """
     view = state.view()
-    snapshot = build_snapshot(view, demand)
+    if view.is_frozen and not round_.is_ordered:
+        outcome = PlanOutcome.FROZEN if plan.moves else PlanOutcome.UNCHANGED
+        return _noted(state, plan, round_, outcome)
+    snapshot = build_snapshot(view, round_.demand, round_.settings)
     passed, refused = _verified(snapshot, plan)
-    outcome = RoundOutcome(
-        trigger=trigger,
-        base_revision=plan.base_revision,
-        status=plan.status,
-        misfits=plan.misfits,
-        failure=f"move groups {refused} no longer fit the state" if refused else "",
-        solve_s=solve_s,
-    )
     if passed is None:
-        return Committed(outcome=outcome, refused_groups=refused)
-    named = _named(passed, view, make_id=make_id)
-    targets = _targets(view, named, round_=state.state.round + 1)
+        return _noted(state, plan, round_, PlanOutcome.REFUSED, refused=refused)
+    named = named_plan(passed, view, make_id=make_id)
+    targets = targets_of(view, named, round_=state.state.round + 1)
     known = {one.allocation.replica: one for one in view.allocations}
     changed = [one for one in targets if known.get(one.allocation.replica) != one]
-    if not changed and _keys(plan.misfits) == _keys(last_misfits):
-        return Committed(outcome=outcome, refused_groups=refused)
+    if not changed and _is_in_force(named, view.plan):
+        outcome = PlanOutcome.REFUSED if refused else PlanOutcome.UNCHANGED
+        return _noted(state, named, round_, outcome, refused=refused)
     for one in changed:
         state.put_allocation(one)
-    record = state.append_plan(named, epoch=state.state.epoch, trigger=trigger, solve_s=solve_s)
+    outcome = PlanOutcome.PARTLY_APPLIED if refused else PlanOutcome.APPLIED
+    return _noted(state, named, round_, outcome, refused=refused)
+
+
+def note_failure(state: FleetTransaction, round_: Round, *, revision: int) -> Committed:
+    """Writes a round that came to no plan into the ledger; what runs stays."""
+    nothing = Plan(
+        base_revision=revision,
+        status=PlanStatus.KEPT_INCUMBENT,
+        solver="incumbent",
+        objective=0.0,
+        bound=0.0,
+        terms=(),
+        placements=(),
+        moves=(),
+    )
+    return _noted(state, nothing, round_, PlanOutcome.FAILED)
+
+
+def _noted(
+    state: FleetTransaction,
+    plan: Plan,
+    round_: Round,
+    outcome: PlanOutcome,
+    *,
+    refused: tuple[int, ...] = (),
+) -> Committed:
+    """Writes the ledger's entry."""
+    left_out = f"move groups {list(refused)} no longer fit the state" if refused else ""
+    record = state.append_plan(
+        plan,
+        epoch=state.state.epoch,
+        trigger=round_.trigger,
+        solve_s=round_.solve_s,
+        outcome=outcome,
+        inputs_hash=round_.inputs_hash,
+        failure="; ".join(one for one in (round_.failure, left_out) if one),
+        refused_groups=refused,
+    )
+    noted = RoundOutcome(
+        trigger=round_.trigger,
+        base_revision=plan.base_revision,
+        status=plan.status,
+        outcome=outcome,
+        misfits=plan.misfits,
+        round=record.round,
+        failure=round_.failure if outcome is PlanOutcome.FAILED else left_out,
+        solve_s=round_.solve_s,
+    )
     return Committed(
-        outcome=replace(outcome, round=record.round), record=record, refused_groups=refused
+        outcome=noted,
+        record=record,
+        refused_groups=refused,
+        is_stale=plan.base_revision != state.state.revision,
+    )
+
+
+def _is_in_force(plan: Plan, last: PlanRecord | None) -> bool:
+    """Whether the plan says what the one in force says."""
+    if last is None:
+        return not plan.placements and not plan.misfits
+    return set(plan.placements) == set(last.plan.placements) and _keys(plan.misfits) == _keys(
+        last.plan.misfits
     )
 
 
 def _verified(snapshot: Snapshot, plan: Plan) -> tuple[Plan | None, tuple[int, ...]]:
     """The plan, or what fits of it: its groups one after another; and those that do not."""
-    if not (violations := verify(snapshot, plan)):
+    violations = verify(snapshot, plan)
+    if not violations:
         return plan, ()
     first = violations[0]
     _log.warning(
@@ -156,85 +219,8 @@ def _replanned(snapshot: Snapshot, plan: Plan, placements: tuple[Placement, ...]
         moves=moves(snapshot, shared),
         waiting=(),
     )
+    candidate = with_unmet(snapshot, candidate)
     return None if verify(snapshot, candidate) else candidate
-
-
-def _named(plan: Plan, view: FleetView, *, make_id: Callable[[str], str]) -> Plan:
-    """The plan with an id for every new replica, in placements, moves and conditions."""
-    taken = {one.allocation.replica for one in view.allocations}
-    names: dict[str, str] = {}
-    placements: list[Placement] = []
-    for index, placement in enumerate(plan.placements):
-        if placement.replica is None:
-            id_ = make_id(placement.deployment)
-            while id_ in taken:
-                id_ = make_id(placement.deployment)
-            taken.add(id_)
-            names[f"new:{index}"] = id_
-            placement = replace(placement, replica=id_)  # noqa: PLW2901
-        placements.append(placement)
-    return replace(
-        plan,
-        placements=tuple(placements),
-        moves=tuple(
-            replace(
-                move,
-                replica=names.get(move.replica, move.replica),
-                after=tuple(names.get(other, other) for other in move.after),
-            )
-            for move in plan.moves
-        ),
-    )
-
-
-def _targets(view: FleetView, plan: Plan, *, round_: int) -> list[AllocationRecord]:
-    """Every allocation as it stands once the plan is committed."""
-    placements = {one.replica: one for one in plan.placements}
-    after = {one.replica: one.after for one in plan.moves if one.kind is MoveKind.REMOVE}
-    targets = []
-    for record in view.allocations:
-        one = record.allocation
-        placement = placements.pop(one.replica, None)
-        if placement is not None:
-            one = _placed(one, placement)
-        elif one.desired is Desired.RUNNING:
-            waits = () if one.state is ReplicaState.LOST else after.get(one.replica, ())
-            one = replace(one, desired=Desired.STOPPED, after=waits)
-        elif not record.is_released and one.replica in after:
-            one = replace(one, after=after[one.replica])  # it waited for one that never comes
-        targets.append(replace(record, allocation=one))
-    now_s = time.time()
-    for placement in placements.values():
-        owner = view.deployment(placement.deployment)
-        assert owner is not None  # verified
-        assert placement.replica is not None  # named
-        added = Allocation(
-            replica=placement.replica,
-            deployment=placement.deployment,
-            node=placement.node,
-            devices=placement.devices,
-            generation=owner.generation,
-        )
-        targets.append(
-            AllocationRecord(
-                allocation=_placed(added, placement),
-                engine=owner.engine,
-                round=round_,
-                create_s=now_s,
-            )
-        )
-    return targets
-
-
-def _placed(allocation: Allocation, placement: Placement) -> Allocation:
-    return replace(
-        allocation,
-        desired=Desired.RUNNING,
-        after=(),
-        online_share=placement.online_share,
-        offline_share=placement.offline_share,
-        latency_budget_ms=placement.latency_budget_ms,
-    )
 
 
 def _keys(misfits: tuple[Misfit, ...]) -> frozenset[tuple[str, str | None, str]]:

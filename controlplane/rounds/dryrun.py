@@ -4,7 +4,7 @@ Owns a solver process of its own, so that a question never delays a round.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import grpc
@@ -13,7 +13,7 @@ from slacktide.wire.errors import Refusal
 from controlplane.rounds.loop import RoundLoop
 from controlplane.rounds.snapshot import build_snapshot
 from controlplane.rounds.solver import Solver
-from planner.model import Desired, Plan
+from planner.model import Desired, Plan, Snapshot
 from storage.records import DeploymentRecord, FleetView
 
 BUDGET_S = 3.0
@@ -31,13 +31,27 @@ class DryRun:
         self._solver = solver
         self._rounds = rounds
 
+    async def snapshot(self, view: FleetView) -> Snapshot:
+        """What a round would decide from, were that the state."""
+        return build_snapshot(view, await self._rounds.demand(view), self._rounds.settings)
+
     async def plan(self, view: FleetView) -> Plan:
         """The plan that state would get.
 
         Raises:
             Refusal: UNAVAILABLE, the solver gave no plan.
         """
-        snapshot = build_snapshot(view, await self._rounds.demand(view))
+        return (await self.solve(view))[1]
+
+    async def solve(
+        self, view: FleetView, *, change: Callable[[Snapshot], Snapshot] = lambda same: same
+    ) -> tuple[Snapshot, Plan]:
+        """The snapshot of that state, changed, and the plan it would get.
+
+        Raises:
+            Refusal: UNAVAILABLE, the solver gave no plan.
+        """
+        snapshot = change(await self.snapshot(view))
         solved = await self._solver.solve(snapshot, budget_s=BUDGET_S)
         if solved.plan is None:
             raise Refusal(
@@ -47,7 +61,7 @@ class DryRun:
                 f" ({solved.failure or 'no incumbent in time'}); try again",
                 retry_after_s=1.0,
             )
-        return solved.plan
+        return snapshot, solved.plan
 
 
 def with_deployments(view: FleetView, changed: Mapping[str, DeploymentRecord]) -> FleetView:

@@ -1,28 +1,35 @@
 """When rounds run, and what one does.
 
 Owns triggers, the debounce and the interval. Refuses to decide placements. Invariants:
-one round at a time; a failed solve leaves what runs as it is and is logged as an alert;
-a newer leader ends the loop.
+one round at a time; every round is in the ledger; a failed solve leaves what runs as it
+is and is logged as an alert; a newer leader ends the loop.
 """
 
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 
 from slacktide.wire.errors import Refusal
 
 from controlplane.feed import StateFeed
-from controlplane.rounds.apply import Committed, commit_plan
-from controlplane.rounds.outcome import RoundLog, RoundOutcome
-from controlplane.rounds.snapshot import Demand, build_snapshot
-from controlplane.rounds.solver import Solved, Solver
+from controlplane.rounds.apply import Committed, Round, commit_plan, note_failure
+from controlplane.rounds.outcome import RoundLog
+from controlplane.rounds.returning import return_step
+from controlplane.rounds.snapshot import (
+    Demand,
+    PlacementSettings,
+    build_snapshot,
+    inputs_hash,
+)
+from controlplane.rounds.solver import Solver
 from controlplane.stored import stored
 from controlplane.telemetry import Telemetry
-from planner.model import Plan, PlanStatus, Snapshot
+from planner.model import Plan, Snapshot
 from planner.placement.greedy import greedy
 from storage.batches import BatchStore
 from storage.records import FleetView
-from storage.store import FleetStore
+from storage.store import FleetStore, FleetTransaction
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +51,7 @@ class RoundLoop:
         epoch: the leader's.
         interval_s: longest time between two rounds.
         budget_s: time a solve may take.
+        settings: what placement depends on beside the state.
     """
 
     def __init__(
@@ -58,6 +66,7 @@ class RoundLoop:
         epoch: int,
         interval_s: float,
         budget_s: float,
+        settings: PlacementSettings | None = None,
     ) -> None:
         self._store = store
         self._batches = batches
@@ -68,6 +77,7 @@ class RoundLoop:
         self._epoch = epoch
         self._interval_s = interval_s
         self._budget_s = budget_s
+        self.settings = settings or PlacementSettings()
         self._triggers: dict[str, None] = {}  # ordered, without repeats
         self._wanted = asyncio.Event()
 
@@ -99,12 +109,12 @@ class RoundLoop:
                 _log.exception("round_alert trigger=%r", "; ".join(triggers))
                 await asyncio.sleep(RETRY_S)
                 continue
-            if done is not None and done.refused_groups:
+            if done is not None and done.refused_groups and done.is_stale:
                 await asyncio.sleep(DEBOUNCE_S)
                 self.request("state moved on during the round")
 
     async def round(self, trigger: str) -> Committed | None:
-        """One round; None where there is nothing to place.
+        """One round; None where there is nothing to place, and so no round.
 
         Raises:
             Refusal: the store could not, or STALE_EPOCH.
@@ -112,32 +122,44 @@ class RoundLoop:
         view = await self._feed.refresh()
         if not view.allocations and all(one.is_deleted for one in view.deployments):
             return None
+        if view.state.rollback_round:
+            return await self._return(view, trigger)
         demand = await self.demand(view)
-        snapshot = build_snapshot(view, demand)
+        snapshot = build_snapshot(view, demand, self.settings)
         solved = await self._solver.solve(snapshot, budget_s=self._budget_s)
         if solved.failure:
             _log.error(
                 "solver_alert failure=%r incumbent=%s", solved.failure, solved.plan is not None
             )
         plan = solved.plan or await _fallback(snapshot)
-        if plan is None:
-            self._log.note(_kept(solved, snapshot, trigger))
-            return None
-        last = view.plan.plan.misfits if view.plan else ()
-        committed = await stored(
-            self._store.run,
-            lambda state: commit_plan(
-                state,
-                plan,
-                demand=demand,
-                trigger=trigger,
-                solve_s=solved.solve_s,
-                last_misfits=last,
-            ),
-            epoch=self._epoch,
+        round_ = Round(
+            trigger=trigger,
+            demand=demand,
+            settings=self.settings,
+            inputs_hash=await asyncio.to_thread(inputs_hash, snapshot),
+            solve_s=solved.solve_s,
+            failure=solved.failure or ("" if plan else "neither solver nor greedy gave a plan"),
         )
+        if plan is None:
+            return await self._commit(
+                lambda state: note_failure(state, round_, revision=snapshot.revision)
+            )
+        return await self._commit(lambda state: commit_plan(state, plan, round_))
+
+    async def _return(self, view: FleetView, trigger: str) -> Committed:
+        """One round of a rollback: the earlier placement, as near as can be now."""
+        round_ = Round(
+            trigger=f"rollback to plans/{view.state.rollback_round}; {trigger}",
+            demand=await self.demand(view),
+            settings=self.settings,
+            is_ordered=True,
+        )
+        return await self._commit(lambda state: return_step(state, round_))
+
+    async def _commit(self, work: Callable[[FleetTransaction], Committed]) -> Committed:
+        committed = await stored(self._store.run, work, epoch=self._epoch)
         self._log.note(committed.outcome)
-        _log_round(committed, plan)
+        _log_round(committed)
         await self._feed.refresh()
         return committed
 
@@ -152,7 +174,7 @@ class RoundLoop:
                 )
                 for one in view.deployments
             },
-            backlog=await stored(self._batches.backlog),
+            backlog=await stored(self._batches.tenant_backlog),
             now_s=time.time(),
         )
 
@@ -174,37 +196,21 @@ async def _fallback(snapshot: Snapshot) -> Plan | None:
         return None
 
 
-def _kept(solved: Solved, snapshot: Snapshot, trigger: str) -> RoundOutcome:
-    return RoundOutcome(
-        trigger=trigger,
-        base_revision=snapshot.revision,
-        status=PlanStatus.KEPT_INCUMBENT,
-        failure=solved.failure,
-        solve_s=solved.solve_s,
-    )
-
-
-def _log_round(committed: Committed, plan: Plan) -> None:
+def _log_round(committed: Committed) -> None:
     record, outcome = committed.record, committed.outcome
-    if record is None:
-        _log.info(
-            "round_kept trigger=%r status=%s refused_groups=%d solve_s=%.3f",
-            outcome.trigger,
-            outcome.status.value,
-            len(committed.refused_groups),
-            outcome.solve_s,
-        )
-        return
     _log.info(
-        "plan_applied round=%d trigger=%r status=%s solver=%s objective=%.6g gap=%.4f"
-        " moves=%d misfits=%d solve_s=%.3f",
+        "round_%s round=%d trigger=%r status=%s solver=%s objective=%.6g gap=%.4f"
+        " moves=%d misfits=%d refused_groups=%d solve_s=%.3f failure=%r",
+        record.outcome.value,
         record.round,
         outcome.trigger,
         outcome.status.value,
-        plan.solver,
-        plan.objective,
-        plan.gap,
+        record.plan.solver,
+        record.plan.objective,
+        record.plan.gap,
         len(record.plan.moves),
-        len(plan.misfits),
+        len(record.plan.misfits),
+        len(committed.refused_groups),
         outcome.solve_s,
+        record.failure,
     )

@@ -6,19 +6,18 @@ Owns what a deployment's status says of its misfits.
 from dataclasses import dataclass
 
 from planner.model import Misfit, PlanStatus
+from storage.plan_records import PlanOutcome
 from storage.records import DeploymentRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundOutcome:
-    """What a round found.
-
-    `round` is the ledger's entry where it changed something, else None.
-    """
+    """What a round found; `round` is its entry in the ledger, None where none was written."""
 
     trigger: str
     base_revision: int
     status: PlanStatus
+    outcome: PlanOutcome = PlanOutcome.APPLIED
     misfits: tuple[Misfit, ...] = ()
     round: int | None = None
     failure: str = ""

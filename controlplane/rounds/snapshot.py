@@ -1,19 +1,31 @@
 """What a round decides from: committed state and demand, as the planner's values.
 
-Pure. Invariants: the same view and demand give the same snapshot; demand is rounded up
-to steps, so that noise makes no round; a deployment whose needs are not known yet gains
-no replica, and what already runs of it is kept.
+Pure. Invariants: the same view, demand and settings give the same snapshot; demand is
+rounded up to steps, so that noise makes no round; a deployment whose needs are not known
+yet gains no replica, and what already runs of it is kept.
 """
 
+import hashlib
+import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from planner.latency.predictor import default_model
 from planner.latency.work import request_work_ms
-from planner.model import Deployment, Desired, Snapshot
+from planner.model import (
+    BatchDemand,
+    Deployment,
+    Desired,
+    Node,
+    Pin,
+    SloClass,
+    Snapshot,
+    Tenant,
+)
 from storage.batch_records import Backlog
-from storage.records import DeploymentRecord, FleetView
+from storage.codecs import to_json
+from storage.records import DeploymentRecord, FleetView, NodeRecord
 
 DEMAND_STEP = 50.0
 """Engine-ms per second: a twentieth of one replica."""
@@ -21,38 +33,111 @@ BACKLOG_HORIZON_S = 60.0
 """A backlog is wanted done within a minute; what the fleet cannot do waits."""
 REPLICA_WORK = 1000.0
 """Engine-ms per second that one busy replica works."""
+DEFAULT_LOAD_S = 60.0
+"""As `planner.model.Deployment`: until a new replica serves, where nobody said."""
+DEFAULT_WARM_LOAD_S = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
-    """What is wanted of the deployments, by id, and when it was looked at."""
+    """What is wanted of the deployments, by id, and when it was looked at.
+
+    `backlog` is by (deployment, tenant).
+    """
 
     online_work: Mapping[str, float] = field(default_factory=dict)  # smoothed, observed
-    backlog: Mapping[str, Backlog] = field(default_factory=dict)
+    backlog: Mapping[tuple[str, str], Backlog] = field(default_factory=dict)
     now_s: float = 0.0  # Unix
 
 
-def build_snapshot(view: FleetView, demand: Demand) -> Snapshot:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacementSettings:
+    """What a control plane was started with that placement depends on.
+
+    Attributes:
+        prices: (device type or part of its name, price of a device-hour) pairs.
+        max_moves: ADDs a round may make; None: no bound.
+    """
+
+    prices: tuple[tuple[str, float], ...] = ()
+    max_moves: int | None = None
+
+
+def build_snapshot(
+    view: FleetView, demand: Demand, settings: PlacementSettings | None = None
+) -> Snapshot:
     """The snapshot of a view.
 
     A replica of an earlier generation is one whose engine is not what its deployment asks
     for now; replicas of deleted deployments are there as stopping.
     """
+    settings = settings or PlacementSettings()
+    live = {one.id: one for one in view.deployments if not one.is_deleted}
+    demands = {one.id: _batches(one, view, demand) for one in live.values()}
+    nodes = {one.id for one in view.nodes}
     return Snapshot(
         revision=view.state.revision,
-        nodes=tuple(node.planned for node in view.nodes),
+        nodes=tuple(_node(one, view) for one in view.nodes),
         deployments=tuple(
-            _planned(one, view, demand) if one.engine.is_sized else _kept(one, view)
-            for one in view.deployments
-            if not one.is_deleted
+            _planned(one, view, demand, demands[one.id])
+            if one.engine.is_sized
+            else _kept(one, view)
+            for one in live.values()
         ),
         allocations=tuple(one.allocation for one in view.allocations),
+        max_moves=settings.max_moves,
+        tenants=tuple(
+            Tenant(id=one.id, weight=one.weight, max_offline_work=one.max_offline_work)
+            for one in view.tenants
+        ),
+        batches=tuple(
+            batch for one in live.values() if one.engine.is_sized for batch in demands[one.id]
+        ),
+        pins=tuple(
+            Pin(deployment=one.deployment, node=one.node, replicas=one.replicas)
+            for one in view.pins
+            if one.deployment in live and live[one.deployment].engine.is_sized and one.node in nodes
+        ),
+        prices=_prices(view, settings),
     )
 
 
-def _planned(record: DeploymentRecord, view: FleetView, demand: Demand) -> Deployment:
+def inputs_hash(snapshot: Snapshot) -> str:
+    """SHA-256, as hex, of all a snapshot holds but its revision."""
+    document = to_json(replace(snapshot, revision=0))
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _node(record: NodeRecord, view: FleetView) -> Node:
+    return replace(record.planned, is_frozen=view.is_frozen_target(f"nodes/{record.id}"))
+
+
+def _prices(view: FleetView, settings: PlacementSettings) -> tuple[tuple[str, float], ...]:
+    """A price for each type of the fleet that has one.
+
+    The type itself is stronger than a part of its name, a longer part than a shorter one.
+    """
+    found = []
+    for kind in sorted({one.device_type for node in view.nodes for one in node.devices}):
+        known = [
+            (name == kind, len(name), name, price)
+            for name, price in settings.prices
+            if name.lower() in kind.lower()
+        ]
+        if known:
+            found.append((kind, max(known)[3]))
+    return tuple(found)
+
+
+def _planned(
+    record: DeploymentRecord, view: FleetView, demand: Demand, batches: tuple[BatchDemand, ...]
+) -> Deployment:
     spec, engine = record.spec, record.engine
-    offline, least = _offline_work(record, view, demand)
+    classes = _classes(record, demand)
+    most = REPLICA_WORK * spec.max_replicas
+    online = max(spec.expected_online_work, demand.online_work.get(record.id, 0.0))
+    load_s = spec.load_s or DEFAULT_LOAD_S
     return Deployment(
         id=record.id,
         model=engine.model,
@@ -68,26 +153,76 @@ def _planned(record: DeploymentRecord, view: FleetView, demand: Demand) -> Deplo
         offline_weight=spec.offline_weight,
         generation=record.generation,
         latency_budget_ms=spec.latency_budget_ms or None,
-        online_work=_stepped(
-            max(spec.expected_online_work, demand.online_work.get(record.id, 0.0))
-        ),
-        offline_work=offline,
-        min_offline_work=least,
+        online_work=sum(one.online_work for one in classes) if classes else _stepped(online),
+        offline_work=min(most, sum(one.offline_work for one in batches)),
+        min_offline_work=min(most, sum(one.min_offline_work for one in batches)),
+        slo_classes=classes,
+        failover_ratio=spec.failover_ratio,
+        other_tensor_parallel_sizes=spec.other_tensor_parallel_sizes,
+        host_memory_bytes=spec.host_memory_bytes,
+        node_groups=spec.node_groups,
+        anti_affinity=spec.anti_affinity,
+        is_frozen=view.is_frozen_target(f"deployments/{record.id}"),
+        load_s=load_s,
+        warm_load_s=spec.warm_load_s or min(load_s, DEFAULT_WARM_LOAD_S),
     )
 
 
-def _offline_work(record: DeploymentRecord, view: FleetView, demand: Demand) -> tuple[float, float]:
-    """Offline work wanted, and the rate deadlines rest on, engine-ms per second."""
-    backlog = demand.backlog.get(record.id)
-    if backlog is None or backlog.items == 0 or view.state.kill_switch:
-        return 0.0, 0.0
+def _classes(record: DeploymentRecord, demand: Demand) -> tuple[SloClass, ...]:
+    """Its classes with what is wanted of each: what is seen, split as what is expected."""
+    spec = record.spec
+    if not spec.slo_classes:
+        return ()
+    expected = sum(one.expected_online_work for one in spec.slo_classes)
+    online = max(spec.expected_online_work, expected, demand.online_work.get(record.id, 0.0))
+    return tuple(
+        SloClass(
+            id=one.id,
+            slo=one.slo,
+            online_work=_stepped(
+                online
+                * (
+                    one.expected_online_work / expected
+                    if expected > 0
+                    else 1.0 / len(spec.slo_classes)
+                )
+            ),
+            failover_ratio=one.failover_ratio,
+        )
+        for one in spec.slo_classes
+    )
+
+
+def _batches(record: DeploymentRecord, view: FleetView, demand: Demand) -> tuple[BatchDemand, ...]:
+    """Offline work wanted and the rate deadlines rest on, engine-ms per second, by tenant."""
     types = record.spec.device_types or tuple(
         sorted({device.device_type for node in view.nodes for device in node.devices})
     )
-    if not types:
-        return 0.0, 0.0
+    if not types or view.state.kill_switch:
+        return ()
+    found = []
+    for (deployment, tenant), backlog in sorted(demand.backlog.items()):
+        if deployment != record.id or backlog.items == 0:
+            continue
+        wanted, least = _rates(record, backlog, types[0], now_s=demand.now_s)
+        found.append(
+            BatchDemand(
+                deployment=record.id,
+                tenant=tenant,
+                offline_work=wanted,
+                min_offline_work=least,
+                weight=record.spec.offline_weight,
+            )
+        )
+    return tuple(found)
+
+
+def _rates(
+    record: DeploymentRecord, backlog: Backlog, device_type: str, *, now_s: float
+) -> tuple[float, float]:
+    """Offline work wanted of a backlog, and the rate its deadlines rest on."""
     item_ms = request_work_ms(
-        default_model(types[0]),
+        default_model(device_type),
         prompt_tokens=max(1, backlog.prompt_tokens // backlog.items),
         cached_tokens=0,
         output_tokens=max(1, backlog.output_tokens // backlog.items),
@@ -99,7 +234,7 @@ def _offline_work(record: DeploymentRecord, view: FleetView, demand: Demand) -> 
     due_tokens = 0
     for deadline_s, tokens in backlog.due:  # soonest first: what is due by each of them
         due_tokens += tokens
-        least = max(least, due_tokens * token_ms / max(1.0, deadline_s - demand.now_s))
+        least = max(least, due_tokens * token_ms / max(1.0, deadline_s - now_s))
     wanted = min(most, max(least, total_ms / BACKLOG_HORIZON_S))
     return _stepped(wanted), min(most, _stepped(least))
 
@@ -120,6 +255,7 @@ def _kept(record: DeploymentRecord, view: FleetView) -> Deployment:
         kv_cache_bytes=engine.kv_cache_tokens * engine.kv_bytes_per_token,
         tensor_parallel_size=engine.tensor_parallel_size,
         generation=min((one.allocation.generation for one in running), default=1),
+        is_frozen=view.is_frozen_target(f"deployments/{record.id}"),
     )
 
 
