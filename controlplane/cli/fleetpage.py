@@ -59,11 +59,11 @@ def fleet_html(picture: Picture) -> str:
         element("details", element("summary", "How to read this"), legend(), open="open"),
         keys(picture.rows) if picture.rows else "",
         element("div", tiles or element("p", "There is no node."), class_=f"fleet {size}"),
+        *_listed("Marked and pinned nodes", hosts_to_know(picture)),
         element("h2", "Deployments"),
         deployments_table(picture) if picture.rows else element("p", "There is none."),
         element("h2", "The plan in force"),
         _plan(picture.plan) if picture.plan else element("p", "No round has made one yet."),
-        *_listed("Marked and pinned nodes", hosts_to_know(picture)),
         element("h2", "The picture as a table"),
         element("details", element("summary", "Every node and replica"), nodes_table(picture)),
     )

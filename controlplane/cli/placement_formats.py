@@ -15,6 +15,9 @@ from controlplane.cli.failures import CommandError, ExitCode
 from controlplane.cli.output import Format, show_message
 
 
+_INT64_DIGITS = 19
+
+
 class WideFormat(StrEnum):
     """Ways to show an answer that a terminal may be too narrow for."""
 
@@ -56,9 +59,9 @@ def round_name(given: str) -> str:
         CommandError: not a number.
     """
     number = given.removeprefix("plans/")
-    if not (number.isascii() and number.isdigit()):
+    if not (number.isascii() and number.isdigit() and len(number) < _INT64_DIGITS):
         raise CommandError(
-            f"plan {given!r}: expected the number of a round, e.g. 12;"
+            f"plan {given[:40]!r}: expected the number of a round, e.g. 12;"
             " next: slacktide placement history"
         )
     return f"plans/{int(number)}"

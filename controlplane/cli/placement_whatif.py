@@ -26,7 +26,9 @@ from controlplane.cli.wording import bare
 from controlplane.client import SOLVE_DEADLINE_S, Fleet
 
 _MOST_MOVES = 20
-_ADDED = re.compile(r"(?P<count>\d+)\s*x\s*(?P<type>[^:@]+)(:(?P<devices>\d+))?(@(?P<group>.+))?")
+_ADDED = re.compile(
+    r"(?P<count>\d{1,9})\s*x\s*(?P<type>[^:@]+)(:(?P<devices>\d{1,9}))?(@(?P<group>.+))?"
+)
 _MOST_ADDED = 10_000
 
 
@@ -92,7 +94,7 @@ def parse_added(text: str) -> AddedNodes:
     match = _ADDED.fullmatch(text.strip())
     if match is None:
         raise CommandError(
-            f"--add-nodes {text!r}: expected COUNTxTYPE, COUNTxTYPE:DEVICES or"
+            f"--add-nodes {text[:80]!r}: expected COUNTxTYPE, COUNTxTYPE:DEVICES or"
             " COUNTxTYPE@GROUP, e.g. 4xH100"
         )
     count, devices = int(match["count"]), int(match["devices"] or 0)
