@@ -14,7 +14,6 @@ from google.protobuf.message import Message
 from controlplane.cli.failures import CommandError, ExitCode
 from controlplane.cli.output import Format, show_message
 
-
 _INT64_DIGITS = 19
 
 
