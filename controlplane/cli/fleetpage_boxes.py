@@ -103,25 +103,25 @@ def host_of(
     """
     own = tuple(sorted(boxes, key=lambda box: (box.devices, box.replica)))
     pinned = tuple(sorted(pins.items()))
+    types = {device.index: device.device_type for device in node.devices} if node else {}
+    width = max((*types, *(index for box in own for index in box.devices)), default=-1) + 1
+    kinds = tuple(types.get(index, _UNKNOWN_TYPE) for index in range(width))
     if node is None:
-        width = max((index for box in own for index in box.devices), default=-1) + 1
         return Host(
             id=id_,
             domain=id_,
             group="",
-            device_types=(_UNKNOWN_TYPE,) * width,
+            device_types=kinds,
             marks=(Mark.LOST,),
             reason="the fleet lists no such node",
             boxes=own,
             pins=pinned,
         )
-    types = {device.index: device.device_type for device in node.devices}
-    width = max(types, default=-1) + 1
     return Host(
         id=id_,
         domain=node.failure_domain,
         group=node.group,
-        device_types=tuple(types.get(index, _UNKNOWN_TYPE) for index in range(width)),
+        device_types=kinds,
         marks=_marks(node, is_frozen=is_frozen),
         reason=node.reason or node.message,
         boxes=own,

@@ -73,7 +73,8 @@ background:var(--panel);border-radius:3px}
 .h.off,.h.froz{border-color:var(--soft)}
 .h.froz{border-style:double;border-width:3px;padding:1px 2px 2px}
 .h.gone{border:2px dashed var(--bad);padding:2px 3px 3px}.h.gone>p>i{color:var(--bad)}
-.g{display:grid;grid-template-columns:repeat(var(--n),var(--w));grid-auto-rows:var(--h)}
+.g{display:grid;grid-template-columns:repeat(var(--n),var(--w));grid-auto-rows:var(--h);
+grid-auto-flow:dense}
 .g>*,.swatch{border:1px solid var(--ground);border-radius:3px;overflow:hidden;
 text-align:center;font:600 11px/14px system-ui,sans-serif;font-variant-numeric:tabular-nums;
 letter-spacing:-.03em}

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from fleet_examples import example
 
 from controlplane.cli.fleetpage import fleet_html
+from controlplane.cli.fleetpage_picture import BoxState
 
 BROWSER = next((p for name in ("chromium", "google-chrome") if (p := shutil.which(name))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs chromium or google-chrome")
@@ -44,6 +46,8 @@ const out = {
   astray: cells.filter(c => !inside(rect(c), rect(c.closest('.h')))).length,
   narrow: Math.min(...cells.map(c => rect(c).width)),
   beyond: document.documentElement.scrollWidth - window.innerWidth,
+  lines: Math.max(...tiles.map(t => new Set([...t.querySelectorAll('.g>*')].map(
+    c => rect(c).top)).size)),
   tall: document.querySelector('.fleet').offsetHeight,
   before, faint: faint(), others: cells.filter(c => !c.classList.contains('d1')).length,
   contrast: Math.min(...running.map(contrast)), running: running.length,
@@ -88,6 +92,20 @@ def test_tiles_are_laid_out_when_the_fleet_is_large(
     assert found["beyond"] <= 0
     assert found["narrow"] >= narrowest_px
     assert found["tall"] < 8 * 900  # eight screens
+
+
+def test_boxes_share_a_line_unless_they_share_a_device(tmp_path: Path) -> None:
+    """Devices apart are pieces of one line; what waits for a device stands below who holds it."""
+    fleet = example(nodes=1, deployments=1)
+    (host,) = fleet.hosts
+    one = host.boxes[0]
+    apart = replace(one, devices=(0, 2))
+    between = replace(one, replica="r-between", devices=(1,))
+    waiting = replace(one, replica="", devices=(1,), state=BoxState.PLANNED)
+    for boxes, lines in (((apart, between), 1), ((apart, between, waiting), 2)):
+        drawn = replace(fleet, hosts=(replace(host, boxes=boxes),))
+        found = measured(fleet_html(drawn), tmp_path)
+        assert (found["lines"], found["astray"]) == (lines, 0)
 
 
 def test_page_fits_a_telephone(tmp_path: Path) -> None:
