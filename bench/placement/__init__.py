@@ -10,13 +10,16 @@ Map, in the order of a run:
     generate    an instance as a Snapshot
     drift       demand of later rounds
     files       instances written and read back
+    modes       what one replica bears, by SLO class
     board       a snapshot as arrays; placements as counts
-    programme   the measure of the bench as a linear programme, and its tiers in order
+    linear      rows, columns and tiers on HiGHS
+    programme   the measure of the bench as a linear programme
     failover    what is lost with the worst failure domain
     evaluate    the referee: what a placement is worth, and whether it is one
     bounds      what no placement can pass
     packing     where replicas lie on nodes
     needs       what a deployment lacks
+    eviction    what the sticky greedy takes away
     baselines   first fit, best fit, spread, and the fair sticky greedy
     contestants the calls of the product's solver
     solving     one solve in a process of its own, watched

@@ -4,9 +4,10 @@ Owns the baselines, each as strong as its idea allows: all serve online work fir
 failover, then deadlines, then offline work by what it brings; all know every curve, quota
 and domain; each runs with devices valued by their price, and by what they bear of all
 deployments on average (so that each goes where it is comparatively best), with large or
-choosy deployments first, and the best by the referee counts. Refuses solvers. Cold baselines start from nothing and never take a replica
-back. The sticky greedy keeps what runs, evicts what later tiers gain from for earlier ones
-(cheapest first), drops what nobody needs, and stays within the round's moves.
+choosy deployments first, and the best of those by the referee counts. Refuses solvers.
+Cold baselines start from nothing and never take a replica back. The sticky greedy keeps
+what runs, evicts what later tiers gain from for earlier ones (cheapest first), drops what
+nobody needs, and stays within the round's moves.
 """
 
 import heapq
@@ -14,9 +15,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bench.placement.board import CLASSES, Board, Choice, Counts, Floats
+from bench.placement.board import Board, Counts, Floats
 from bench.placement.evaluate import Worth, evaluate
 from bench.placement.eviction import drop_surplus, make_room
+from bench.placement.modes import CLASSES, Choice
 from bench.placement.needs import offline_room, online_lack, replicas
 from bench.placement.packing import Packing, Policy
 
@@ -168,9 +170,7 @@ class _Greedy:
     def _best_gain(self, left: "_Demand", deployment: int) -> float:
         ranked = [
             gain / self._cost(self._board.choices[k], CLASSES)
-            for gain, k in zip(
-                self._gains(left, deployment), self._own(deployment), strict=True
-            )
+            for gain, k in zip(self._gains(left, deployment), self._own(deployment), strict=True)
             if gain > 0.0 and self._packing.has_room(k)
         ]
         return 0.0 if self._packing.is_spent else max(ranked, default=0.0)
@@ -200,7 +200,11 @@ class _Greedy:
         own = self._own(deployment)
         ranked = sorted(
             (
-                (rate / self._cost(self._board.choices[k], valued), -self._board.choices[k].devices, k)
+                (
+                    rate / self._cost(self._board.choices[k], valued),
+                    -self._board.choices[k].devices,
+                    k,
+                )
                 for rate, k in zip(rates, own, strict=True)
                 if rate > 0.0
             ),

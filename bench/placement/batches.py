@@ -100,9 +100,7 @@ def draw_batches(
     )
 
 
-def draw_tenants(
-    rng: np.random.Generator, demands: Sequence[BatchDemand]
-) -> tuple[Tenant, ...]:
+def draw_tenants(rng: np.random.Generator, demands: Sequence[BatchDemand]) -> tuple[Tenant, ...]:
     """Tenants with weights and quotas; no quota lies under its own deadlines' rates."""
     whole = sum(demand.offline_work for demand in demands)
     tenants = []

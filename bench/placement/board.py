@@ -9,19 +9,17 @@ classes are not part of it, since a replica changes class by a budget and a rout
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from planner.interference.frontier import DEFAULT_FRONTIER, offline_limit, online_limit
+from bench.placement.modes import CLASSES, Choice, modes_of, scale_of
 from planner.model import (
-    OFFLINE_ONLY,
     Allocation,
     Deployment,
     Desired,
-    Frontier,
     Node,
     Placement,
     Snapshot,
@@ -29,52 +27,6 @@ from planner.model import (
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
-
-CLASSES = 2
-"""Most SLO classes of one deployment; rank 0 is the tightest."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mode:
-    """What a replica of a choice bears in one SLO class, in device-equivalents.
-
-    Attributes:
-        rank: Of the class; CLASSES for offline only.
-        most_online: Alone.
-        segments: (alpha, beta, gamma) each.
-        most_offline: Alone.
-    """
-
-    rank: int
-    most_online: float
-    segments: tuple[tuple[float, float, float], ...]
-    most_offline: float
-
-    def offline_beside(self, online: float) -> float:
-        """Offline work beside `online`, which is within `most_online`."""
-        return max(
-            0.0, min((g - a * online) / b for a, b, g in self.segments if b > 0.0)
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """A way to run a deployment: on which devices."""
-
-    deployment: int
-    kind: int
-    devices: int
-    host_memory_bytes: int
-    modes: tuple[Mode, ...]
-
-    def most_online(self, rank: int) -> float:
-        """Online work of class `rank` it bears alone; 0 where it bears none."""
-        return max((m.most_online for m in self.modes if m.rank <= rank), default=0.0)
-
-    @property
-    def most_offline(self) -> float:
-        """Offline work it bears alone, in its best mode."""
-        return max((mode.most_offline for mode in self.modes), default=0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,8 +101,7 @@ class Board:
         nodes = {node.id: index for index, node in enumerate(self.snapshot.nodes)}
         deployments = {one.id: index for index, one in enumerate(self.deployments)}
         choices = {
-            (one.deployment, one.kind, one.devices): index
-            for index, one in enumerate(self.choices)
+            (one.deployment, one.kind, one.devices): index for index, one in enumerate(self.choices)
         }
         counts = self.empty()
         for one in placed:
@@ -187,18 +138,16 @@ def lay_out(snapshot: Snapshot) -> Board:
         )
         for known in snapshot.frontiers
     }
-    scales = [_scale(deployment, kinds, curves) for deployment in snapshot.deployments]
+    scales = [scale_of(deployment, kinds, curves) for deployment in snapshot.deployments]
     choices = tuple(
         Choice(
             deployment=number,
             kind=kind,
             devices=size,
             host_memory_bytes=deployment.host_memory_bytes,
-            modes=_modes(deployment, kinds[kind], size, curves, scale),
+            modes=modes_of(deployment, kinds[kind], size, curves, scale),
         )
-        for number, (deployment, scale) in enumerate(
-            zip(snapshot.deployments, scales, strict=True)
-        )
+        for number, (deployment, scale) in enumerate(zip(snapshot.deployments, scales, strict=True))
         for kind in range(len(kinds))
         for size in deployment.tensor_parallel_sizes
         if deployment.bytes_per_device_of(size) <= memory[kinds[kind]]
@@ -246,68 +195,6 @@ def _kind(node: Node, kinds: tuple[str, ...]) -> int:
     if len(own) != 1:
         raise ValueError(f"node {node.id} has devices of {sorted(own)}; the bench knows one type")
     return kinds.index(own.pop())
-
-
-_Curves = Mapping[tuple[str, str, int | None, str], Frontier]
-
-
-def _curve(
-    deployment: Deployment, kind: str, size: int, slo_class: str, curves: _Curves
-) -> Frontier | None:
-    """The known frontier; the default stands in for unknown ones but OFFLINE_ONLY's."""
-    found = curves.get((deployment.id, kind, size, slo_class))
-    if found is None and size == deployment.tensor_parallel_size:
-        found = curves.get((deployment.id, kind, None, slo_class))
-    if found is None and slo_class != OFFLINE_ONLY:
-        return DEFAULT_FRONTIER
-    return found
-
-
-def _scale(
-    deployment: Deployment, kinds: tuple[str, ...], curves: _Curves
-) -> tuple[float, float]:
-    """Online and offline work of one device of the reference at its limits."""
-    kind = (deployment.device_types or kinds)[0]
-    size = deployment.tensor_parallel_size
-    known = [
-        curve
-        for slo_class in (*(one.id for one in deployment.classes), OFFLINE_ONLY)
-        if (curve := _curve(deployment, kind, size, slo_class, curves)) is not None
-    ]
-    online = max((online_limit(curve) for curve in known), default=0.0) / size
-    offline = max((offline_limit(curve, 0.0) for curve in known), default=0.0) / size
-    return online or 1.0, offline or 1.0
-
-
-def _modes(
-    deployment: Deployment,
-    kind: str,
-    size: int,
-    curves: _Curves,
-    scale: tuple[float, float],
-) -> tuple[Mode, ...]:
-    found = []
-    ranked = [(rank, one.id) for rank, one in enumerate(deployment.classes)]
-    for rank, slo_class in (*ranked, (CLASSES, OFFLINE_ONLY)):
-        curve = _curve(deployment, kind, size, slo_class, curves)
-        if curve is None:
-            continue
-        online = online_limit(curve) / scale[0] if rank < CLASSES else 0.0
-        offline = offline_limit(curve, 0.0) / scale[1]
-        if online <= 0.0 and offline <= 0.0:
-            continue
-        found.append(
-            Mode(
-                rank=rank,
-                most_online=online,
-                segments=tuple(
-                    (one.alpha * scale[0] / scale[1], one.beta, one.gamma / scale[1])
-                    for one in curve.segments
-                ),
-                most_offline=offline,
-            )
-        )
-    return tuple(found)
 
 
 def _batches(

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.placement.board import CLASSES, Board, Counts
-from bench.placement.programme import SHORTFALLS, SLACK, Programme, Tiers, formulate
-
+from bench.placement.board import Board, Counts
+from bench.placement.linear import SHORTFALLS, SLACK, Programme, Tiers
+from bench.placement.modes import CLASSES
+from bench.placement.programme import formulate
 
 _EXCESS = 1e3  # of a device-equivalent more than allowed: far above what offline work brings
 
@@ -39,9 +40,7 @@ def relaxed(board: Board, *, before: Counts | None = None) -> Tiers:
     return _free(board, before, is_integral=False).tiers_in_order()
 
 
-def bound_of(
-    board: Board, short: Mapping[str, float], *, before: Counts | None = None
-) -> Bound:
+def bound_of(board: Board, short: Mapping[str, float], *, before: Counts | None = None) -> Bound:
     """The bound by relaxation, beside given shortfalls (a contestant's)."""
     caps = {tier: short[tier] + _room(short[tier]) for tier in SHORTFALLS}
     tiers = _free(board, before, is_integral=False).tiers_in_order(caps=caps)
@@ -72,7 +71,7 @@ def integer_bound_of(
     return Bound(
         short=caps,
         offline=-solved.bound,
-        found=None if solved.values is None else -solved.objective,
+        found=None if -solved.objective < 0.0 else -solved.objective,
     )
 
 
@@ -86,7 +85,7 @@ def _free(board: Board, before: Counts | None, *, is_integral: bool) -> Programm
     _most_replicas(made, board)
     _failover(made, board, is_integral=is_integral)
     if before is not None and board.snapshot.max_moves is not None:
-        _moves(made, board, before.sum(axis=0), most=board.snapshot.max_moves)
+        _moves(made, before.sum(axis=0), most=board.snapshot.max_moves)
     return made
 
 
@@ -112,7 +111,7 @@ def _most_replicas(made: Programme, board: Board) -> None:
         made.row(terms, most=float(deployment.max_replicas))
 
 
-def _moves(made: Programme, board: Board, now: Counts, *, most: int) -> None:
+def _moves(made: Programme, now: Counts, *, most: int) -> None:
     new = []
     for k, column in made.counts.items():
         added = made.column(0.0, np.inf)

@@ -11,7 +11,8 @@ import numpy as np
 
 from bench.placement.board import Board, Counts, Floats, held
 from bench.placement.failover import failover_short
-from bench.placement.programme import SHORTFALLS, formulate
+from bench.placement.linear import SHORTFALLS
+from bench.placement.programme import formulate
 
 # Of the scalar objective, per device-equivalent; each tier far above any exchange with a
 # later one, so the scalar orders placements as the tiers do. Weighted offline counts -1.
@@ -82,18 +83,19 @@ def violations(board: Board, counts: Counts, *, before: Counts | None = None) ->
     found = []
     devices: Counts = np.array([choice.devices for choice in board.choices], dtype=np.int64)
     memory: Floats = np.array([choice.host_memory_bytes for choice in board.choices], dtype=float)
-    for node in np.nonzero(counts @ devices > board.devices)[0]:
-        found.append(f"node {node}: {counts[node] @ devices} of {board.devices[node]} devices")
-    for node in np.nonzero(counts @ memory > board.host_memory_bytes)[0]:
-        found.append(f"node {node}: {counts[node] @ memory:.3g} bytes of host memory")
-    for node, choice in held(counts):
-        if board.choices[choice].kind != board.kind[node]:
-            found.append(f"node {node}: has no devices of choice {choice}")
+    for number in np.nonzero(counts @ devices > board.devices)[0].tolist():
+        taken = int(counts[number] @ devices)
+        found.append(f"node {number}: {taken} of {board.devices[number]} devices")
+    for number in np.nonzero(counts @ memory > board.host_memory_bytes)[0].tolist():
+        found.append(f"node {number}: {counts[number] @ memory:.3g} bytes of host memory")
+    for number, choice in held(counts):
+        if board.choices[choice].kind != board.kind[number]:
+            found.append(f"node {number}: has no devices of choice {choice}")
     if (counts < 0).any():
         found.append("negative counts")
     totals = counts.sum(axis=0)
-    for number, deployment in enumerate(board.deployments):
-        placed = int(totals[list(board.of_deployment[number])].sum())
+    for own, deployment in zip(board.of_deployment, board.deployments, strict=True):
+        placed = int(totals[list(own)].sum())
         if placed > deployment.max_replicas:
             found.append(f"{deployment.id}: {placed} replicas of {deployment.max_replicas}")
     most = board.snapshot.max_moves

@@ -134,8 +134,7 @@ def _is_harmless(packing: Packing, node: int, gone: list[int], *, tier: int) -> 
         then = online_shorts(board, after, deployment)
         now = online_shorts(board, packing.by_domain, deployment)
         if any(
-            b > a + _LEAST
-            for a, b in zip((*now[0], *now[1]), (*then[0], *then[1]), strict=True)
+            b > a + _LEAST for a, b in zip((*now[0], *now[1]), (*then[0], *then[1]), strict=True)
         ):
             return False
         if tier == 2:

@@ -6,6 +6,7 @@ curve, so a frontier never promises more than the predictor does (tangents would
 counts on the deployment's reference.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,13 +90,11 @@ def derive(
     is_above = at > 0.0
     scale = float(np.min(curve[is_above, 1] / at[is_above], initial=1.0))
     segments = []
-    for (x0, y0), (x1, y1) in zip(corners, corners[1:], strict=False):
+    for (x0, y0), (x1, y1) in itertools.pairwise(corners):
         alpha = float((y0 - y1) / (x1 - x0)) * scale
         segments.append(Segment(alpha=alpha, beta=1.0, gamma=float(y0) * scale + alpha * float(x0)))
     return (
-        Frontier(
-            max_online_work=float(curve[-1, 0]), segments=tuple(segments), source=SOURCE
-        ),
+        Frontier(max_online_work=float(curve[-1, 0]), segments=tuple(segments), source=SOURCE),
         curve,
     )
 

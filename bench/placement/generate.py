@@ -115,9 +115,7 @@ def generate(instance: Instance) -> Snapshot:
     )
 
 
-def _nodes(
-    rng: np.random.Generator, *, count: int, domains: int, shape: Shape
-) -> tuple[Node, ...]:
+def _nodes(rng: np.random.Generator, *, count: int, domains: int, shape: Shape) -> tuple[Node, ...]:
     kinds = rng.choice(len(GPUS), size=count, p=[gpu.share for gpu in GPUS])
     kinds[: len(GPUS)] = np.arange(len(GPUS))
     seen = [0] * len(GPUS)

@@ -8,8 +8,9 @@ referee's programme says what a placement is worth in the end.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.placement.board import CLASSES, Board, Counts
+from bench.placement.board import Board, Counts
 from bench.placement.failover import surviving_short
+from bench.placement.modes import CLASSES
 
 _LEAST = 1e-9
 

@@ -95,7 +95,7 @@ class Roofline:
 
     def most_online(self, *, pass_s: float) -> float:
         """Online requests/s with passes of at most `pass_s` and no offline work."""
-        t = PASSES_S[PASSES_S <= pass_s]
+        t = PASSES_S[pass_s >= PASSES_S]
         work = self.tokens
         quadratic = self.d * (t * work.prompt) ** 2
         linear = t * (self.b * work.prompt + self.c_online * work.output)
@@ -105,7 +105,7 @@ class Roofline:
 
     def most_offline(self, online: Floats, *, pass_s: float) -> Floats:
         """Offline requests/s beside `online` requests/s (any shape); -1 where x does not fit."""
-        t = PASSES_S[PASSES_S <= pass_s]
+        t = PASSES_S[pass_s >= PASSES_S]
         if not len(t):
             return np.full(online.shape, -1.0)
         x = online[..., None]
