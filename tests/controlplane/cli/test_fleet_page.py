@@ -6,7 +6,6 @@ from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
-from fleet_examples import example, plan_facts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +21,7 @@ from controlplane.cli.fleetpage_picture import (
     clusters,
     natural,
 )
+from tests.controlplane.cli.fleet_examples import example, plan_facts
 
 HOSTILE = "<script>alert('x')</script>&\"'</style>"
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fleet_examples import example
 
 from controlplane.cli.fleetpage import fleet_html
 from controlplane.cli.fleetpage_picture import BoxState
+from tests.controlplane.cli.fleet_examples import example
 
 BROWSER = next((p for name in ("chromium", "google-chrome") if (p := shutil.which(name))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs chromium or google-chrome")
