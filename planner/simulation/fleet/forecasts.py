@@ -1,11 +1,15 @@
 """What rounds expect of the next minutes.
 
-Owns the seam to a forecast, and the trivial one behind it. Refuses seasons; those are
-`planner.forecast`'s.
+Owns the seam to a forecast, the trivial one behind it, and the product's own. Refuses to
+forecast: that is `planner.forecast`.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Protocol
+
+from planner.forecast.settings import ForecastSettings
+from planner.forecast.work import WorkForecaster
 
 
 class Forecast(Protocol):
@@ -36,3 +40,52 @@ class LastValue:
     def upper(self, deployment: str, *, at_s: float, horizon_s: float) -> float:
         """The last mean and the margin."""
         return self._last.get(deployment, 0.0) * (1.0 + self.margin_ratio)
+
+
+class Seasonal:
+    """The control plane's forecast, one a deployment, its rounds as long as observations.
+
+    Args:
+        round_s: Of an observation, 1..3600.
+        rounds: How many ahead it looks at most.
+        quantile: Share of rounds that the bound is to cover.
+        begin_s: The moment 0 on a clock with days and weeks (Unix, say), so that what was
+            observed before the replay, at negative times, has a place on it.
+    """
+
+    def __init__(
+        self,
+        *,
+        round_s: float = 60.0,
+        rounds: int = 15,
+        quantile: float = 0.95,
+        begin_s: float = 4 * 604_800.0,
+    ) -> None:
+        self._settings = ForecastSettings(round_s=round_s, rounds=rounds, quantile=quantile)
+        self._begin_s = begin_s
+        self._of: dict[str, WorkForecaster] = {}
+        self._bounds: dict[tuple[str, int, int], float] = {}
+
+    def observe(self, deployment: str, *, at_s: float, for_s: float, work: float) -> None:
+        """Takes in a mean; one that lies in a round that was seen already says nothing new."""
+        known = self._of.get(deployment)
+        if known is None:
+            known = self._of[deployment] = WorkForecaster(deployment, settings=self._settings)
+        index = self._index(at_s) - 1
+        if known.last_index is None or index > known.last_index:
+            known.observe(index, work)
+
+    def upper(self, deployment: str, *, at_s: float, horizon_s: float) -> float:
+        """The greatest bound over the horizon; 0 of what was never seen."""
+        known = self._of.get(deployment)
+        if known is None or known.last_index is None:
+            return 0.0
+        rounds = max(1, min(self._settings.rounds, math.ceil(horizon_s / self._settings.round_s)))
+        key = (deployment, known.last_index, rounds)
+        if key not in self._bounds:
+            self._bounds = {k: v for k, v in self._bounds.items() if k[0] != deployment}
+            self._bounds[key] = known.upper(known.last_index + 1, rounds=rounds)
+        return self._bounds[key]
+
+    def _index(self, at_s: float) -> int:
+        return math.floor((self._begin_s + at_s) / self._settings.round_s + 1e-6)

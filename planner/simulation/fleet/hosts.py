@@ -6,6 +6,7 @@ load. Invariants: a device is held by one engine at a time; an engine serves onc
 has loaded; a lost node's engines are gone at once, its replicas LOST when its lease lapses.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -63,12 +64,19 @@ class Moved:
     adds: int = 0
     removes: int = 0
     adjusts: int = 0
+    changes: tuple[tuple[str, int, int], ...] = ()  # (deployment, added, removed)
 
 
 class Hosts:
     """Nodes, allocations, engines."""
 
-    def __init__(self, nodes: tuple[Node, ...], deployments: Mapping[str, Deployment]) -> None:
+    def __init__(
+        self,
+        nodes: tuple[Node, ...],
+        deployments: Mapping[str, Deployment],
+        *,
+        allocations: Iterable[Allocation] = (),
+    ) -> None:
         self._nodes = {node.id: node for node in nodes}
         self._deployments = deployments
         self._down: set[str] = set()
@@ -82,6 +90,8 @@ class Hosts:
         self.allocations: dict[str, Allocation] = {}
         self.engines: dict[str, dict[str, Live]] = {node.id: {} for node in nodes}
         self.changes = 0  # rises with each change of what serves
+        for one in allocations:
+            self.allocations[one.replica] = replace(one, state=ReplicaState.PENDING)
 
     # ------------------------------------------------------------ read
 
@@ -120,7 +130,9 @@ class Hosts:
             for move in plan.moves
             if move.kind is MoveKind.REMOVE
         }
-        adds = removes = adjusts = 0
+        adjusts = 0
+        added: Counter[str] = Counter()
+        removed: Counter[str] = Counter()
         for replica, one in list(self.allocations.items()):
             placement = kept.get(replica)
             if placement is not None:
@@ -138,7 +150,7 @@ class Hosts:
             elif one.desired is Desired.RUNNING:
                 waits = () if one.state is ReplicaState.LOST else after.get(replica, ())
                 self.allocations[replica] = replace(one, desired=Desired.STOPPED, after=waits)
-                removes += 1
+                removed[one.deployment] += 1
             elif replica in after:
                 self.allocations[replica] = replace(one, after=after[replica])
         for index, placement in enumerate(plan.placements):
@@ -156,11 +168,25 @@ class Hosts:
                 generation=self._deployments[placement.deployment].generation,
                 slo_class=placement.slo_class,
             )
-            adds += 1
-        if adds or removes or adjusts:
+            added[placement.deployment] += 1
+        if added or removed or adjusts:
             self.revision += 1
         self.act(now_s=now_s)
-        return Moved(adds=adds, removes=removes, adjusts=adjusts)
+        return Moved(
+            adds=added.total(),
+            removes=removed.total(),
+            adjusts=adjusts,
+            changes=tuple(
+                (name, added[name], removed[name]) for name in sorted({*added, *removed})
+            ),
+        )
+
+    def load_at_once(self, *, now_s: float) -> None:
+        """What loads has loaded: the fleet ran before."""
+        for live in self.live():
+            if live.state is ReplicaState.STARTING:
+                live.due_s = now_s
+        self.act(now_s=now_s)
 
     def set_shares(self, placements: Iterable[Placement], *, now_s: float) -> None:
         """Between rounds: what replicas that stay shall carry from now on."""

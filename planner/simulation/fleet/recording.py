@@ -76,6 +76,7 @@ class RoundRecord:
     removes: int
     adjusts: int
     misfits: int
+    changes: tuple[tuple[str, int, int], ...] = ()  # (deployment, added, removed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

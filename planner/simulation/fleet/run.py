@@ -54,6 +54,9 @@ class Carrier(Protocol):
         """The replay is over; what was sent may still end."""
 
 
+_START = "start"
+
+
 class _Kind(Enum):
     SUBMIT = 0
     FAIL = 1
@@ -105,7 +108,9 @@ class _Replay:
         self._reach = reach
         self._book = Book(weights=scenario.tenant_weights)
         self._hosts = Hosts(
-            scenario.nodes, {one.deployment.id: one.deployment for one in scenario.services}
+            scenario.nodes,
+            {one.deployment.id: one.deployment for one in scenario.services},
+            allocations=scenario.allocations,
         )
         self._recorder = Recorder(
             interval_s=scenario.interval_s,
@@ -149,7 +154,9 @@ class _Replay:
             self._at(outage.at_s, _Kind.FAIL, outage)
             self._at(outage.at_s + outage.for_s, _Kind.BACK, outage)
         self._at(0.0, _Kind.OBSERVE)
-        self._at(0.0, _Kind.ROUND, "start")
+        self._at(0.0, _Kind.ROUND, _START)
+        self._hosts.act(now_s=0.0)
+        self._hosts.load_at_once(now_s=0.0)
         self._at(scenario.rounds.resplit_s, _Kind.RESPLIT)
 
     def _at(self, at_s: float, kind: _Kind, what: FleetBatch | Outage | str | None = None) -> None:
@@ -245,6 +252,8 @@ class _Replay:
         )
         plan = self._rounds.plan(snapshot)
         moved = Moved() if plan is None else self._hosts.commit(plan, now_s=self._now_s)
+        if trigger == _START and self._scenario.begins_loaded:
+            self._hosts.load_at_once(now_s=self._now_s)
         self._recorder.add(
             self._now_s, adds=moved.adds, removes=moved.removes, adjusts=moved.adjusts
         )
@@ -260,6 +269,7 @@ class _Replay:
                 removes=moved.removes,
                 adjusts=moved.adjusts,
                 misfits=0 if plan is None else len(plan.misfits),
+                changes=moved.changes,
             )
         )
 

@@ -8,7 +8,7 @@ predicted solo engine-milliseconds of the deployment's reference, as everywhere.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from planner.model import Deployment, Node
+from planner.model import Allocation, Deployment, Node
 from planner.simulation.fleet.demand import Demand
 from planner.simulation.fleet.engines import EngineKind, Lengths, TokenWork
 from planner.simulation.fleet.profile import ReplicaProfile
@@ -115,6 +115,9 @@ class FleetScenario:
         rounds: How rounds run.
         prices: Of a device-hour, by device type; one without has none.
         tenant_weights: Share of each tenant against the others; 1 where not given.
+        allocations: That run when the replay begins, loaded, such as those of a live fleet.
+        begins_loaded: Whether what the first round places has loaded at once, as of a fleet
+            that ran before.
         seed: Of all that is random.
     """
 
@@ -127,6 +130,8 @@ class FleetScenario:
     rounds: RoundSettings = RoundSettings()
     prices: Mapping[str, float] = field(default_factory=dict)
     tenant_weights: Mapping[str, float] = field(default_factory=dict)
+    allocations: tuple[Allocation, ...] = ()
+    begins_loaded: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -141,6 +146,12 @@ class FleetScenario:
         for outage in self.outages:
             if missing := sorted(set(outage.nodes) - known):
                 raise ValueError(f"outage at {outage.at_s:g} s: no node {missing[0]}")
+        for one in self.allocations:
+            if one.node not in known or one.deployment not in wanted:
+                raise ValueError(
+                    f"replica {one.replica}: of deployment {one.deployment} on node {one.node};"
+                    " the fleet must have both"
+                )
         for batch in self.batches:
             if batch.deployment not in wanted:
                 raise ValueError(f"batch {batch.id}: no deployment {batch.deployment}")
