@@ -18,6 +18,7 @@ from slacktide.wire.errors import Refusal
 from slacktide.wire.version import build_version
 
 from controlplane.batches.objects import canonical
+from controlplane.rounds.snapshot import PlacementSettings
 from controlplane.server import ControlPlane, ServerSettings
 from storage.errors import StorageError
 
@@ -48,6 +49,9 @@ def main() -> int:
         solve_budget_s=flags.solve_budget,
         lease_s=flags.lease,
         grace_s=flags.grace,
+        placement=PlacementSettings(
+            prices=tuple(flags.device_price), max_moves=flags.max_moves or None
+        ),
     )
     # Not uvloop: it now and then closes a new child's stdin at once when two children start
     # together (seen with 0.23 beside gRPC, 3 of 12 starts), and solvers live on theirs.
@@ -118,6 +122,21 @@ def _parser() -> argparse.ArgumentParser:
         serve.add_argument(
             flag, type=_seconds, default=default, metavar="SECONDS", help=f"{text}, e.g. 10s, 500ms"
         )
+    serve.add_argument(
+        "--device-price",
+        action="append",
+        default=[],
+        type=_price,
+        metavar="TYPE=PRICE",
+        help="price of a device-hour by device type or part of its name, e.g. h100=2.5; repeatable",
+    )
+    serve.add_argument(
+        "--max-moves",
+        type=_count,
+        default=0,
+        metavar="N",
+        help="replicas a round may add; 0: no bound",
+    )
     serve.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
     return parser
 
@@ -130,6 +149,24 @@ def _prefix(text: str) -> str:
         raise argparse.ArgumentTypeError(
             f"{text!r}: {error}; expected a URI of a folder, e.g. file:///srv/batches"
         ) from error
+
+
+def _price(text: str) -> tuple[str, float]:
+    kind, _, given = text.rpartition("=")
+    try:
+        price = float(given)
+    except ValueError:
+        price = -1.0
+    if not kind.strip() or not 0 <= price < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected TYPE=PRICE, e.g. h100=2.5")
+    return kind.strip(), price
+
+
+def _count(text: str) -> int:
+    value = int(text) if re.fullmatch(r"\d{1,9}", text) else -1
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number of 0 or more")
+    return value
 
 
 def _size(text: str) -> int:

@@ -9,7 +9,7 @@ process, so that no agent stays with one that can commit nothing.
 import asyncio
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -34,6 +34,8 @@ from slacktide.v1 import (
     rollout_service_pb2_grpc,
     routing_service_pb2,
     routing_service_pb2_grpc,
+    tenant_service_pb2,
+    tenant_service_pb2_grpc,
 )
 from slacktide.wire.errors import Refusal
 from slacktide.wire.server import FleetServer
@@ -48,6 +50,7 @@ from controlplane.keeper import FleetKeeper
 from controlplane.rounds.dryrun import DryRun
 from controlplane.rounds.loop import RoundLoop
 from controlplane.rounds.outcome import RoundLog
+from controlplane.rounds.snapshot import PlacementSettings
 from controlplane.rounds.solver import Solver
 from controlplane.services.agents import AgentServicer
 from controlplane.services.deployments import DeploymentServicer
@@ -56,6 +59,7 @@ from controlplane.services.nodes import NodeServicer
 from controlplane.services.placement import PlacementServicer
 from controlplane.services.rollout import RolloutServicer
 from controlplane.services.routing import GatewayNotes, RoutingServicer
+from controlplane.services.tenants import TenantServicer
 from controlplane.sessions import Sessions
 from controlplane.stored import stored
 from controlplane.telemetry import Telemetry
@@ -77,6 +81,7 @@ _SERVICES: tuple[Any, ...] = (
     placement_service_pb2,
     rollout_service_pb2,
     routing_service_pb2,
+    tenant_service_pb2,
 )
 _REQUESTS_KEPT_S = 7 * 24 * 3600.0
 _HOUSEKEEPING_S = 3600.0
@@ -100,6 +105,7 @@ class ServerSettings:
     solve_budget_s: float = 5.0
     lease_s: float = 10.0
     grace_s: float = 5.0
+    placement: PlacementSettings = field(default_factory=PlacementSettings)
 
 
 class ControlPlane:
@@ -154,6 +160,7 @@ class ControlPlane:
             epoch=self.epoch,
             interval_s=settings.round_interval_s,
             budget_s=settings.solve_budget_s,
+            settings=settings.placement,
         )
         self._keeper = FleetKeeper(
             store=self._store,
@@ -263,7 +270,14 @@ class ControlPlane:
             server,
         )
         placement_service_pb2_grpc.add_PlacementServiceServicer_to_server(
-            PlacementServicer(store=self._store, feed=self._feed, dry_run=dry_run),  # type: ignore[abstract]
+            PlacementServicer(
+                store=self._store,
+                feed=self._feed,
+                dry_run=dry_run,
+                rounds=self._log,
+                epoch=self.epoch,
+                request_round=rounds.request,
+            ),
             server,
         )
         routing_service_pb2_grpc.add_RoutingServiceServicer_to_server(
@@ -272,6 +286,10 @@ class ControlPlane:
         )
         rollout_service_pb2_grpc.add_RolloutServiceServicer_to_server(
             RolloutServicer(store=self._store, feed=self._feed),  # type: ignore[abstract]
+            server,
+        )
+        tenant_service_pb2_grpc.add_TenantServiceServicer_to_server(
+            TenantServicer(store=self._store, feed=self._feed, request_round=rounds.request),
             server,
         )
         fleet_service_pb2_grpc.add_FleetServiceServicer_to_server(

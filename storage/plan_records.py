@@ -47,6 +47,11 @@ class PlanRecord:
     refused_groups: tuple[int, ...] = ()
     placements_from: int | None = None
 
+    @property
+    def source(self) -> int:
+        """The round that made the placements in force after this one."""
+        return self.round if self.placements_from is None else self.placements_from
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PinRecord:

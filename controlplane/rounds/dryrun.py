@@ -11,7 +11,7 @@ import grpc
 from slacktide.wire.errors import Refusal
 
 from controlplane.rounds.loop import RoundLoop
-from controlplane.rounds.snapshot import build_snapshot
+from controlplane.rounds.snapshot import Demand, PlacementSettings, build_snapshot
 from controlplane.rounds.solver import Solver
 from planner.model import Desired, Plan, Snapshot
 from storage.records import DeploymentRecord, FleetView
@@ -30,6 +30,15 @@ class DryRun:
     def __init__(self, *, solver: Solver, rounds: RoundLoop) -> None:
         self._solver = solver
         self._rounds = rounds
+
+    @property
+    def settings(self) -> PlacementSettings:
+        """What placement depends on beside the state."""
+        return self._rounds.settings
+
+    async def demand(self, view: FleetView) -> Demand:
+        """What is wanted now."""
+        return await self._rounds.demand(view)
 
     async def snapshot(self, view: FleetView) -> Snapshot:
         """What a round would decide from, were that the state."""

@@ -76,7 +76,7 @@ def _binding(
         return "none", "all it wants is served"
     if is_fleet_frozen or deployment.is_frozen:
         what = "the fleet" if is_fleet_frozen else "it"
-        return "frozen", f"{what} is frozen; thaw it, e.g. with `slacktide placement thaw`"
+        return "frozen", f"{what} is frozen; thaw it with `slacktide placement unfreeze`"
     if totals.replicas >= most:
         return "max_replicas", f"it has its max_replicas {most}; raise max_replicas"
     if why:

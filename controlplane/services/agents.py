@@ -23,7 +23,7 @@ from slacktide.wire.version import PROTOCOL_VERSION, build_version
 
 from controlplane.feed import StateFeed
 from controlplane.messages.assignment import content_of, node_assignment, wanted_models
-from controlplane.messages.nodes import parse_node
+from controlplane.messages.nodes import parse_node, parse_warm_models
 from controlplane.messages.replicas import parse_state
 from controlplane.messages.scalars import spoken, to_duration
 from controlplane.observed import Observation, Settlement, lease_end, settle
@@ -249,6 +249,21 @@ class AgentServicer(agent_service_pb2_grpc.AgentServiceServicer):
                 self._request_round(f"replicas of node {session.node} changed")
         if report.models and wanted_models(self._feed.view):
             await self._learn(report.models)
+        await self._note_warm(session.node, parse_warm_models(report.warm_models))
+
+    async def _note_warm(self, node: str, models: tuple[str, ...]) -> None:
+        """Stores which models' weights lie in the node's host memory, where that changed."""
+        known = self._feed.view.node(node)
+        if known is None or known.warm_models == models:
+            return
+
+        def work(state: FleetTransaction) -> None:
+            record = state.node(node)
+            if record is not None:
+                state.put_node(replace(record, warm_models=models))
+
+        await stored(self._store.run, work, epoch=self._epoch)
+        await self._feed.refresh()
 
     def _commit(
         self, state: FleetTransaction, settlement: Settlement, *, node: NodeRecord | None
@@ -353,6 +368,7 @@ def _kept_marks(node: NodeRecord, before: NodeRecord | None) -> NodeRecord:
         is_cordoned=before.is_cordoned,
         reason=before.reason,
         drain_deadline_s=before.drain_deadline_s,
+        operator_labels=before.operator_labels,
     )
 
 

@@ -13,7 +13,7 @@ from controlplane.feed import StateFeed
 from controlplane.messages.deployments import parse_deployment, to_deployment
 from controlplane.messages.replicas import to_replica
 from controlplane.rounds.outcome import RoundLog
-from controlplane.services.lookups import found, id_of
+from controlplane.services.lookups import found, id_of, live
 from controlplane.services.mutations import mutate
 from controlplane.services.paging import page
 from controlplane.telemetry import Telemetry
@@ -75,7 +75,7 @@ class DeploymentServicer(deployment_service_pb2_grpc.DeploymentServiceServicer):
     ) -> deployment_service_pb2.GetDeploymentResponse:
         """Gets one deployment."""
         id_ = id_of("deployments", request.name)
-        record = _live(self._feed.view.deployment(id_), id_)
+        record = live(self._feed.view.deployment(id_), id_)
         return deployment_service_pb2.GetDeploymentResponse(
             deployment=self._shown(self._feed.view, record)
         )
@@ -124,9 +124,10 @@ class DeploymentServicer(deployment_service_pb2_grpc.DeploymentServiceServicer):
         id_ = id_of("deployments", request.name)
 
         def work(state: FleetTransaction) -> deployment_service_pb2.DeleteDeploymentResponse:
-            record = _live(state.deployment(id_), id_)
+            record = live(state.deployment(id_), id_)
             self._refuse_unfinished(id_)
             state.put_deployment(replace(record, is_deleted=True, update_s=time.time()))
+            state.release_holds(id_)
             for one in state.allocations_of(id_):
                 stopped = replace(one.allocation, desired=Desired.STOPPED, after=())
                 state.put_allocation(replace(one, allocation=stopped))
@@ -209,12 +210,6 @@ class DeploymentServicer(deployment_service_pb2_grpc.DeploymentServiceServicer):
             placed=len(placed),
             misfits=self._rounds.misfits_of(record),
         )
-
-
-def _live(record: DeploymentRecord | None, id_: str) -> DeploymentRecord:
-    return found(
-        None if record is None or record.is_deleted else record, kind="deployment", id_=id_
-    )
 
 
 def applied(

@@ -69,7 +69,7 @@ class FleetServicer(fleet_service_pb2_grpc.FleetServiceServicer):
             revision=view.state.revision,
             epoch=view.state.epoch,
             kill_switch=view.state.kill_switch,
-            plan=resource_name("plans", str(view.state.round) if view.state.round else ""),
+            plan=resource_name("plans", str(view.state.plan_round or "")),
         )
 
     def _self(self, view: FleetView) -> fleet_service_pb2.Component:

@@ -1,14 +1,19 @@
 """Resource names to ids and records, and words for people, with the refusals they may end in."""
 
+import re
 from typing import TypeVar
 
 import grpc
 from slacktide.wire.errors import Refusal
 from slacktide.wire.names import resource_id
 
+from storage.records import DeploymentRecord
+
 T = TypeVar("T")
 
 MAX_REASON_CHARACTERS = 1000
+_LISTS = {"plan": "placement history", "pin": "placement pins"}
+_PLAN = re.compile(r"plans/([1-9][0-9]{0,17})")
 
 
 def checked_reason(reason: str) -> str:
@@ -45,6 +50,34 @@ def id_of(collection: str, name: str, *, field: str = "name") -> str:
         ) from error
 
 
+def round_of(name: str, *, field: str = "name") -> int:
+    """The round in the name of a plan, e.g. 12 of plans/12.
+
+    Raises:
+        Refusal: INVALID_ARGUMENT, it names no plan.
+    """
+    named = _PLAN.fullmatch(name)
+    if named is None:
+        why = f"name {name[:80]!r}: expected plans/<round>, as `slacktide placement history` shows"
+        raise Refusal(
+            code=grpc.StatusCode.INVALID_ARGUMENT,
+            reason="INVALID_NAME",
+            message=why,
+            violations=[(field, why)],
+        )
+    return int(named[1])
+
+
+def live(record: DeploymentRecord | None, id_: str) -> DeploymentRecord:
+    """The deployment, unless it is deleted.
+
+    Raises:
+        Refusal: NOT_FOUND.
+    """
+    is_gone = record is None or record.is_deleted
+    return found(None if is_gone else record, kind="deployment", id_=id_)
+
+
 def found(record: T | None, *, kind: str, id_: str) -> T:
     """The record.
 
@@ -55,7 +88,8 @@ def found(record: T | None, *, kind: str, id_: str) -> T:
         raise Refusal(
             code=grpc.StatusCode.NOT_FOUND,
             reason=f"{kind.upper()}_NOT_FOUND",
-            message=f"{kind} {id_}: does not exist; `slacktide {kind} list` shows those that do",
+            message=f"{kind} {id_}: does not exist; `slacktide {_LISTS.get(kind, f'{kind} list')}`"
+            " shows those that do",
             metadata={kind: id_},
         )
     return record

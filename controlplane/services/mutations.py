@@ -41,6 +41,7 @@ async def mutate(
     *,
     answer: type[R],
     work: Callable[[FleetTransaction], R],
+    epoch: int | None = None,
 ) -> R:
     """Runs `work` once for a request_id and publishes the new state.
 
@@ -50,6 +51,7 @@ async def mutate(
         request: carries the request_id.
         answer: type of the response.
         work: makes the change and the response, in one transaction.
+        epoch: the leader's, for what only a leader may write.
 
     Raises:
         Refusal: from `work`, or because the store could not.
@@ -69,7 +71,7 @@ async def mutate(
         )
         return response
 
-    response = await stored(store.run, once)
+    response = await stored(store.run, once, epoch=epoch)
     await feed.refresh()
     return response
 

@@ -11,6 +11,7 @@ from slacktide.wire.errors import Refusal
 from slacktide.wire.names import resource_name
 
 from controlplane.feed import StateFeed
+from controlplane.messages.labels import MAX_LABELS, parse_labels, too_many_labels
 from controlplane.messages.nodes import to_node
 from controlplane.messages.scalars import to_ms
 from controlplane.rounds.dryrun import DryRun, displaced, with_drain
@@ -160,6 +161,32 @@ class NodeServicer(node_service_pb2_grpc.NodeServiceServicer):
         self._request_round(f"node {id_} uncordoned")
         return response
 
+    async def LabelNode(  # noqa: N802
+        self, request: node_service_pb2.LabelNodeRequest, context: Any
+    ) -> node_service_pb2.LabelNodeResponse:
+        """Sets labels over the agent's, or takes back what an operator set."""
+        id_ = id_of("nodes", request.name)
+        labels = parse_labels(request.labels, request.removed)
+
+        def work(state: FleetTransaction) -> node_service_pb2.LabelNodeResponse:
+            node = found(state.node(id_), kind="node", id_=id_)
+            kept = {key: value for key, value in node.operator_labels if key not in request.removed}
+            marked = replace(node, operator_labels=tuple(sorted({**kept, **labels}.items())))
+            if len(marked.operator_labels) > MAX_LABELS:
+                raise too_many_labels(id_, len(marked.operator_labels))
+            state.put_node(marked)
+            return node_service_pb2.LabelNodeResponse(node=self._shown(state.view(), marked))
+
+        response = await mutate(
+            self._store,
+            self._feed,
+            request,
+            answer=node_service_pb2.LabelNodeResponse,
+            work=work,
+        )
+        self._request_round(f"node {id_} labelled")
+        return response
+
     async def _refuse_displacing(self, node: str, *, deadline_s: float) -> None:
         view = self._feed.view
         if not any(one.allocation.holds_devices for one in view.on_node(node)):
@@ -180,4 +207,5 @@ class NodeServicer(node_service_pb2_grpc.NodeServiceServicer):
             record,
             holds_replicas=any(one.allocation.holds_devices for one in view.on_node(record.id)),
             report_s=self._sessions.reported_s(record.id),
+            is_frozen=view.is_frozen_target(f"nodes/{record.id}"),
         )

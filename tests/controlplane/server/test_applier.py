@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.rounds.apply import Committed, commit_plan
+from controlplane.rounds.apply import Committed, Round, commit_plan
 from controlplane.rounds.snapshot import Demand, build_snapshot
-from planner.model import Desired, Device, Misfit, Plan, ReplicaState, Slo
+from planner.model import Desired, Device, Plan, ReplicaState, Slo
 from planner.placement.greedy import greedy
 from storage.database import Database
 from storage.errors import StaleEpochError
+from storage.plan_records import PlanOutcome
 from storage.records import DeploymentRecord, DeploymentSpec, EngineSpec, NodeRecord
 from storage.store import FleetStore
 
@@ -62,15 +63,11 @@ def commit(
     plan: Plan,
     *,
     epoch: int | None = None,
-    last_misfits: tuple[Misfit, ...] = (),
+    is_ordered: bool = False,
 ) -> Committed:
     """Commits as the round loop does."""
-    return store.run(
-        lambda state: commit_plan(
-            state, plan, demand=Demand(), trigger="test", solve_s=0.0, last_misfits=last_misfits
-        ),
-        epoch=epoch,
-    )
+    round_ = Round(trigger="test", is_ordered=is_ordered)
+    return store.run(lambda state: commit_plan(state, plan, round_), epoch=epoch)
 
 
 def test_plan_is_committed_with_ids_when_it_holds(store: FleetStore) -> None:
@@ -86,12 +83,18 @@ def test_plan_is_committed_with_ids_when_it_holds(store: FleetStore) -> None:
     assert all(one.engine == ENGINE for one in view.allocations)
 
 
-def test_second_plan_writes_nothing_when_nothing_changed(store: FleetStore) -> None:
-    """Re-solving what was just committed is a fixed point of the state."""
+def test_second_plan_changes_no_state_when_nothing_changed(store: FleetStore) -> None:
+    """Re-solving what was just committed is a fixed point of the state; the round is noted."""
     commit(store, planned(store))
-    revision = store.state().revision
-    assert commit(store, planned(store)).record is None
-    assert store.state().revision == revision
+    before = store.state()
+    again = commit(store, planned(store))
+    assert again.record.outcome is PlanOutcome.UNCHANGED
+    after = store.state()
+    assert (after.revision, after.plan_round) == (before.revision, before.plan_round)
+    assert after.round == before.round + 1
+    noted = store.get_plan(after.round)
+    assert noted is not None and noted.placements_from == before.plan_round
+    assert noted.plan.placements == store.view().plan.plan.placements
 
 
 def test_only_fitting_groups_are_committed_when_the_state_moved_on(store: FleetStore) -> None:

@@ -19,6 +19,7 @@ from slacktide.v1 import (
     deployment_service_pb2,
     fleet_service_pb2,
     node_service_pb2,
+    placement_pb2,
     placement_service_pb2,
     rollout_service_pb2,
     slo_pb2,
@@ -326,8 +327,8 @@ async def test_plan_is_shown_and_not_applied_when_it_is_a_dry_run(start: Start) 
         assert not listed.plans
 
 
-async def test_ledger_is_unchanged_when_a_round_changes_nothing(start: Start) -> None:
-    """Periodic rounds of a settled fleet write no plan and raise no revision."""
+async def test_plan_in_force_stays_when_a_round_changes_nothing(start: Start) -> None:
+    """Periodic rounds of a settled fleet are noted, and raise no revision."""
     running = await start(round_interval_s=0.3)
     async with FakeAgent(node="n1", port=running.port):
         await running.apply(deployment())
@@ -339,6 +340,10 @@ async def test_ledger_is_unchanged_when_a_round_changes_nothing(start: Start) ->
         await until(lambda: _is(running.plane._log.last is not last))
         after = await running.fleet.GetFleet(fleet_service_pb2.GetFleetRequest())
         assert (before.revision, before.plan) == (after.revision, after.plan)
+        listed = await running.placement.ListPlans(placement_service_pb2.ListPlansRequest())
+        newest = listed.plans[0]
+        assert newest.outcome == placement_pb2.ROUND_OUTCOME_UNCHANGED
+        assert newest.placements_from == after.plan
 
 
 async def test_fleet_lists_every_process_with_its_version(start: Start) -> None:
@@ -361,7 +366,7 @@ async def test_unfinished_rpc_says_so_when_called(start: Start) -> None:
     """None pretends."""
     running = await start()
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await running.placement.WhatIf(placement_service_pb2.WhatIfRequest())
+        await running.rollout.GetRollout(rollout_service_pb2.GetRolloutRequest())
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
