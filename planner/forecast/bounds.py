@@ -4,7 +4,8 @@ Owns a spread for each tracked horizon, and what stands in where none has learne
 Refuses the mean. Invariants: a bound is finite and never below its mean.
 
 Without a residual at a horizon, the bound is that of the longest shorter horizon with some,
-its distance from the mean grown by the root of the distance ahead, as a random walk's is;
+its distance from the mean grown by the root of the distance ahead, as a random walk's is,
+or that of a longer one as it is (where every other round is lost, none comes to horizon 1);
 without any residual at all it is a stated share above the mean. Beyond the tracked
 horizons, and after a gap, the last one's is grown likewise.
 """
@@ -39,18 +40,24 @@ class Bounds:
 
         Args:
             mean: Forecast, >= 0.
-            usual: Demand over about a day, >= 0.
+            usual: Mean of the rounds with demand, >= 0.
             distance: From the last round seen, in rounds, >= 1.
         """
         tracked = self._settings.tracked
         track = self._settings.track_of(distance)
         widened = math.sqrt(max(1.0, distance / tracked[track]))
-        known = track
-        while known and not self._spreads[known].count:
-            known -= 1
+        known = self._nearest(track)
         upper = mean * (1.0 + COLD_RATIO * normal_z(self._settings.quantile))
         upper = self._spreads[known].upper(mean, usual=usual, widened=widened, cold=upper)
-        return mean + (upper - mean) * math.sqrt(tracked[track] / tracked[known])
+        return mean + (upper - mean) * math.sqrt(max(1.0, tracked[track] / tracked[known]))
+
+    def _nearest(self, track: int) -> int:
+        """The longest horizon up to that position with a residual, else the shortest beyond."""
+        order: list[int] = [*range(track, -1, -1), *range(track + 1, len(self._spreads))]
+        for at in order:
+            if self._spreads[at].count:
+                return at
+        return 0
 
     def to_values(self) -> list[object]:
         """Plain values."""

@@ -165,6 +165,7 @@ class DemandForecaster:
             RoundError: The first round was observed already, or too many are asked for.
         """
         horizons = range(1, self.settings.checked(rounds) + 1)
+        prompt_tokens, output_tokens = self._mix.per_request()
         flows = (flow.bands(first, horizons=horizons) for flow in self._flows.values())
         return tuple(
             RoundDemand(
@@ -172,8 +173,8 @@ class DemandForecaster:
                 arrivals=arrivals,
                 prompt_tokens=prompt,
                 output_tokens=output,
-                prompt_tokens_per_request=self._mix.of(1, prompt.mean, arrivals.mean),
-                output_tokens_per_request=self._mix.of(2, output.mean, arrivals.mean),
+                prompt_tokens_per_request=prompt_tokens,
+                output_tokens_per_request=output_tokens,
             )
             for at, (arrivals, prompt, output) in enumerate(zip(*flows, strict=True))
         )

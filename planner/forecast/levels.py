@@ -34,7 +34,7 @@ class Levels:
         self._kept = [math.exp(-1.0 / tau) for tau in taus]
         self._sums = [0.0] * len(taus)
         self._weights = [0.0] * len(taus)
-        self._last = 0.0
+        self.last = 0.0
         self.names = (
             "last",
             *(f"mean of {tau:.0f}" for tau in taus[:-1]),
@@ -44,7 +44,7 @@ class Levels:
 
     def add(self, value: float) -> None:
         """Takes a round in."""
-        self._last = value
+        self.last = value
         for at, kept in enumerate(self._kept):
             self._sums[at] = kept * self._sums[at] + (1.0 - kept) * value
             self._weights[at] = kept * self._weights[at] + (1.0 - kept)
@@ -65,7 +65,7 @@ class Levels:
         means = [total / weight for total, weight in zip(self._sums, self._weights, strict=True)]
         taus = self._taus
         return [
-            self._last,
+            self.last,
             *means,
             *(
                 _trend(means[at], means[at + 1], taus[at], taus[at + 1], distance)
@@ -76,7 +76,7 @@ class Levels:
     def to_values(self) -> dict[str, object]:
         """Plain values."""
         return {
-            "last": self._last,
+            "last": self.last,
             "sums": list(self._sums),
             "weights": list(self._weights),
         }
@@ -88,7 +88,7 @@ class Levels:
             StateError: They are none of levels.
         """
         count = len(self._taus)
-        self._last = floats([part(values, "last")], "level last", least=0.0)[0]
+        self.last = floats([part(values, "last")], "level last", least=0.0)[0]
         self._sums = floats(part(values, "sums"), "level sums", count=count, least=0.0)
         self._weights = floats(part(values, "weights"), "level weights", count=count, least=0.0)
 

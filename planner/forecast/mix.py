@@ -1,18 +1,17 @@
-"""Tokens of a request: the forecast's mix, drawn to the long run where little was seen.
+"""Tokens of a request: the mix of late, drawn to the long run where little was seen.
 
-Owns how many requests came of late, and the mean tokens of a request over a week. Refuses
-rates. The mix of the forecast means counts by the requests of late against `WORTH_REQUESTS`
-of the long run, and the long run likewise against the prior: one long prompt at night moves
-little, a new kind of request is followed within a hundred, and without traffic the mix
-stays known. Invariants: constant memory; values are >= 0, and 0 only where nothing but 0 is
-known.
+Owns sums of requests and of their tokens over a quarter of an hour and over a week. Refuses
+rates. The mix of late counts by its requests against `WORTH_REQUESTS` of the long run, and
+the long run likewise against the prior: one long prompt at night moves little, a new kind of
+request is followed within a hundred, and without traffic the mix stays known. Invariants:
+constant memory; values are >= 0, and 0 only where nothing but 0 is known.
 """
 
 import math
 from collections.abc import Sequence
 
 from planner.forecast.settings import DAY_S, ForecastSettings, Prior
-from planner.forecast.stored import floats, part
+from planner.forecast.stored import floats, rows
 
 WORTH_REQUESTS = 50.0
 """Lengths deviate by about their mean (Azure conversations 2023: 1.0 and 0.8 of it), so the
@@ -26,43 +25,34 @@ class Mix:
 
     Args:
         settings: Lengths.
-        prior: Counts as `WORTH_REQUESTS` requests; None: 0 tokens.
+        prior: Counts as `WORTH_REQUESTS` requests; None: nothing is known.
     """
 
     def __init__(self, settings: ForecastSettings, *, prior: Prior | None) -> None:
         self._round_s = settings.round_s
         self._prior = (prior.prompt_tokens, prior.output_tokens) if prior else None
-        self._kept = math.exp(-settings.round_s / max(_LATE_S, 4 * settings.round_s))
-        self._kept_long = math.exp(-settings.round_s / _LONG_S)
-        self._late = 0.0  # requests
-        self._long = [0.0, 0.0, 0.0]  # requests, prompt and output tokens
+        self._kept = (
+            math.exp(-settings.round_s / max(_LATE_S, 4 * settings.round_s)),
+            math.exp(-settings.round_s / _LONG_S),
+        )
+        # Requests, prompt tokens, output tokens; of late, and of long.
+        self._sums = [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
 
     def add(self, values: Sequence[float]) -> None:
         """Takes a round in: requests, prompt and output tokens per second."""
-        self._late = self._kept * self._late + values[0] * self._round_s
-        for at, value in enumerate(values):
-            self._long[at] = self._kept_long * self._long[at] + value * self._round_s
+        for sums, kept in zip(self._sums, self._kept, strict=True):
+            for at, value in enumerate(values):
+                sums[at] = kept * sums[at] + value * self._round_s
 
-    def of(self, kind: int, tokens: float, requests: float) -> float:
-        """Mean tokens of a request.
+    def per_request(self) -> tuple[float, float]:
+        """Mean prompt and output tokens of a request."""
+        late, long = self._sums
+        usual = _mean(long, self._prior)
+        return _mean(late, usual) or (0.0, 0.0)
 
-        Args:
-            kind: 1 of the prompt, 2 of the output.
-            tokens: Forecast, per second.
-            requests: Forecast, per second.
-        """
-        weight = WORTH_REQUESTS if self._prior else 0.0
-        known = self._long[0] + weight
-        prior = self._prior[kind - 1] if self._prior else 0.0
-        usual = (self._long[kind] + weight * prior) / known if known > 0.0 else 0.0
-        if requests <= 0.0:
-            return usual
-        share = self._late / (self._late + WORTH_REQUESTS)
-        return share * tokens / requests + (1.0 - share) * usual
-
-    def to_values(self) -> dict[str, object]:
+    def to_values(self) -> list[object]:
         """Plain values."""
-        return {"late": self._late, "long": list(self._long)}
+        return [list(sums) for sums in self._sums]
 
     def restore(self, values: object) -> None:
         """Takes on stored values.
@@ -70,5 +60,16 @@ class Mix:
         Raises:
             StateError: They are none of a mix.
         """
-        self._late = floats([part(values, "late")], "mix late", least=0.0)[0]
-        self._long = floats(part(values, "long"), "mix long", count=3, least=0.0)
+        self._sums = [
+            floats(sums, "mix", count=3, least=0.0) for sums in rows(values, "mix", count=2)
+        ]
+
+
+def _mean(sums: Sequence[float], toward: tuple[float, float] | None) -> tuple[float, float] | None:
+    """Of the sums, and of `WORTH_REQUESTS` more at what is known besides; None of nothing."""
+    worth = WORTH_REQUESTS if toward else 0.0
+    requests = sums[0] + worth
+    if requests <= 0.0:
+        return None
+    prompt, output = toward or (0.0, 0.0)
+    return (sums[1] + worth * prompt) / requests, (sums[2] + worth * output) / requests

@@ -4,6 +4,10 @@ Owns the state that rounds stream into, and the forecasts it holds itself to: as
 ends it forecasts later ones, and when those have come, its terms' weights and its bounds
 learn from how they turned out. Refuses clocks, storage and the meaning of what it counts.
 
+The bound of the very next round is never below what was last seen: whether a burst goes on
+is known a round later only. Over the histories it was tried on that added 0.1 % of pinball
+loss.
+
 Invariants: rounds come in order of their index; the same rounds give the same forecasts,
 also across `to_values` and `restore`; memory is bounded.
 """
@@ -64,7 +68,7 @@ class Series:
         self._levels = Levels(settings)
         self._seasons = Seasons(settings)
         self._names = (*self._levels.names, *seasons.NAMES)
-        self._mixing = Mixing(tracks=len(settings.tracked), experts=len(self._names))
+        self._mixing = Mixing(settings, experts=len(self._names))
         # After a gap the day and the seasons still tell, the other levels less and less.
         self._ages = [name != DAY and name not in seasons.NAMES for name in self._names]
         self._bounds = Bounds(settings)
@@ -84,14 +88,14 @@ class Series:
             RoundError: It is not later than the last one, or the value is out of range.
         """
         self.check_observed(index, value)
+        if value > 0.0:
+            self._busy = [_BUSY_KEPT * self._busy[0] + value, _BUSY_KEPT * self._busy[1] + 1.0]
         self._judge(index, value)
         self._seasons.add(index, value)
         self._levels.add(value)
         self.last_index = index
         self._seen += 1
         self._quiet = self._quiet + 1 if value == 0.0 else 0
-        if value > 0.0:
-            self._busy = [_BUSY_KEPT * self._busy[0] + value, _BUSY_KEPT * self._busy[1] + 1.0]
         if self._seen >= _BEGUN:
             self._await(index)
 
@@ -159,7 +163,7 @@ class Series:
 
     def _doubt(self) -> float:
         """The prior's share of a mean."""
-        return self.prior.weight(self._seen * self.settings.round_s) if self.prior else 0.0
+        return self.prior.weight(self._seen) if self.prior else 0.0
 
     def _mean(self, index: int, first: int) -> tuple[float, list[float], list[float]]:
         """Of a round: its mean, what the experts say, and their weights."""
@@ -185,8 +189,9 @@ class Series:
 
     def _upper(self, mean: float, index: int, first: int) -> float:
         last = first - 1 if self.last_index is None else self.last_index
-        bound = self._bounds.upper(mean, usual=self._levels.day, distance=index - last)
-        return max(bound, self._quiet_rate())
+        bound = self._bounds.upper(mean, usual=self._usual_busy(), distance=index - last)
+        burst = self._levels.last if index - last == 1 else 0.0
+        return max(bound, self._quiet_rate(), burst)
 
     def _usual_busy(self) -> float:
         """The mean of rounds that have any; 0 of none."""
@@ -215,7 +220,7 @@ class Series:
         for track, one in self._awaiting.arrived(index):
             self._mixing.record(track, one.said, mixed=one.mean, seen=value)
             self._bounds.record(
-                track, mean=one.mean, usual=self._levels.day, upper=one.upper, seen=value
+                track, mean=one.mean, usual=self._usual_busy(), upper=one.upper, seen=value
             )
 
     def to_values(self) -> dict[str, object]:

@@ -99,8 +99,8 @@ class Prior:
         rate: Requests per second, or work in engine-ms per second, >= 0.
         prompt_tokens: Mean of a request, >= 0; of no use to work.
         output_tokens: Mean of a request, >= 0; of no use to work.
-        worth_s: Seconds of history it weighs as much as, > 0; after six times as many it
-            counts 0.2 %.
+        worth_rounds: How many seen rounds it weighs as much as, > 0; after six times as
+            many it counts 0.2 %.
 
     Raises:
         ForecastError: A value out of range.
@@ -109,21 +109,21 @@ class Prior:
     rate: float
     prompt_tokens: float = 0.0
     output_tokens: float = 0.0
-    worth_s: float = 600.0
+    worth_rounds: float = 4.0
 
     def __post_init__(self) -> None:
         for name in ("rate", "prompt_tokens", "output_tokens"):
             value = getattr(self, name)
             if not 0 <= value <= MOST:
                 raise ForecastError(f"prior {name} {value!r}: must lie in 0..{MOST:g}")
-        if not 0 < self.worth_s < math.inf:
-            raise ForecastError(f"prior worth_s {self.worth_s!r}: must be > 0 and finite")
+        if not 0 < self.worth_rounds < math.inf:
+            raise ForecastError(f"prior worth_rounds {self.worth_rounds!r}: must be > 0, finite")
 
-    def weight(self, seen_s: float) -> float:
+    def weight(self, seen_rounds: float) -> float:
         """Its share beside what was seen, 1 of nothing.
 
         The share of a mean over both, worth / (worth + seen), its worth halved with each
         time its worth that was seen.
         """
-        aged = self.worth_s * math.pow(2.0, -seen_s / self.worth_s)
-        return aged / (aged + seen_s)
+        aged = self.worth_rounds * math.pow(2.0, -seen_rounds / self.worth_rounds)
+        return aged / (aged + seen_rounds)

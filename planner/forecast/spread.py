@@ -32,6 +32,8 @@ _GROWTH = 0.25  # of the largest residual, for each step below none allowed
 SIZE_POWER = 0.5  # of the mean: chance deviates by its root, habits in proportion
 BURST = 16.0  # judged rounds that volatility looks back
 BURST_SHARE = 0.25
+_CLIPPED = 6.0  # usual residuals
+_CLIPS_FROM = 12  # residuals
 _FEW = 2.0  # a normal's bound from n residuals is widened by 1 + 2 / n, about as Student's t
 _LEAST_SHARE = 0.1  # of the usual demand: what deviation is expected about none
 
@@ -59,7 +61,7 @@ class Spread:
 
         Args:
             mean: That was forecast.
-            usual: Demand over about a day, as `upper` got it.
+            usual: Mean of the rounds with demand.
             upper: That was forecast; a miss is judged against it.
             seen: What came.
         """
@@ -79,7 +81,9 @@ class Spread:
             del self._ranked[bisect_left(self._ranked, self._scores.popleft())]
 
     def _note(self, residual: float) -> None:
-        """Takes a residual into the volatilities."""
+        """Takes a residual into the volatilities, clipped: one outlier is no burst."""
+        if len(self._scores) >= _CLIPS_FROM and (usual := self._volatility()) > 0.0:
+            residual = math.copysign(min(abs(residual), _CLIPPED * usual), residual)
         for at, memory in enumerate((BURST, float(KEPT))):
             kept = 1.0 - 1.0 / memory
             self._weights[at] = kept * self._weights[at] + 1.0 - kept
@@ -95,7 +99,7 @@ class Spread:
 
         Args:
             mean: Forecast, >= 0.
-            usual: Demand over about a day, >= 0.
+            usual: Mean of the rounds with demand, >= 0.
             widened: How much wider than tracked, after a gap or beyond the horizons, >= 1.
             cold: The bound of no residuals.
         """

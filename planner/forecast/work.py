@@ -20,7 +20,7 @@ class WorkForecaster:
         deployment: Its id, for errors.
         settings: Lengths and the quantile.
         expected_work: What the deployment's spec says of it, engine-ms per second, >= 0;
-            counts as ten minutes of history. None: nothing is known.
+            counts as four rounds. None: nothing is known.
     """
 
     def __init__(
