@@ -33,7 +33,6 @@ class _Body:
     misfits: tuple[Misfit, ...]
     failure: str = ""
     refused_groups: tuple[int, ...] = ()
-    placements: tuple[Placement, ...] = ()  # of entries that the first release wrote
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,8 +175,7 @@ def _select(
         made[row["round"]].append(_move(row))
     placed = _placed(connection, rows) if is_whole else {}
     return tuple(
-        _record(row, tuple(made[row["round"]]), placed.get(_source(row), _Placed()), is_whole)
-        for row in rows
+        _record(row, tuple(made[row["round"]]), placed.get(_source(row), _Placed())) for row in rows
     )
 
 
@@ -192,7 +190,12 @@ def _placed(connection: Connection, rows: Sequence[RowMapping]) -> dict[int, _Pl
     found = connection.execute(
         sa.select(plan_placements).where(plan_placements.c.round.in_(sources))
     ).mappings()
-    return {row["round"]: from_json(_Placed, row["body"]) for row in found}
+    placed = {row["round"]: from_json(_Placed, row["body"]) for row in found}
+    missing = [one for one in sources if one not in placed]
+    if missing:  # the first release kept them in the body, under the same name
+        old = connection.execute(sa.select(plans).where(plans.c.round.in_(missing))).mappings()
+        placed |= {row["round"]: from_json(_Placed, row["body"]) for row in old}
+    return placed
 
 
 def _move(row: RowMapping) -> Move:
@@ -207,7 +210,7 @@ def _move(row: RowMapping) -> Move:
     )
 
 
-def _record(row: RowMapping, made: tuple[Move, ...], placed: _Placed, is_whole: bool) -> PlanRecord:
+def _record(row: RowMapping, made: tuple[Move, ...], placed: _Placed) -> PlanRecord:
     body = from_json(_Body, row["body"])
     return PlanRecord(
         round=row["round"],
@@ -227,7 +230,7 @@ def _record(row: RowMapping, made: tuple[Move, ...], placed: _Placed, is_whole: 
             objective=row["objective"],
             bound=row["bound"],
             terms=body.terms,
-            placements=(placed.placements or body.placements) if is_whole else (),
+            placements=placed.placements,
             moves=made,
             misfits=body.misfits,
             waiting=placed.waiting,

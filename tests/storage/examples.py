@@ -34,6 +34,7 @@ from storage.records import (
     EngineSpec,
     ModelNeeds,
     NodeRecord,
+    SloClassSpec,
 )
 
 ids = st.from_regex(r"[a-z][a-z0-9-]{0,10}[a-z0-9]", fullmatch=True)
@@ -171,8 +172,15 @@ specs = st.builds(
     device_types=tuples(texts),
     stage=st.sampled_from(Stage),
     spread=st.booleans(),
+    slo_classes=tuples(st.builds(SloClassSpec, id=ids, slo=slos, failover_ratio=numbers)),
+    other_tensor_parallel_sizes=tuples(counts),
+    node_groups=tuples(texts),
+    load_s=numbers,
 )
 
+SLO_CLASS_SPEC = SloClassSpec(
+    id="tight", slo=Slo(ttft_ms=500.0, itl_ms=50.0), expected_online_work=10.0, failover_ratio=0.5
+)
 ENGINE = EngineSpec(model="tiny", weights_bytes=1000, kv_bytes_per_token=10)
 NODE = NodeRecord(
     id="n1",
