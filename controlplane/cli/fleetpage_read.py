@@ -21,8 +21,8 @@ from controlplane.cli.fleetpage_boxes import box_of, host_of, is_gone, planned_b
 from controlplane.cli.fleetpage_picture import Box, Picture, PlanFacts, Row, Term
 from controlplane.cli.placement_hold import list_pins
 from controlplane.cli.placement_show import in_force
-from controlplane.cli.placement_words import freeze_line, move_line, outcome_line
-from controlplane.cli.wording import bare, duration_words, enum_word, time_words
+from controlplane.cli.placement_words import freeze_line, move_line, outcome_line, took_words
+from controlplane.cli.wording import bare, enum_word, time_words
 from controlplane.client import CALL_DEADLINE_S, Fleet, pages
 
 _PAGE = 1000
@@ -173,5 +173,5 @@ def _plan(plan: Plan) -> PlanFacts:
         moves=tuple(move_line(move) for move in plan.moves),
         trigger=plan.trigger,
         made=time_words(plan.create_time),
-        took=duration_words(plan.solve_duration),
+        took=took_words(plan.solve_duration),
     )

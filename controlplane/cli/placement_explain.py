@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import typer
+from slacktide.v1.placement_pb2 import Misfit
 from slacktide.v1.placement_service_pb2 import (
     Difference,
     ExplainPlacementRequest,
@@ -19,7 +20,7 @@ from controlplane.cli.lookup import (
 from controlplane.cli.output import show_table
 from controlplane.cli.placement_formats import WideFormat, WideOption, shown_as_data
 from controlplane.cli.placement_words import folded, term_words, totals_words
-from controlplane.cli.wording import bare
+from controlplane.cli.wording import bare, size_words
 from controlplane.client import SOLVE_DEADLINE_S
 
 _MOST_NODES = 5
@@ -53,7 +54,7 @@ def explain(
     if wide and answer.misfits:
         headers = ["node", "dimension", "needed", "available"]
         rows = [
-            [bare(m.node) or "(fleet)", m.dimension, f"{m.needed:.6g}", f"{m.available:.6g}"]
+            [bare(m.node) or "(fleet)", m.dimension, _amount(m, m.needed), _amount(m, m.available)]
             for m in answer.misfits
         ]
         show_table(headers, rows, right=[False, False, True, True])
@@ -67,7 +68,7 @@ def explained_lines(
     lines.append(f"binding: {answer.binding or 'not said'}")
     if answer.summary:
         lines.append(answer.summary)
-    if answer.HasField("totals"):
+    if wide and answer.HasField("totals"):
         lines.append(totals_words(answer.totals))
     if answer.differences:
         lines.append("small changes, and what each does to the objective (negative is better):")
@@ -89,5 +90,9 @@ def difference_lines(difference: Difference) -> list[str]:
     why = f": {difference.misfit.message}" if difference.misfit.message else ""
     lines = [f"{difference.change}: does not fit{why}"]
     if difference.would_fit_if:
-        lines.append(f"  would fit if {difference.would_fit_if}")
+        lines.append(f"  would fit if: {difference.would_fit_if}")
     return lines
+
+
+def _amount(misfit: Misfit, value: float) -> str:
+    return size_words(round(value)) if misfit.dimension == "memory" else f"{value:.6g}"

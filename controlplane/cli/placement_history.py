@@ -1,5 +1,6 @@
 """`slacktide placement history`, `diff` and `rollback`: the ledger of rounds."""
 
+import textwrap
 from typing import Annotated
 
 import typer
@@ -32,11 +33,13 @@ from controlplane.cli.placement_words import (
     move_line,
     outcome_line,
     term_words,
+    took_words,
 )
-from controlplane.cli.wording import bare, duration_words, enum_word, time_words
+from controlplane.cli.wording import bare, enum_word, time_words
 from controlplane.client import CALL_DEADLINE_S, SOLVE_DEADLINE_S, Fleet, new_request_id
 
 _PAGE = 1000
+_TRIGGER_WIDTH = 60
 NOW = "now"
 """Stands for the plan in force."""
 
@@ -53,10 +56,13 @@ _COLUMNS = (
     Column[Plan](header="objective", cell=lambda p: f"{p.objective:.6g}", right=True),
     Column[Plan](header="gap", cell=lambda p: f"{p.gap:.2%}", right=True),
     Column[Plan](header="moves", cell=lambda p: move_counts(p.moves)),
-    Column[Plan](header="took", cell=lambda p: duration_words(p.solve_duration), right=True),
-    Column[Plan](header="trigger", cell=lambda p: p.trigger),
+    Column[Plan](header="took", cell=lambda p: took_words(p.solve_duration), right=True),
+)
+_TRIGGER = Column[Plan](
+    header="trigger", cell=lambda p: textwrap.shorten(p.trigger, _TRIGGER_WIDTH, placeholder=" …")
 )
 _WIDE_COLUMNS = (
+    Column[Plan](header="trigger", cell=lambda p: p.trigger),
     Column[Plan](header="revision", cell=lambda p: str(p.base_revision), right=True),
     Column[Plan](header="epoch", cell=lambda p: str(p.epoch), right=True),
     Column[Plan](header="solver", cell=lambda p: p.solver),
@@ -97,7 +103,7 @@ def history(
                 break
     if shown_as_data(answer, output):
         return
-    columns = _COLUMNS + (_WIDE_COLUMNS if output is WideFormat.WIDE else ())
+    columns = (*_COLUMNS, *(_WIDE_COLUMNS if output is WideFormat.WIDE else (_TRIGGER,)))
     show_list(answer, answer.plans, columns, Format.TABLE)
     if answer.next_page_token:
         say(f"older rounds not shown; --limit {2 * limit} shows more")

@@ -7,6 +7,7 @@ round what is compared.
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
+from google.protobuf.duration_pb2 import Duration
 from slacktide.v1 import placement_pb2
 from slacktide.v1.placement_pb2 import (
     Freeze,
@@ -21,7 +22,7 @@ from slacktide.v1.placement_pb2 import (
     RoundOutcome,
 )
 
-from controlplane.cli.wording import bare, duration_words, enum_word, time_words
+from controlplane.cli.wording import bare, enum_word, time_words
 
 _SIGN = {
     placement_pb2.MOVE_KIND_ADD: "+",
@@ -77,7 +78,7 @@ def move_counts(moves: Iterable[Move]) -> str:
 
 def summary_lines(plan: Plan) -> list[str]:
     """Status, bound, gap and the objective's terms."""
-    took = duration_words(plan.solve_duration)
+    took = took_words(plan.solve_duration)
     status = enum_word(PlanStatus, plan.status)
     lines = [
         f"{status} by {plan.solver or '-'}{f' in {took}' if took else ''}:"
@@ -85,6 +86,14 @@ def summary_lines(plan: Plan) -> list[str]:
     ]
     terms = [f"{t.name} {t.weight:g} x {t.value:.6g}" for t in plan.terms if t.value]
     return [*lines, *([f"terms: {'; '.join(terms)}"] if terms else [])]
+
+
+def took_words(duration: Duration) -> str:
+    """E.g. "412 ms", "1.2 s"; "" for zero."""
+    seconds = duration.ToNanoseconds() / 1e9
+    if seconds == 0.0:
+        return ""
+    return f"{seconds * 1e3:.0f} ms" if seconds < 1.0 else f"{seconds:.1f} s"
 
 
 def outcome_line(plan: Plan) -> str:

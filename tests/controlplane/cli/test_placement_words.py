@@ -194,16 +194,17 @@ def test_explanation_names_what_binds_and_each_change_term_by_term() -> None:
         "deployment chat at revision 41",
         "binding: memory",
         "deployment chat: memory binds",
-        "online 100 of 100 ms/s, offline 0 of 0 ms/s, replicas 1",
         "small changes, and what each does to the objective (negative is better):",
         "  one more replica: -1: gains 3 offline_work (-10 x +0.3); costs 2 moves (2 x +1)",
         "  one more replica on node n1: does not fit: node n1: needs 18.2 GiB, has 11.0 GiB free",
-        "    would fit if node n1 had 7.2 GiB more a device",
+        "    would fit if: node n1 had 7.2 GiB more a device",
         "why one more replica fits no node, the nearest miss first:",
         *(f"  node n{n} is short" for n in range(5)),
         "… and 2 more nodes; -o wide shows them",
     ]
-    assert explained_lines("chat", answer, wide=True)[-1] == "  node n6 is short"
+    wide = explained_lines("chat", answer, wide=True)
+    assert wide[-1] == "  node n6 is short"
+    assert "online 100 of 100 ms/s, offline 0 of 0 ms/s, replicas 1" in wide
 
 
 def test_change_without_effect_says_so() -> None:
