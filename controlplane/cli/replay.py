@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from controlplane.cli.failures import CommandError
-from controlplane.cli.output import Format, FormatOption, say, show_mapping, show_table
+from controlplane.cli.output import Format, FormatOption, show_mapping, show_table
+from controlplane.cli.replay_fleet_command import print_fleet_keys, replay_fleet_file, write_file
 
 if TYPE_CHECKING:
     from planner.replay.document import ReplayDocument
@@ -55,7 +56,11 @@ Examples:
   slacktide replay generated --report replay.html
   slacktide replay conv.csv --hardware h100 --model llama3-8b --duration 600 \\
       --fit-context --rate-scale 2 --policy slacktide --policy cap --slo ttft_p99=500ms
+  slacktide replay --fleet fleet.yaml --report fleet.html
   slacktide replay burst-idle --slo ttft_p99=15% --policy slacktide --policy cap:8 -o json
+
+With --fleet, a whole fleet over hours instead: nodes, deployments with their demand, batches,
+failures, and rounds of the very code that places replicas. --fleet-keys prints its file.
 
 The report is one HTML file that needs nothing else; its figures are written beside it as
 JSON. Progress goes to stderr.
@@ -77,11 +82,18 @@ class Predictor(StrEnum):
 
 def replay_command(
     trace: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            metavar="TRACE", help="Trace file, or generated, or burst-idle.", show_default=False
+            metavar="[TRACE]", help="Trace file, or generated, or burst-idle.", show_default=False
         ),
-    ],
+    ] = None,
+    fleet: Annotated[
+        Path | None,
+        typer.Option(help="Replay this fleet instead: nodes, deployments, rounds. YAML."),
+    ] = None,
+    fleet_keys: Annotated[
+        bool, typer.Option("--fleet-keys", help="Print every key of a fleet's file and exit.")
+    ] = False,
     hardware: Annotated[
         str, typer.Option(help="Device; an unknown one prints those known.")
     ] = "a100-40gb",
@@ -187,6 +199,18 @@ def replay_command(
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Replays a workload; the help text is above."""
+    if fleet_keys:
+        print_fleet_keys()
+        return
+    if fleet is not None:
+        if trace is not None:
+            raise CommandError(f"{trace}: a fleet has its own demand; give either TRACE or --fleet")
+        replay_fleet_file(
+            fleet, files=_files(report, json_file), shows_progress=progress, output=output
+        )
+        return
+    if trace is None:
+        raise CommandError("no TRACE; give a file, generated or burst-idle, or --fleet FILE")
     # Here, not above: numpy and the simulator take longer to load than other commands to run.
     from controlplane.cli.replay_options import ReplayOptions
     from controlplane.cli.replay_run import compare
@@ -247,14 +271,9 @@ def _write(document: "ReplayDocument", *, report: Path | None, json_file: Path |
     from planner.replay.report import report_html
 
     if report is not None:
-        _write_file(report, report_html(document))
+        write_file(report, report_html(document))
     if json_file is not None:
-        _write_file(json_file, json.dumps(to_values(document), ensure_ascii=False) + "\n")
-
-
-def _write_file(path: Path, content: str) -> None:
-    path.write_text(content, encoding="utf-8")
-    say(f"wrote {path}")
+        write_file(json_file, json.dumps(to_values(document), ensure_ascii=False) + "\n")
 
 
 def _show(document: "ReplayDocument", output: Format) -> None:

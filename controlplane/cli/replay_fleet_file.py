@@ -1,0 +1,309 @@
+"""Fleets written in YAML, for `slacktide replay --fleet`.
+
+Owns the file's keys: what each is stands in `FLEET_HELP`. Refuses profiles of replicas; those
+are `replay_fleet_services`'. Durations are "90s", "15m", "6h", sizes "80GB".
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from controlplane.cli.failures import CommandError
+from controlplane.cli.replay_fleet_part import Part
+from controlplane.cli.replay_fleet_services import MadeService, read_service
+from planner.hardware.device import DEVICES, device_named
+from planner.model import Device, Node
+from planner.simulation.fleet.scenario import FleetBatch, FleetScenario, Outage, RoundSettings
+
+FLEET_HELP = """\
+duration: 6h              # simulated; required
+interval: 60s             # of flows and of the report's series
+seed: 0
+mode: aggregated          # or exact: every iteration, for small fleets
+begins_loaded: true       # what the first round places has loaded
+rounds:
+  interval: 15m           # from one round to the next
+  resplit: 60s            # between rounds: how often shares follow the load
+  lease: 10s              # silence after which a node is lost
+  horizon: 60s            # a backlog is wanted done within; `deadlines`: just in time
+  max_moves: 50           # additions a round; none: no bound
+  solver: solve           # or greedy
+  forecast: last          # or seasonal, which learns as it goes
+  margin: 0.1             # added to the last value
+prices: {h100: 3.0}       # of a device-hour
+nodes:
+  - type: h100            # a known device; an unknown one prints them
+    count: 4
+    devices: 8            # of each node
+    domains: [rack0, rack1]   # failure domains, dealt in turn; none: each node its own
+    group: pool-a
+    host_memory: 1TiB
+    cordoned: false
+deployments:
+  - name: chat
+    model: llama3-8b      # a known model; an unknown one prints them
+    tensor_parallel_size: 1
+    device_types: [h100]  # none: every type of the fleet; work counts on the first
+    slo: {ttft: 2s, tpot: 60ms, attainment: 0.99}   # or itl; max_gap beside tpot
+    min_replicas: 1
+    max_replicas: 8
+    stage: active         # or observe, shadow, canary
+    offline_weight: 1
+    spread: false
+    node_groups: []
+    failover: 0           # of its demand, served though any one domain is lost
+    load: 60s             # until a new replica serves
+    warm_load: 20s        # with its weights in host memory
+    chunked_prefill_size: 1024
+    requests: azure       # lengths: azure, arxiv, cnn, or {prompt: 600, output: 100}
+    items: arxiv          # of its batches, likewise
+    demand: {rate: 5, swing: 0.5, peak: 14h, wander: true}   # requests/s, a day's shape
+    #       {trace: conv.csv, scale: 2, phase: 10m}          # or a trace, over and over
+    frontier:             # none: measured on the simulated engine
+      h100: {max_online_work: 20000, segments: [[0.6, 1, 15000]]}   # [alpha, beta, gamma]
+batches:
+  - deployment: chat
+    items: 10000
+    submit: 1h
+    deadline: 6h          # on the replay's clock; none: no deadline
+    tenant: a
+    weight: 1
+    count: 4              # so many, `every` apart, deadlines too
+    every: 1h
+tenants: {a: 2}           # fair shares
+failures:
+  - domain: rack0         # or node: n0003
+    at: 2h
+    for: 30m
+"""
+"""Every key, with its default or an example."""
+
+_SOLVERS = {"solve": None, "greedy": None}
+_FORECASTS = {"last": None, "seasonal": None}
+_MODES = {"aggregated": None, "exact": None}
+_DEVICES_MOST = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetFile:
+    """What a file asks for."""
+
+    scenario: FleetScenario
+    mode: str
+    solver: str
+    forecast: str
+    margin_ratio: float
+    facts: Mapping[str, Mapping[str, str | int | float]]
+
+
+def read_fleet(path: Path, *, tell: Callable[[str], None], mode: str | None = None) -> FleetFile:
+    """Reads a fleet and profiles its replicas.
+
+    Args:
+        path: Of the YAML file; traces lie beside it.
+        tell: Told what takes a moment.
+        mode: Instead of the file's.
+
+    Raises:
+        CommandError: Unreadable, not YAML, or a value that does not fit, by its key.
+    """
+    fleet = Part(_loaded(path), str(path))
+    chosen = fleet.word("mode", _MODES, "aggregated")
+    chosen = mode or chosen
+    duration_s = fleet.seconds("duration", least=1.0)
+    rounds = fleet.part("rounds")
+    settings = _rounds(rounds)
+    solver = rounds.word("solver", _SOLVERS, "solve")
+    forecast = rounds.word("forecast", _FORECASTS, "last")
+    margin_ratio = rounds.number("margin", 0.1, most=10.0)
+    rounds.close()
+    seed = fleet.whole("seed", 0)
+    nodes = _nodes(fleet)
+    types = tuple(dict.fromkeys(device.device_type for node in nodes for device in node.devices))
+    made = _services(
+        fleet, types=types, folder=path.parent, duration_s=duration_s, seed=seed, tell=tell
+    )
+    names = [one.service.deployment.id for one in made]
+    batches = [batch for part in fleet.parts("batches") for batch in _batches(part, names)]
+    outages = [_outage(part, nodes) for part in fleet.parts("failures")]
+    prices, tenants = fleet.part("prices").numbers(), fleet.part("tenants").numbers()
+    begins_loaded = fleet.flag("begins_loaded", default=True)
+    interval_s = fleet.seconds("interval", 60.0, least=0.1)
+    fleet.close()
+    _check_overlaps(outages, path)
+    scenario = FleetScenario(
+        nodes=nodes,
+        services=tuple(one.service for one in made),
+        batches=tuple(batches),
+        outages=tuple(outages),
+        duration_s=duration_s,
+        interval_s=interval_s,
+        rounds=settings,
+        prices=prices,
+        tenant_weights=tenants,
+        begins_loaded=begins_loaded,
+        seed=seed,
+    )
+    return FleetFile(
+        scenario=scenario,
+        mode=chosen,
+        solver=solver,
+        forecast=forecast,
+        margin_ratio=margin_ratio,
+        facts={
+            "Replay": {
+                "file": path.name,
+                "mode": chosen,
+                "duration_s": duration_s,
+                "interval_s": interval_s,
+                "seed": seed,
+                "round_interval_s": settings.interval_s,
+                "solver": solver,
+                "forecast": forecast,
+                "margin_ratio": margin_ratio,
+            },
+            **{f"Deployment {one.service.deployment.id}": one.facts for one in made},
+        },
+    )
+
+
+def _loaded(path: Path) -> object:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise CommandError(f"{path}: is not UTF-8 text; a fleet is a YAML file") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}:" if mark is not None else ""
+        why = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise CommandError(f"{path}:{line} is not YAML: {why}") from error
+
+
+def _rounds(part: Part) -> RoundSettings:
+    is_just_in_time = part.raw("horizon") == "deadlines"
+    horizon_s = float("inf") if is_just_in_time else part.seconds("horizon", 60.0, least=1.0)
+    return RoundSettings(
+        interval_s=part.seconds("interval", 900.0, least=1.0),
+        resplit_s=part.seconds("resplit", 60.0, least=1.0),
+        lease_s=part.seconds("lease", 10.0),
+        backlog_horizon_s=horizon_s,
+        max_moves=part.whole("max_moves") if "max_moves" in part else None,
+    )
+
+
+def _nodes(fleet: Part) -> tuple[Node, ...]:
+    nodes: list[Node] = []
+    for part in fleet.parts("nodes", required=True):
+        name = part.text("type")
+        try:
+            memory_bytes = int(device_named(name).memory_bytes)
+        except ValueError:
+            known = ", ".join(device.name for device in DEVICES)
+            part.refuse("type", f"{name!r} is not known; known are {known}")
+        domains = part.words("domains")
+        devices = part.whole("devices", 8, least=1, most=64)
+        group, host_bytes = part.text("group", "-"), part.size("host_memory", 1 << 40)
+        is_cordoned = part.flag("cordoned", default=False)
+        count = part.whole("count", 1, least=1, most=_DEVICES_MOST // devices)
+        part.close()
+        for _ in range(count):
+            number = len(nodes)
+            nodes.append(
+                Node(
+                    id=f"n{number:04d}",
+                    devices=tuple(
+                        Device(index=i, device_type=name, memory_bytes=memory_bytes)
+                        for i in range(devices)
+                    ),
+                    failure_domain=domains[number % len(domains)] if domains else f"n{number:04d}",
+                    host_memory_bytes=host_bytes,
+                    group="" if group == "-" else group,
+                    is_cordoned=is_cordoned,
+                )
+            )
+    return tuple(nodes)
+
+
+def _services(
+    fleet: Part,
+    *,
+    types: tuple[str, ...],
+    folder: Path,
+    duration_s: float,
+    seed: int,
+    tell: Callable[[str], None],
+) -> list[MadeService]:
+    made: list[MadeService] = []
+    for number, part in enumerate(fleet.parts("deployments", required=True)):
+        one = read_service(
+            part,
+            types=types,
+            folder=folder,
+            duration_s=duration_s,
+            seed=seed * 1000 + number,
+            tell=tell,
+        )
+        if any(one.service.deployment.id == other.service.deployment.id for other in made):
+            part.refuse("name", f"{one.service.deployment.id!r} appears more than once")
+        made.append(one)
+    return made
+
+
+def _batches(part: Part, deployments: list[str]) -> list[FleetBatch]:
+    name = part.text("deployment")
+    if name not in deployments:
+        part.refuse("deployment", f"no deployment {name!r}; there are {', '.join(deployments)}")
+    items = part.whole("items", least=1)
+    submit_s = part.seconds("submit", 0.0)
+    deadline_s = part.seconds("deadline") if "deadline" in part else None
+    if deadline_s is not None and deadline_s <= submit_s:
+        part.refuse("deadline", f"{deadline_s:g}s is not after submit {submit_s:g}s")
+    tenant, weight = part.text("tenant", "default"), part.number("weight", 1.0, least=1e-6)
+    count, every_s = part.whole("count", 1, least=1), part.seconds("every", 3600.0, least=1.0)
+    part.close()
+    where = part.where.rpartition("[")[2].rstrip("]")
+    return [
+        FleetBatch(
+            id=f"{name}-{where}-{index}",
+            deployment=name,
+            items=items,
+            submit_s=submit_s + index * every_s,
+            deadline_s=None if deadline_s is None else deadline_s + index * every_s,
+            tenant=tenant,
+            weight=weight,
+        )
+        for index in range(count)
+    ]
+
+
+def _outage(part: Part, nodes: tuple[Node, ...]) -> Outage:
+    if ("domain" in part) == ("node" in part):
+        part.refuse("node", "give either node or domain, and only one of them")
+    if "domain" in part:
+        domain = part.text("domain")
+        found = tuple(node.id for node in nodes if node.failure_domain == domain)
+        if not found:
+            known = sorted({node.failure_domain for node in nodes})
+            part.refuse("domain", f"no domain {domain!r}; there are {', '.join(known[:12])}")
+    else:
+        name = part.text("node")
+        found = tuple(node.id for node in nodes if node.id == name)
+        if not found:
+            part.refuse("node", f"no node {name!r}; they are n0000..n{len(nodes) - 1:04d}")
+    outage = Outage(nodes=found, at_s=part.seconds("at"), for_s=part.seconds("for", least=1.0))
+    part.close()
+    return outage
+
+
+def _check_overlaps(outages: list[Outage], path: Path) -> None:
+    until: dict[str, float] = {}
+    for outage in sorted(outages, key=lambda one: one.at_s):
+        for node in outage.nodes:
+            if outage.at_s < until.get(node, 0.0):
+                raise CommandError(
+                    f"{path}.failures: node {node} fails at {outage.at_s:g}s while it is down"
+                    f" until {until[node]:g}s; let it come back first"
+                )
+            until[node] = outage.at_s + outage.for_s
