@@ -32,8 +32,7 @@ class Totals:
 
 
 def running(snapshot: Snapshot) -> tuple[Placement, ...]:
-    """What is placed now, as placements; what failed or is lost serves nothing."""
-    ready = {node.id for node in snapshot.nodes if node.is_ready}
+    """What is placed now, as placements."""
     return tuple(
         Placement(
             replica=one.replica,
@@ -47,15 +46,24 @@ def running(snapshot: Snapshot) -> tuple[Placement, ...]:
         )
         for one in snapshot.allocations
         if one.desired is Desired.RUNNING
-        and one.node in ready
-        and one.state not in (ReplicaState.FAILED, ReplicaState.LOST)
     )
+
+
+def serving(snapshot: Snapshot, placements: Iterable[Placement]) -> tuple[Placement, ...]:
+    """Those that serve, or will: not those that failed, nor on nodes that are not ready."""
+    ready = {node.id for node in snapshot.nodes if node.is_ready}
+    broken = {
+        one.replica
+        for one in snapshot.allocations
+        if one.state in (ReplicaState.FAILED, ReplicaState.LOST)
+    }
+    return tuple(one for one in placements if one.node in ready and one.replica not in broken)
 
 
 def by_deployment(snapshot: Snapshot, placements: Iterable[Placement]) -> Mapping[str, Totals]:
     """The totals of each deployment, by id."""
     own: dict[str, list[Placement]] = {one.id: [] for one in snapshot.deployments}
-    for placement in placements:
+    for placement in serving(snapshot, placements):
         if placement.deployment in own:
             own[placement.deployment].append(placement)
     kinds = {
@@ -86,7 +94,7 @@ def summed(
     }
     ready = [node for node in snapshot.nodes if node.is_ready]
     sums |= {
-        "nodes_used": len({one.node for one in placements}),
+        "nodes_used": len({one.node for one in serving(snapshot, placements)}),
         "nodes_ready": len(ready),
         "devices_ready": sum(len(node.devices) for node in ready),
     }

@@ -4,12 +4,15 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import grpc.aio
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
 from slacktide.v1 import (
     deployment_pb2,
     deployment_service_pb2,
@@ -18,11 +21,14 @@ from slacktide.v1 import (
     node_pb2,
     node_service_pb2,
     node_service_pb2_grpc,
+    placement_pb2,
+    placement_service_pb2,
     placement_service_pb2_grpc,
     replica_pb2,
     rollout_service_pb2_grpc,
     routing_service_pb2_grpc,
     slo_pb2,
+    tenant_service_pb2_grpc,
 )
 
 from controlplane.server import ControlPlane, ServerSettings
@@ -44,6 +50,7 @@ class Running:
         self.placement = placement_service_pb2_grpc.PlacementServiceStub(self.channel)
         self.routing = routing_service_pb2_grpc.RoutingServiceStub(self.channel)
         self.rollout = rollout_service_pb2_grpc.RolloutServiceStub(self.channel)
+        self.tenants = tenant_service_pb2_grpc.TenantServiceStub(self.channel)
         self.fleet = fleet_service_pb2_grpc.FleetServiceStub(self.channel)
 
     async def apply(
@@ -71,6 +78,19 @@ class Running:
             node_service_pb2.GetNodeRequest(name=f"nodes/{id_}"), timeout=CALL_TIMEOUT_S
         )
         return response.node
+
+    async def placement_now(self) -> placement_service_pb2.GetPlacementResponse:
+        """Reads the placement in force."""
+        return await self.placement.GetPlacement(
+            placement_service_pb2.GetPlacementRequest(), timeout=CALL_TIMEOUT_S
+        )
+
+    async def plans(self, **fields: Any) -> list[placement_pb2.Plan]:
+        """Lists the ledger, newest first."""
+        response = await self.placement.ListPlans(
+            placement_service_pb2.ListPlansRequest(**fields), timeout=CALL_TIMEOUT_S
+        )
+        return list(response.plans)
 
     async def replicas(self, deployment: str = "") -> list[replica_pb2.Replica]:
         """Lists replicas."""
@@ -113,6 +133,36 @@ async def until(look: Callable[[], Awaitable[Any]], *, timeout_s: float = 30.0) 
             if answer is not None and answer is not False:
                 return answer
             await asyncio.sleep(0.05)
+
+
+async def refusal(call: Awaitable[Any]) -> "Refused":
+    """How a call is refused."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    found = Refused(code=caught.value.code(), message=caught.value.details() or "")
+    status = rpc_status.from_call(caught.value)  # type: ignore[arg-type]
+    assert status is not None
+    info, fields = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+    failures = error_details_pb2.PreconditionFailure()
+    for detail in status.details:
+        if detail.Unpack(info):
+            found.reason, found.metadata = info.reason, dict(info.metadata)
+        if detail.Unpack(fields):
+            found.violations = {one.field: one.description for one in fields.field_violations}
+        if detail.Unpack(failures):
+            found.violations = {one.subject: one.description for one in failures.violations}
+    return found
+
+
+@dataclass(kw_only=True)
+class Refused:
+    """A refusal, read as a client reads it."""
+
+    code: grpc.StatusCode
+    message: str
+    reason: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)
+    violations: dict[str, str] = field(default_factory=dict)
 
 
 def new_id() -> str:
