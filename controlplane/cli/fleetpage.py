@@ -94,10 +94,17 @@ def _notes(picture: Picture) -> str:
     if short:
         some = ", ".join(short[:5]) + (" …" if len(short) > 5 else "")
         notes.append(f"{count(len(short), 'deployment')} below min_replicas: {some}")
+    if picture.service and _is_short(picture.service.online):
+        had, wanted = picture.service.online
+        notes.append(f"online work: {number(had)} of {number(wanted)} ms/s served")
     if picture.plan and picture.plan.misfits:
         misfits = count(len(picture.plan.misfits), "misfit")
         notes.append(f"{misfits}: {picture.plan.misfits[0]}")
     return element("div", lines(tuple(notes)), class_="notes", role="note") if notes else ""
+
+
+def _is_short(served: tuple[float, float]) -> bool:
+    return served[0] < served[1] * (1.0 - 1e-6)
 
 
 def _facts(picture: Picture) -> str:
@@ -113,6 +120,20 @@ def _facts(picture: Picture) -> str:
         ("replicas running", f"{states[BoxState.RUNNING]:,} of {len(boxes):,}"),
         ("mean headroom of replicas", percent(mean_headroom(boxes))),
     ]
+    if picture.service:
+        served = picture.service
+        kinds = (
+            ("online", served.online),
+            ("deadline", served.deadline),
+            ("offline", served.offline),
+        )
+        facts += [
+            (f"{kind} work served, ms/s", f"{number(had)} of {number(wanted)}")
+            for kind, (had, wanted) in kinds
+            if wanted
+        ]
+        if served.price_per_hour:
+            facts.append(("price per hour", f"{served.price_per_hour:,.2f}"))
     if picture.plan:
         facts.append(("gap of the plan", f"{picture.plan.gap:.2%}".replace("%", " %")))
     return element(

@@ -54,6 +54,7 @@ def _state(replica: Replica) -> BoxState:
 
 def box_of(replica: Replica, *, number: int, is_pinned: bool) -> Box:
     """A replica that exists."""
+    load = replica.report.load if replica.report.HasField("load") else None
     return Box(
         replica=bare(replica.name),
         deployment=bare(replica.deployment),
@@ -63,6 +64,8 @@ def box_of(replica: Replica, *, number: int, is_pinned: bool) -> Box:
         online_share=replica.online_share,
         offline_work=replica.offline_share,
         budget_ms=replica.latency_budget_ms,
+        online_now=load.online_work if load else None,
+        offline_now=load.offline_work if load else None,
         is_pinned=is_pinned,
         note=replica.report.message,
     )
@@ -90,7 +93,7 @@ def host_of(
     *,
     boxes: list[Box],
     pins: Mapping[str, int],
-    is_frozen: bool,
+    freeze: str | None,
 ) -> Host:
     """A node with what is on it.
 
@@ -99,7 +102,7 @@ def host_of(
         node: As listed; None where it is not.
         boxes: On it, in any order.
         pins: Replicas pinned to it, by deployment.
-        is_frozen: Whether an operator froze it.
+        freeze: Why an operator froze it, "" where they did not say; None: they did not.
     """
     own = tuple(sorted(boxes, key=lambda box: (box.devices, box.replica)))
     pinned = tuple(sorted(pins.items()))
@@ -122,8 +125,8 @@ def host_of(
         domain=node.failure_domain,
         group=node.group,
         device_types=kinds,
-        marks=_marks(node, is_frozen=is_frozen),
-        reason=node.reason or node.message,
+        marks=_marks(node, is_frozen=freeze is not None),
+        reason="; ".join(words for words in (node.reason or node.message, freeze or "") if words),
         boxes=own,
         pins=pinned,
     )

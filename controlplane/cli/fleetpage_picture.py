@@ -46,6 +46,8 @@ class Box:
         budget_ms: Latency budget of an iteration.
         online_ratio: Part of its frontier that planned online work takes; None: not known.
         offline_ratio: Likewise of offline work; the two and the headroom add up to 1.
+        online_now: Work its agent measures now, engine-milliseconds per second; None: no report.
+        offline_now: Likewise of offline work.
         is_pinned: Whether an operator pinned its deployment to this node.
         note: The newest thing its agent says of it.
     """
@@ -60,6 +62,8 @@ class Box:
     budget_ms: float
     online_ratio: float | None = None
     offline_ratio: float | None = None
+    online_now: float | None = None
+    offline_now: float | None = None
     is_pinned: bool = False
     note: str = ""
 
@@ -151,6 +155,16 @@ class PlanFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """Work wanted now and served by what runs, (served, wanted) in engine-ms per second."""
+
+    online: tuple[float, float]
+    deadline: tuple[float, float]
+    offline: tuple[float, float]
+    price_per_hour: float = 0.0  # of the devices used; 0: no price is set
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
     """All that the page shows.
 
@@ -158,6 +172,7 @@ class Picture:
         drawn: When it was asked for, ISO 8601.
         revision: Of the state then.
         notes: What an operator should know before all else: the fleet is frozen, a round failed.
+        service: What is served of what is wanted; None: not known.
     """
 
     drawn: str
@@ -166,6 +181,7 @@ class Picture:
     rows: tuple[Row, ...]
     plan: PlanFacts | None
     notes: tuple[str, ...] = ()
+    service: Service | None = None
 
     @property
     def boxes(self) -> Iterator[Box]:

@@ -13,12 +13,19 @@ from slacktide.v1.deployment_service_pb2 import ListDeploymentsRequest, ListRepl
 from slacktide.v1.fleet_service_pb2 import GetFleetRequest
 from slacktide.v1.node_pb2 import Node
 from slacktide.v1.node_service_pb2 import ListNodesRequest
-from slacktide.v1.placement_pb2 import Pin, Plan, PlanStatus
+from slacktide.v1.placement_pb2 import Pin, PlacementTotals, Plan, PlanStatus
 from slacktide.v1.placement_service_pb2 import GetPlacementResponse
 from slacktide.v1.replica_pb2 import Replica
 
 from controlplane.cli.fleetpage_boxes import box_of, host_of, is_gone, planned_box
-from controlplane.cli.fleetpage_picture import Box, Picture, PlanFacts, Row, Term
+from controlplane.cli.fleetpage_picture import (
+    Box,
+    Picture,
+    PlanFacts,
+    Row,
+    Service,
+    Term,
+)
 from controlplane.cli.placement_hold import list_pins
 from controlplane.cli.placement_show import in_force
 from controlplane.cli.placement_words import freeze_line, move_line, outcome_line, took_words
@@ -95,7 +102,7 @@ def picture_of(
         *(bare(place.deployment) for place in waiting),
     }
     numbers = {id_: n for n, id_ in enumerate(sorted(names), start=1)}
-    frozen = {freeze.target for freeze in placement.freezes}
+    frozen = {freeze.target: freeze.reason for freeze in placement.freezes}
     rows = tuple(
         _row(id_, number, known.get(id_), is_frozen=f"deployments/{id_}" in frozen)
         for id_, number in numbers.items()
@@ -119,7 +126,7 @@ def picture_of(
             listed.get(id_),
             boxes=found,
             pins={d: n for (d, node), n in pinned.items() if node == id_},
-            is_frozen=f"nodes/{id_}" in frozen,
+            freeze=frozen.get(f"nodes/{id_}"),
         )
         for id_, found in sorted(boxes.items())
     )
@@ -130,6 +137,7 @@ def picture_of(
         rows=rows,
         plan=_plan(plan) if plan else None,
         notes=_notes(placement),
+        service=_service(placement.totals) if placement.HasField("totals") else None,
     )
 
 
@@ -141,6 +149,15 @@ def _notes(placement: GetPlacementResponse) -> tuple[str, ...]:
     if last.failure:
         notes.append(f"last round: {outcome_line(last)}")
     return tuple(notes)
+
+
+def _service(totals: PlacementTotals) -> Service:
+    return Service(
+        online=(totals.online_work_served, totals.online_work_wanted),
+        deadline=(totals.deadline_work_served, totals.deadline_work_wanted),
+        offline=(totals.offline_work_served, totals.offline_work_wanted),
+        price_per_hour=totals.price_per_hour,
+    )
 
 
 def _row(id_: str, number: int, deployment: Deployment | None, *, is_frozen: bool) -> Row:

@@ -46,19 +46,21 @@ def deployments_table(picture: Picture) -> str:
                 f"{row.wanted[0]} to {row.wanted[1]}",
                 marked(str(running), "bad") if running < row.wanted[0] else str(running),
                 str(sum(len(box.devices) for box in own)),
+                number(sum(box.online_now or 0.0 for box in own)),
                 number(sum(box.offline_work for box in own)),
                 percent(mean_headroom(own)),
             ]
         )
     heads = [
         "deployment", "model", "stage", "not running", "what to know", "wanted", "running",
-        "devices", "offline, ms/s", "headroom",
+        "devices", "online now", "offline", "headroom",
     ]  # fmt: skip
     return table(
         heads,
         rows,
-        caption="Deployments: replicas wanted and running, devices taken, offline work the plan"
-        " counts on, and the mean of what is left of its replicas' frontiers",
+        caption="Deployments: replicas wanted and running, devices taken, online work that agents"
+        " measure now and offline work that the plan counts on (engine-milliseconds per second),"
+        " and the mean of what is left of its replicas' frontiers",
         words=5,
     )
 

@@ -41,6 +41,10 @@ def box_words(box: Box) -> str:
             f"frontier: online {percent(box.online_ratio)}, offline"
             f" {percent(box.offline_ratio)}, headroom {percent(box.headroom)}"
         )
+    if box.online_now is not None and box.offline_now is not None:
+        parts.append(
+            f"now online {number(box.online_now)} ms/s, offline {number(box.offline_now)} ms/s"
+        )
     if box.is_pinned:
         parts.append("pinned here")
     if box.note:

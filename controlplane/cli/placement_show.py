@@ -5,6 +5,7 @@ from typing import Annotated
 
 import grpc
 import typer
+from slacktide.v1 import placement_pb2
 from slacktide.v1.placement_pb2 import Plan
 from slacktide.v1.placement_service_pb2 import (
     GetPlacementRequest,
@@ -17,9 +18,11 @@ from controlplane.cli.failures import CommandError
 from controlplane.cli.output import show_table
 from controlplane.cli.placement_formats import PictureFormat, round_name, shown_as_data
 from controlplane.cli.placement_words import (
+    diff_lines,
     folded,
     freeze_line,
     misfit_lines,
+    move_counts,
     outcome_line,
     placement_headers,
     placement_rows,
@@ -68,22 +71,25 @@ def show(
         answer = fleet.placement.GetPlacement(GetPlacementRequest(), timeout=CALL_DEADLINE_S)
     if shown_as_data(answer, output):
         return
-    in_force = answer.plan
-    print(
-        f"plan {bare(in_force.name)} at revision {in_force.base_revision} (now {answer.revision})"
-    )
-    print("\n".join(standing_lines(answer)))
-    _show_plan(in_force, wide=output is PictureFormat.WIDE)
+    found = answer.plan
+    print(f"plan {bare(found.name)} at revision {found.base_revision} (now {answer.revision})")
+    wide = output is PictureFormat.WIDE
+    for line in standing_lines(answer, wide=wide):
+        print(line)
+    _show_plan(found, wide=wide)
 
 
-def standing_lines(answer: GetPlacementResponse) -> list[str]:
+def standing_lines(answer: GetPlacementResponse, *, wide: bool = False) -> list[str]:
     """What an operator should know before the placements: freezes, a rollback, totals."""
     lines = [freeze_line(freeze) for freeze in answer.freezes]
     if answer.rollback_to:
         lines.append(f"rolling back to plan {bare(answer.rollback_to)}")
     last = answer.last_round
     if last.name and (last.name != answer.plan.name or last.failure):
-        lines.append(f"last round: {outcome_line(last)}")
+        held = last.outcome == placement_pb2.ROUND_OUTCOME_FROZEN
+        would = f"; it would do {move_counts(last.moves)}" if held else ""
+        lines.append(f"last round: {outcome_line(last)}{would}")
+        lines += [f"  {line}" for line in diff_lines(last)] if held and wide else []
     if answer.HasField("totals"):
         lines.append(totals_words(answer.totals))
     return lines

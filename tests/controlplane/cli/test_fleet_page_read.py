@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 from slacktide.v1 import node_pb2, placement_pb2, replica_pb2
 from slacktide.v1.deployment_pb2 import STAGE_ACTIVE, Deployment, DeploymentSpec, DeploymentStatus
 from slacktide.v1.node_pb2 import Device, Node
-from slacktide.v1.placement_pb2 import Freeze, Misfit, Move, ObjectiveTerm, Pin, Placement, Plan
+from slacktide.v1.placement_pb2 import (
+    Freeze,
+    Misfit,
+    Move,
+    ObjectiveTerm,
+    Pin,
+    Placement,
+    PlacementTotals,
+    Plan,
+)
 from slacktide.v1.placement_service_pb2 import GetPlacementResponse
 from slacktide.v1.replica_pb2 import Replica, ReplicaReport
 
@@ -100,7 +109,7 @@ def test_freezes_mark_what_they_name() -> None:
     """A node, a deployment, and the fleet as the first thing to know."""
     placement = GetPlacementResponse(
         freezes=[
-            Freeze(target="nodes/n1"), Freeze(target="deployments/chat"),
+            Freeze(target="nodes/n1", reason="fans"), Freeze(target="deployments/chat"),
             Freeze(reason="exam week", create_time=Timestamp(seconds=1)),
         ],
         rollback_to="plans/4",
@@ -109,7 +118,7 @@ def test_freezes_mark_what_they_name() -> None:
         ),
     )  # fmt: skip
     found = drawn(placement=placement)
-    assert found.hosts[0].marks == (Mark.FROZEN,)
+    assert (found.hosts[0].marks, found.hosts[0].reason) == ((Mark.FROZEN,), "fans")
     assert found.rows[0].is_frozen
     assert found.notes == (
         "frozen: the whole fleet since 1970-01-01T00:00:01Z: exam week",
@@ -149,6 +158,25 @@ def test_replica_stands_somewhere_when_its_node_and_deployment_are_gone() -> Non
         (2, "old", "deleted"),
     ]
     assert host.boxes[0].number == 2
+
+
+def test_load_and_totals_are_told_where_they_are_known() -> None:
+    """What agents measure now, and what is served of what is wanted; nothing is made up."""
+    load = replica_pb2.ReplicaLoad(online_work=120.0, offline_work=30.0)
+    totals = PlacementTotals(
+        online_work_wanted=400, online_work_served=300, offline_work_wanted=80, price_per_hour=9.5
+    )
+    found = drawn(
+        replicas=[replica(report=ReplicaReport(load=load)), replica("r-2", device_indices=[1])],
+        placement=GetPlacementResponse(revision=9, totals=totals),
+    )
+    assert [(b.online_now, b.offline_now) for b in found.boxes] == [(120.0, 30.0), (None, None)]
+    page = fleet_html(found)
+    assert "now online 120 ms/s, offline 30.0 ms/s" in page
+    assert "online work: 300 of 400 ms/s served" in page
+    assert "300 of 400" in page and "0 of 80.0" in page and "9.50" in page
+    assert "deadline work" not in page
+    assert drawn().service is None
 
 
 def test_plan_is_told_with_its_reasons() -> None:

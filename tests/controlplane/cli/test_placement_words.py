@@ -20,10 +20,12 @@ from slacktide.v1.placement_service_pb2 import (
     Difference,
     ExplainPlacementResponse,
     FreezePlacementResponse,
+    GetPlacementResponse,
 )
 
 from controlplane.cli.placement_explain import difference_lines, explained_lines
 from controlplane.cli.placement_hold import frozen_lines
+from controlplane.cli.placement_show import standing_lines
 from controlplane.cli.placement_words import (
     diff_lines,
     folded,
@@ -115,6 +117,26 @@ def test_freezes_name_their_target_and_reason() -> None:
     assert frozen_lines("nodes/n1", answer) == ["node n1: frozen", "frozen: deployment chat"]
     thawed = FreezePlacementResponse(frozen=False)
     assert frozen_lines("", thawed) == ["the whole fleet: not frozen"]
+
+
+def test_standing_says_what_a_freeze_holds_back() -> None:
+    """Freezes, a rollback under way, the last round where it is another one, totals."""
+    held = Plan(
+        name="plans/14", outcome=placement_pb2.ROUND_OUTCOME_FROZEN, moves=[move(ADD), move(REMOVE)]
+    )
+    answer = GetPlacementResponse(
+        plan=Plan(name="plans/12"), freezes=[Freeze()], last_round=held, rollback_to="plans/3",
+        totals=PlacementTotals(replicas=2),
+    )  # fmt: skip
+    assert standing_lines(answer) == [
+        "frozen: the whole fleet",
+        "rolling back to plan 3",
+        "last round: round 14, frozen; it would do +1 -1",
+        "online 0 of 0 ms/s, offline 0 of 0 ms/s, replicas 2",
+    ]
+    assert "  + add chat on n1 (r-1)" in standing_lines(answer, wide=True)
+    same = GetPlacementResponse(plan=Plan(name="plans/12"), last_round=Plan(name="plans/12"))
+    assert standing_lines(same) == []
 
 
 def test_terms_say_gains_before_costs_with_weight_and_value() -> None:
