@@ -1,4 +1,4 @@
-"""Short-term demand: exponential levels from the last round to a day, and damped trends.
+"""Short-term demand: exponential levels from the last round to a day, and a damped trend.
 
 Owns the means of what was seen lately. Refuses seasons. A missing round changes nothing: it
 was not seen. Invariants: constant memory; values are >= 0 and in proportion to what was
@@ -6,9 +6,9 @@ seen.
 
 A level with time constant tau is the weighted mean of the rounds seen, the weight falling
 by 1/e each tau rounds; the weights are divided by their sum, so that it is unbiased from
-the first round on. A trend is Brown's double exponential smoothing from two levels, damped
-as in Gardner and McKenzie, Management Science 31 (1985): a level lags by its time constant,
-so two differ by the slope times the difference of theirs.
+the first round on. The trend is Brown's double exponential smoothing from the two shortest,
+damped as in Gardner and McKenzie, Management Science 31 (1985): a level lags by its time
+constant, so two differ by the slope times the difference of theirs.
 """
 
 import math
@@ -39,7 +39,7 @@ class Levels:
             "last",
             *(f"mean of {tau:.0f}" for tau in taus[:-1]),
             DAY,
-            *(f"trend of {tau:.0f}" for tau in taus[:-2]),
+            "trend",
         )
 
     def add(self, value: float) -> None:
@@ -67,10 +67,7 @@ class Levels:
         return [
             self.last,
             *means,
-            *(
-                _trend(means[at], means[at + 1], taus[at], taus[at + 1], distance)
-                for at in range(len(means) - 2)
-            ),
+            _trend(means[0], means[1], taus[0], taus[1], distance),
         ]
 
     def to_values(self) -> dict[str, object]:

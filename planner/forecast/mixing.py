@@ -50,6 +50,7 @@ class Mixing:
         self._week = _Errors(tracks, experts + 1, kept=math.exp(-1.0 / week))
         self._last = [0.0] * experts  # signed errors one round ahead
         self._before = [0.0] * experts
+        self._fit: list[float] | None = None  # how well each fits; None: not computed yet
 
     def record(self, track: int, said: Sequence[float], *, mixed: float, seen: float) -> None:
         """Takes in how a round turned out.
@@ -67,6 +68,7 @@ class Mixing:
         self._lately.add(track, errors, most=_CLIPPED * _CLIPPED * usual)
         self._week.add(track, errors, most=_WEEK_CLIPPED * _WEEK_CLIPPED * usual)
         if track == 0:
+            self._fit = None
             self._before = self._last
             self._last = [0.0 if math.isnan(error) else error for error in errors[:-1]]
 
@@ -100,6 +102,12 @@ class Mixing:
 
     def _fits(self, trusted: Sequence[int]) -> list[float]:
         """How well experts fit the last two rounds, the best of the trusted 1."""
+        if self._fit is None:
+            self._fit = self._fit_of_all()
+        best = max(self._fit[at] for at in trusted)
+        return [fit / best for fit in self._fit] if best > 0.0 else self._fit
+
+    def _fit_of_all(self) -> list[float]:
         usual = _MISFIT * math.sqrt(self._lately.mean(0, -1))
         fits = []
         for last, before in zip(self._last, self._before, strict=True):
@@ -108,12 +116,13 @@ class Mixing:
                 fits.append(1.0 / (1.0 + min(misfit / usual, _HOPELESS) ** 4))
             else:
                 fits.append(1.0 if misfit == 0.0 else 0.0)
-        best = max(fits[at] for at in trusted)
-        return [fit / best for fit in fits] if best > 0.0 else fits
+        return fits
 
     def _nearest(self, track: int) -> int:
         """The horizon next to that position at which errors are known; itself where none is."""
         counts = self._lately.counts
+        if counts[track][-1] >= _TRUSTED:
+            return track
         for at in sorted(range(len(counts)), key=lambda one: (abs(one - track), one)):
             if counts[at][-1] >= _TRUSTED:
                 return at
@@ -139,6 +148,7 @@ class Mixing:
         self._week.restore(part(values, "week"))
         self._last = floats(part(values, "last"), "mixing last", count=experts)
         self._before = floats(part(values, "before"), "mixing before", count=experts)
+        self._fit = None
 
 
 class _Errors:

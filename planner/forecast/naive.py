@@ -7,6 +7,7 @@ only rounds that had ended when it was made.
 """
 
 import math
+from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Mapping, Sequence
 from enum import Enum
@@ -44,7 +45,9 @@ class NaiveForecast:
         self._horizon = horizon
         self._quantile = settings.quantile
         self._day = max(1, round(DAY_S / settings.round_s))
-        self._residuals: deque[float] = deque(maxlen=_KEPT_RESIDUALS)
+        self._residuals: deque[float] = deque()
+        self._window: deque[tuple[int, float]] = deque()  # rounds and their values
+        self._ranked: list[float] = []  # of residuals, or of the window
         self._awaited: dict[int, float] = {}
 
     def ahead(self, seen: Mapping[int, float], *, origin: int) -> tuple[float, float] | None:
@@ -55,14 +58,14 @@ class NaiveForecast:
             origin: The round that has just ended; called for each in order.
         """
         if (window := _WINDOWS.get(self._naive)) is not None:
-            indices = range(origin - window + 1, origin + 1)
-            values = [seen[index] for index in indices if index in seen]
-            if len(values) < _LEAST:
-                return None
-            return math.fsum(values) / len(values), _quantile(values, self._quantile)
+            return self._moving(seen, window=window, origin=origin)
         said = self._awaited.pop(origin, None)
         if said is not None and origin in seen:
-            self._residuals.append(seen[origin] - said)
+            residual = seen[origin] - said
+            self._residuals.append(residual)
+            insort(self._ranked, residual)
+            if len(self._residuals) > _KEPT_RESIDUALS:
+                del self._ranked[bisect_left(self._ranked, self._residuals.popleft())]
         at = origin if self._naive is Naive.LAST else self._yesterday(origin)
         value = seen.get(at)
         if value is None:
@@ -70,7 +73,20 @@ class NaiveForecast:
         self._awaited[origin + self._horizon] = value
         if len(self._residuals) < _LEAST:
             return None
-        return value, max(0.0, value + _quantile(self._residuals, self._quantile))
+        return value, max(0.0, value + _quantile(self._ranked, self._quantile))
+
+    def _moving(
+        self, seen: Mapping[int, float], *, window: int, origin: int
+    ) -> tuple[float, float] | None:
+        if origin in seen:
+            self._window.append((origin, seen[origin]))
+            insort(self._ranked, seen[origin])
+        while self._window and self._window[0][0] <= origin - window:
+            del self._ranked[bisect_left(self._ranked, self._window.popleft()[1])]
+        if len(self._ranked) < _LEAST:
+            return None
+        mean = math.fsum(self._ranked) / len(self._ranked)
+        return mean, _quantile(self._ranked, self._quantile)
 
     def _yesterday(self, origin: int) -> int:
         """The last whole day's round that had been seen."""
@@ -80,7 +96,6 @@ class NaiveForecast:
         return at
 
 
-def _quantile(values: Sequence[float] | deque[float], quantile: float) -> float:
+def _quantile(ranked: Sequence[float], quantile: float) -> float:
     """The conformal quantile: of n + 1 values, the next one among them."""
-    ranked = sorted(values)
     return ranked[min(len(ranked), math.ceil((len(ranked) + 1) * quantile)) - 1]

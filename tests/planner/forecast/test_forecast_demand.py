@@ -37,8 +37,8 @@ def test_demand_is_the_priors_when_nothing_was_seen():
 
 def test_demand_is_zero_and_its_mix_known_when_traffic_has_ended():
     """Long after the last request: no rate, no tokens, no work, and the mix of before."""
-    seen = demand([(2.0, 1500.0, 300.0)] * 100 + [(0.0, 0.0, 0.0)] * 3000)
-    first = seen.forecast(3100)[0]
+    seen = demand([(2.0, 1500.0, 300.0)] * 100 + [(0.0, 0.0, 0.0)] * 1000)
+    first = seen.forecast(1100)[0]
     assert first.arrivals.mean < 1e-4 and first.prompt_tokens.mean < 0.1
     assert first.prompt_tokens_per_request == pytest.approx(1500.0, rel=1e-3)
     assert first.output_tokens_per_request == pytest.approx(300.0, rel=1e-3)
@@ -65,10 +65,10 @@ def test_work_is_the_latency_models_when_demand_is_steady():
 
 def test_mix_is_the_long_runs_when_few_requests_were_odd():
     """One prompt of 50,000 tokens at night moves the mix by little, hundreds move it all."""
-    day = [(1.0, 1000.0, 200.0)] * 400 + [(0.0, 0.0, 0.0)] * 600
-    few = demand([*day, (1 / 15, 50_000.0, 1.0)]).forecast(1001)[0]
+    day = [(1.0, 1000.0, 200.0)] * 200 + [(0.0, 0.0, 0.0)] * 200
+    few = demand([*day, (1 / 15, 50_000.0, 1.0)]).forecast(401)[0]
     assert few.prompt_tokens_per_request < 3000.0
-    many = demand([*day, *[(5.0, 50_000.0, 1.0)] * 40]).forecast(1040)[0]
+    many = demand([*day, *[(5.0, 50_000.0, 1.0)] * 40]).forecast(440)[0]
     assert many.prompt_tokens_per_request > 45_000.0
     assert many.output_tokens_per_request < 20.0
 

@@ -46,7 +46,7 @@ def test_trend_goes_on_and_flattens_when_demand_ramps():
     for at in range(120):
         levels.add(1.0 * at)
         falling.add(max(0.0, 119.0 - at))
-    trend = levels.names.index("trend of 4")
+    trend = levels.names.index("trend")
     first, second, far, further = (levels.ahead(at)[trend] for at in (1.0, 2.0, 50.0, 51.0))
     assert 119.0 < first < second < far
     assert second - first > 0.5 > further - far

@@ -27,7 +27,7 @@ counts = st.one_of(
 
 
 @st.composite
-def histories(draw, most: int = 120, values: st.SearchStrategy[float] = counts):
+def histories(draw, most: int = 80, values: st.SearchStrategy[float] = counts):
     """Rounds in order, with gaps; rates come in runs, so that levels jump."""
     rounds: list[tuple[int, float]] = []
     index = draw(st.integers(0, 10_000))
@@ -57,7 +57,7 @@ def after(history) -> int:
     expected=st.one_of(st.none(), counts),
     gap=st.sampled_from([0, 1, 13, 5000]),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_bands_are_ordered_and_finite_when_anything_was_seen(history, expected, gap):
     """0 <= mean <= upper, finite, at every horizon; the terms' weights sum to 1."""
     seen, first = of_work(history, expected), after(history) + gap
@@ -75,7 +75,7 @@ ordinary = st.one_of(st.just(0.0), st.floats(1.0, 1e6))
 
 
 @given(history=histories(values=ordinary), factor=st.sampled_from([0.25, 8.0, 1024.0]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_bands_scale_when_demand_does(history, factor):
     """Eight times the demand, eight times mean and bound: no unit is built in."""
     plain = of_work(history).forecast(after(history))
@@ -86,8 +86,8 @@ def test_bands_scale_when_demand_does(history, factor):
         assert other.upper == pytest.approx(factor * one.upper, rel=1e-2, abs=1e-9)
 
 
-@given(history=histories(), more=histories(60), expected=st.one_of(st.none(), counts))
-@settings(max_examples=40, deadline=None)
+@given(history=histories(), more=histories(40), expected=st.one_of(st.none(), counts))
+@settings(max_examples=25, deadline=None)
 def test_state_says_the_same_when_stored_as_json(history, more, expected):
     """What is read back says the same, writes the same, and learns the same from then on."""
     kept = of_work(history, expected)
@@ -105,7 +105,7 @@ def test_state_says_the_same_when_stored_as_json(history, more, expected):
     assert back.to_values() == kept.to_values()
 
 
-@given(history=histories(120))
+@given(history=histories())
 @settings(max_examples=20, deadline=None)
 def test_state_stays_when_a_forecast_is_asked(history):
     """Asking is free: the same question gets the same answer, and the state stays."""
@@ -126,7 +126,7 @@ mixes = st.floats(0, 1e5)
         st.none(), st.builds(Prior, rate=rates, prompt_tokens=mixes, output_tokens=mixes)
     ),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_demand_is_ordered_and_restored_when_anything_was_seen(rounds, prior):
     """Each flow's mean within its bound, so that of work too; JSON gives it all back."""
     made = DemandForecaster("chat", settings=HOURS, prior=prior)
