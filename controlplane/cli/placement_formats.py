@@ -51,6 +51,11 @@ def shown_as_data(answer: Message, form: WideFormat | PictureFormat) -> bool:
     return True
 
 
+def plain(form: WideFormat) -> Format:
+    """The format for an answer that has nothing more to show in a wide one."""
+    return Format.TABLE if form is WideFormat.WIDE else Format(form.value)
+
+
 def round_name(given: str) -> str:
     """plans/{round} for a round's number.
 

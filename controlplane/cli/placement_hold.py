@@ -22,8 +22,14 @@ from controlplane.cli.lookup import (
     find_deployment,
     find_node,
 )
-from controlplane.cli.output import Column, Format, FormatOption, show_list, show_message, show_one
-from controlplane.cli.placement_formats import ReasonOption
+from controlplane.cli.output import Column, show_list, show_one
+from controlplane.cli.placement_formats import (
+    ReasonOption,
+    WideFormat,
+    WideOption,
+    plain,
+    shown_as_data,
+)
 from controlplane.cli.placement_words import freeze_line
 from controlplane.cli.wording import age_words, bare
 from controlplane.client import CALL_DEADLINE_S, SOLVE_DEADLINE_S, Fleet, new_request_id, pages
@@ -45,7 +51,7 @@ def pin(
     node: _Node,
     replicas: Annotated[int, typer.Option(help="At least so many.", min=1)] = 1,
     reason: ReasonOption = "",
-    output: FormatOption = Format.TABLE,
+    output: WideOption = WideFormat.TABLE,
 ) -> None:
     """Asks that a node has replicas of a deployment; the next round sees to it.
 
@@ -62,10 +68,10 @@ def pin(
         answer = fleet.placement.PinPlacement(request, timeout=SOLVE_DEADLINE_S)
     pinned = answer.pin
     facts = [(f"deployment {bare(pinned.deployment)}", _pin_words(pinned))]
-    show_one(answer, facts, output)
+    show_one(answer, facts, plain(output))
 
 
-def unpin(deployment: _Deployment, node: _Node, output: FormatOption = Format.TABLE) -> None:
+def unpin(deployment: _Deployment, node: _Node, output: WideOption = WideFormat.TABLE) -> None:
     """Takes a pin back; what runs stays until a round has better.
 
     Example:  slacktide placement unpin chat n1
@@ -81,10 +87,10 @@ def unpin(deployment: _Deployment, node: _Node, output: FormatOption = Format.TA
     facts = [
         (f"deployment {bare(request.deployment)}", f"no longer pinned to {bare(request.node)}")
     ]
-    show_one(answer, facts, output)
+    show_one(answer, facts, plain(output))
 
 
-def pins(output: FormatOption = Format.TABLE) -> None:
+def pins(output: WideOption = WideFormat.TABLE) -> None:
     """Lists pins by deployment, then node."""
     with connect() as fleet:
         answer = list_pins(fleet)
@@ -96,14 +102,14 @@ def pins(output: FormatOption = Format.TABLE) -> None:
         Column[Pin](header="age", cell=lambda p: age_words(p.create_time, now=now)),
         Column[Pin](header="reason", cell=lambda p: p.reason),
     )
-    show_list(answer, answer.pins, columns, output)
+    show_list(answer, answer.pins, columns, plain(output))
 
 
 def freeze(
     deployment: _DeploymentOption = "",
     node: _NodeOption = "",
     reason: ReasonOption = "",
-    output: FormatOption = Format.TABLE,
+    output: WideOption = WideFormat.TABLE,
 ) -> None:
     """Keeps plans from changing the fleet, a deployment or a node.
 
@@ -117,7 +123,7 @@ def freeze(
 def unfreeze(
     deployment: _DeploymentOption = "",
     node: _NodeOption = "",
-    output: FormatOption = Format.TABLE,
+    output: WideOption = WideFormat.TABLE,
 ) -> None:
     """Lets plans change the fleet, a deployment or a node again.
 
@@ -146,7 +152,7 @@ def frozen_lines(target: str, answer: FreezePlacementResponse) -> list[str]:
     return [f"{what}: {'frozen' if answer.frozen else 'not frozen'}", *others]
 
 
-def _freeze(frozen: bool, deployment: str, node: str, reason: str, output: Format) -> None:
+def _freeze(frozen: bool, deployment: str, node: str, reason: str, output: WideFormat) -> None:
     if deployment and node:
         raise CommandError(
             f"--deployment {deployment} and --node {node}: one of them a command; repeat it for"
@@ -162,10 +168,8 @@ def _freeze(frozen: bool, deployment: str, node: str, reason: str, output: Forma
             frozen=frozen, reason=reason, target=target, request_id=new_request_id()
         )
         answer = fleet.placement.FreezePlacement(request, timeout=CALL_DEADLINE_S)
-    if output is Format.TABLE:
+    if not shown_as_data(answer, output):
         print("\n".join(frozen_lines(target, answer)))
-    else:
-        show_message(answer, output)
 
 
 def _pinned(given: str, noun: str, names: list[str]) -> str:

@@ -165,6 +165,7 @@ async def test_holds_are_set_shown_and_taken_back(house: House) -> None:
     """Pins and freezes appear in lists, in the plan and in the picture."""
     home = (await house.running.replicas("chat"))[0].node.removeprefix("nodes/")
     await house.ok("pin", "chat", home, "--reason", "cache <b>is</b> warm")
+    assert f"chat        {home}" in await house.ok("pins", "-o", "wide")
     (pin,) = (await house.data("pins"))["pins"]
     assert (pin["deployment"], pin["node"], pin["replicas"]) == (
         "deployments/chat", f"nodes/{home}", 1,
