@@ -26,6 +26,9 @@ TIER_WEIGHTS = {
 }
 
 
+_NOTHING = 1e-5  # device-equivalents
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worth:
     """What a placement is worth.
@@ -48,8 +51,16 @@ class Worth:
 
     @property
     def objective(self) -> float:
-        """Shortfalls at `TIER_WEIGHTS`, less weighted offline work; smaller is better."""
-        return sum(TIER_WEIGHTS[tier] * self.short[tier] for tier in SHORTFALLS) - self.offline
+        """Shortfalls at `TIER_WEIGHTS`, less weighted offline work; smaller is better.
+
+        What the solver's tolerance leaves short counts as nothing.
+        """
+        short = sum(
+            TIER_WEIGHTS[tier] * self.short[tier]
+            for tier in SHORTFALLS
+            if self.short[tier] > _NOTHING
+        )
+        return short - self.offline
 
 
 def evaluate(board: Board, counts: Counts, *, before: Counts | None = None) -> Worth:

@@ -72,8 +72,8 @@ def online_lack(board: Board, by_domain: Counts, deployment: int) -> Lack | None
 def offline_room(board: Board, totals: Sequence[int], deployment: int) -> float:
     """Offline work that a deployment's replicas carry beside its online work.
 
-    The better of two splits: every replica alike loaded, or online on as few as bear it
-    and the others offline only.
+    The better of two splits: every replica alike loaded, or online work at full load on
+    those that lose least offline work by it, and the others offline only.
 
     Args:
         board: What there is.
@@ -84,13 +84,13 @@ def offline_room(board: Board, totals: Sequence[int], deployment: int) -> float:
         Device-equivalents.
     """
     own = [k for k in board.of_deployment[deployment] if totals[k]]
+    apart = _room_apart(board, totals, own, wanted=board.online[deployment].tolist())
     used = []
     for rank in range(CLASSES):
         most = sum(totals[k] * board.choices[k].most_online(rank) for k in own)
         need = float(board.online[deployment, rank])
         used.append(min(1.0, need / most) if most > 0.0 else 0.0)
     whole = sum(used)
-    apart = max(0.0, 1.0 - whole) * sum(totals[k] * board.choices[k].most_offline for k in own)
     if whole <= 0.0 or whole >= 1.0:
         return apart
     even = 0.0
@@ -100,3 +100,27 @@ def offline_room(board: Board, totals: Sequence[int], deployment: int) -> float:
                 share = used[mode.rank] / whole
                 even += totals[k] * share * mode.offline_beside(whole * mode.most_online)
     return max(apart, even)
+
+
+def _room_apart(
+    board: Board, totals: Sequence[int], own: Sequence[int], *, wanted: Sequence[float]
+) -> float:
+    """Online work where it costs least offline work, class by class, replicas at full load."""
+    left = {k: float(totals[k]) for k in own}
+    room = 0.0
+    for rank, demand in enumerate(wanted):
+        need = demand
+        ranked = []
+        for k in own:
+            choice = board.choices[k]
+            for mode in choice.modes:
+                if mode.rank == rank and mode.most_online > 0.0:
+                    beside = mode.offline_beside(mode.most_online)
+                    loss = (choice.most_offline - beside) / mode.most_online
+                    ranked.append((loss, k, mode.most_online, beside))
+        for _, k, most, beside in sorted(ranked):
+            used = min(left[k], need / most)
+            left[k] -= used
+            need -= used * most
+            room += used * beside
+    return room + sum(count * board.choices[k].most_offline for k, count in left.items())
