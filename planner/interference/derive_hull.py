@@ -20,7 +20,8 @@ Point = tuple[float, float]
 """Online work, and the offline work seen beside it, in engine-milliseconds per second."""
 
 MOST_POINTS = 12  # every choice of touched points is tried
-_ROUNDING = 1e-9  # of the highest point
+_WORTH_RATIO = 1.5  # by so much the area has to grow where online work is given up for it
+_ROUNDING = 1e-9  # of the highest point, and of the furthest
 
 
 def frontier_through(
@@ -43,16 +44,13 @@ def frontier_through(
     ):
         raise ValueError(f"frontier: points {points} must be 1 to {MOST_POINTS}, finite and >= 0")
     fallen = _fallen(points)
-    least = least_online_ratio * fallen[-1][0]
-    curve = max(
-        (
-            corners
-            for last in range(len(fallen), 0, -1)
-            if fallen[last - 1][0] >= least
-            for corners in _curves(fallen[:last])
-        ),
-        key=_area,
-    )
+    curve = max(_curves(fallen), key=_area)
+    for last in range(len(fallen) - 1, 0, -1):
+        if fallen[last - 1][0] < least_online_ratio * fallen[-1][0]:
+            break
+        shorter = max(_curves(fallen[:last]), key=_area)
+        if _area(shorter) > _WORTH_RATIO * _area(curve):
+            curve = shorter
     return Frontier(
         max_online_work=curve[-1][0],
         segments=tuple(_chord(one, other) for one, other in pairwise(curve))
@@ -62,15 +60,20 @@ def frontier_through(
 
 
 def _fallen(points: Sequence[Point]) -> list[Point]:
-    """By online work, none higher than one with less of it: more never makes room."""
-    lowest: dict[float, float] = {}
-    for x, y in sorted(points, reverse=True):
-        lowest[x] = y
+    """By online work, none higher than one with less of it: more never makes room.
+
+    Points as good as equal in online work are one, the lowest of them.
+    """
+    ordered = sorted(points, key=lambda point: (point[0], -point[1]))
+    apart = _ROUNDING * ordered[-1][0]
+    fallen: list[Point] = []
     least = inf
-    fallen = []
-    for x, y in sorted(lowest.items()):
+    for x, y in ordered:
         least = min(least, y)
-        fallen.append((x, least))
+        if fallen and x - fallen[-1][0] <= apart:
+            fallen[-1] = (x, least)
+        else:
+            fallen.append((x, least))
     return fallen
 
 

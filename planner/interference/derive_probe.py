@@ -114,9 +114,9 @@ class Seen:
     requests: int
     attainment_ratio: float
 
-    def keeps(self, slo: Slo) -> bool:
-        """Whether enough requests met their SLO."""
-        return self.attainment_ratio >= slo.attainment_ratio
+    def keeps(self, slo: Slo, *, miss_share: float = 1.0) -> bool:
+        """Whether no more requests missed the SLO than this share of those it allows."""
+        return 1.0 - self.attainment_ratio <= miss_share * (1.0 - slo.attainment_ratio) + 1e-12
 
 
 def run(replica: Replica, load: Load, *, slo: Slo | None) -> Seen:
