@@ -151,7 +151,7 @@ class RoundLoop:
         round_ = Round(
             trigger=f"rollback to plans/{view.state.rollback_round}; {trigger}",
             demand=await self.demand(view),
-            settings=self.settings,
+            settings=self.settings.without_bound,
             is_ordered=True,
         )
         return await self._commit(lambda state: return_step(state, round_))

@@ -1,10 +1,10 @@
 """The way back to an earlier plan's placement, as far as the fleet still allows.
 
 Pure. Owns what is kept, made anew or given up on that way. Refuses to order moves (the
-diff does) and to break rules (`verify` does). Invariants: a replica that the earlier plan
-had, or one in its very seat, is kept; a deployment never falls below the replicas it has
-for what cannot be restored; deployments that did not exist then, and what is frozen, stay
-as they are. Once nothing is left to do it says so, so that rounds may go on as usual.
+diff does) and to break rules (`verify` does). Invariants: a replica in a seat of the
+earlier plan is kept; a replica of today stands in for each that cannot be restored, while
+there are some; deployments that did not exist then, and what is frozen, stay as they are.
+Once nothing is left to do it says so, so that rounds may go on as usual.
 """
 
 from collections import Counter
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from controlplane.rounds.drafted import drafted
 from planner.model import Allocation, Deployment, Misfit, Node, Placement, Plan, Snapshot
 from planner.placement.fleet import Standing, survey
+from planner.placement.verify import Violation, verify
 
 SOLVER = "rollback"
 
@@ -50,8 +51,12 @@ def restored(
     for placement in way.unmatched:
         way.seat(placement)
     way.substitute()
+    plan = way.plan()
+    while way.give_up(plan, verify(snapshot, plan)):
+        way.substitute()
+        plan = way.plan()
     return Restoration(
-        plan=drafted(snapshot, way.placements(), waiting=tuple(way.waiting), solver=SOLVER),
+        plan=plan,
         unrestored=tuple(way.misfits),
         restored=len(way.matched) + len(way.new) + len(way.waiting),
     )
@@ -62,6 +67,7 @@ class _Way:
 
     def __init__(self, snapshot: Snapshot, *, untouched: frozenset[str]) -> None:
         fleet = survey(snapshot)
+        self._snapshot = snapshot
         self._untouched = untouched
         self._nodes = fleet.nodes
         self._deployments = fleet.deployments
@@ -83,24 +89,14 @@ class _Way:
         self._lacking: Counter[str] = Counter()  # deployment -> not restored
 
     def match(self, placement: Placement) -> None:
-        """Keeps the replica of then, or the one that has its seat now."""
-        own = self._keepable.get(placement.replica or "")
-        if own is None or own.replica in self.matched:
-            own = next(
-                (
-                    one
-                    for one in self._keepable.values()
-                    if one.replica not in self.matched
-                    and (one.deployment, one.node, one.devices)
-                    == (placement.deployment, placement.node, placement.devices)
-                ),
-                None,
-            )
-        if own is None:
-            self.unmatched.append(placement)
-            return
-        self.matched.add(own.replica)
-        self.kept[own.replica] = own
+        """Keeps the replica that has the seat now: that of then, or one in its place."""
+        seat = (placement.deployment, placement.node, placement.devices)
+        for one in self._keepable.values():
+            if (one.deployment, one.node, one.devices) == seat and one.replica not in self.matched:
+                self.matched.add(one.replica)
+                self.kept[one.replica] = one
+                return
+        self.unmatched.append(placement)
 
     def protect(self) -> None:
         """Keeps what the way back may not touch."""
@@ -141,16 +137,51 @@ class _Way:
             room = self._room(deployment)
             for one in spare[: min(count, room)]:
                 self.kept[one.replica] = one
+        self._lacking.clear()
 
-    def placements(self) -> tuple[Placement, ...]:
-        """What is kept and what is new, as placements."""
+    def plan(self) -> Plan:
+        """What is kept, what is new and what waits, as a plan."""
         kept = (
             Placement(
                 replica=one.replica, deployment=one.deployment, node=one.node, devices=one.devices
             )
             for one in self.kept.values()
         )
-        return (*kept, *self.new)
+        return drafted(
+            self._snapshot, (*kept, *self.new), waiting=tuple(self.waiting), solver=SOLVER
+        )
+
+    def give_up(self, plan: Plan, broken: Sequence[Violation]) -> bool:
+        """Gives up seats that break a rule of many: groups, anti-affinity, host memory.
+
+        At most one a node: what breaks a rule beside it may be well without it.
+
+        Returns:
+            Whether any was given up.
+        """
+        seats = {f"new:{i}": one for i, one in enumerate(plan.placements) if one.replica is None}
+        seats |= {f"waiting:{i}": one for i, one in enumerate(plan.waiting)}
+        given_up: set[str] = set()  # nodes
+        for violation in broken:
+            own = seats.get(violation.subject) or self._largest(violation.subject)
+            if own is None or own.node in given_up:
+                continue
+            given_up.add(own.node)
+            self._lacking[own.deployment] += 1
+            why = f"{violation.message}; change the spec or the node first"
+            self.misfits.append(_misfit(own, violation.rule, 1, 0, why))
+            self.new = [one for one in self.new if not _overlap(one, own)]
+            self.waiting = [one for one in self.waiting if not _overlap(one, own)]
+        return bool(given_up)
+
+    def _largest(self, node: str) -> Placement | None:
+        """The seat on a node that takes most host memory."""
+        here = [one for one in (*self.new, *self.waiting) if one.node == node]
+        return max(
+            here,
+            key=lambda one: (self._deployments[one.deployment].host_memory_bytes, one.devices),
+            default=None,
+        )
 
     def _room(self, deployment: str) -> int:
         """Replicas the deployment may still have."""

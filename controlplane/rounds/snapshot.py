@@ -62,6 +62,11 @@ class PlacementSettings:
     prices: tuple[tuple[str, float], ...] = ()
     max_moves: int | None = None
 
+    @property
+    def without_bound(self) -> "PlacementSettings":
+        """The same without a bound on moves: for what an operator orders."""
+        return replace(self, max_moves=None)
+
 
 def build_snapshot(
     view: FleetView, demand: Demand, settings: PlacementSettings | None = None

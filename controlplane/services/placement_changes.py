@@ -55,7 +55,7 @@ class PlacementChanges(PlacementHolds):
         def work(state: FleetTransaction) -> placement_service_pb2.ApplyPlacementResponse:
             view = state.view()
             _refuse_frozen(view)
-            snapshot = build_snapshot(view, demand, self._dry_run.settings)
+            snapshot = build_snapshot(view, demand, self._dry_run.settings.without_bound)
             gone = _gone(snapshot, (*placements, *waiting))
             if revision != view.state.revision:
                 raise _stale(revision, view, gone)
@@ -92,7 +92,7 @@ class PlacementChanges(PlacementHolds):
             if not request.freeze:
                 _refuse_frozen(view)
             target = _target(state, round_)
-            snapshot = build_snapshot(view, demand, self._dry_run.settings)
+            snapshot = build_snapshot(view, demand, self._dry_run.settings.without_bound)
             way = restoration(view, snapshot, target)
             _refuse_nothing(target, way)
             _refuse_broken(snapshot, way.plan)
@@ -116,7 +116,7 @@ class PlacementChanges(PlacementHolds):
         return response
 
     def _ordered(self, trigger: str, demand: Demand) -> Round:
-        settings = self._dry_run.settings
+        settings = self._dry_run.settings.without_bound
         return Round(trigger=trigger, demand=demand, settings=settings, is_ordered=True)
 
 
