@@ -36,6 +36,8 @@ class FakeAgent:
     given_devices: "list[node_pb2.Device] | None" = None
     period_s: float = 0.05
     facts: dict[str, agent_service_pb2.ModelFacts] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    warm_models: list[str] = field(default_factory=list)
     loads: dict[str, replica_pb2.ReplicaLoad] = field(default_factory=dict)
     replicas: dict[str, int] = field(default_factory=dict)  # id -> state
     incarnation: str = field(default_factory=lambda: str(uuid.uuid4()))
@@ -113,6 +115,8 @@ class FakeAgent:
                     ],
                     agent_version=self.agent_version,
                     sglang_version=self.sglang_version,
+                    labels=self.labels,
+                    warm_models=self.warm_models,
                 ),
                 protocol_version=self.protocol_version,
                 incarnation=self.incarnation,
@@ -130,6 +134,7 @@ class FakeAgent:
                     models=[
                         self.facts[model] for model in self.wanted_models if model in self.facts
                     ],
+                    warm_models=self.warm_models,
                 )
             )
 

@@ -142,3 +142,23 @@ def test_flag_is_refused_when_it_is_no_duration(tmp_path: Path, text: str) -> No
     _, said = done.communicate(timeout=60)
     assert done.returncode == 2
     assert "--lease" in said
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "said"),
+    [
+        ("--device-price", "h100", "expected TYPE=PRICE, e.g. h100=2.5"),
+        ("--device-price", "=2", "expected TYPE=PRICE"),
+        ("--device-price", "h100=-1", "expected TYPE=PRICE"),
+        ("--device-price", "h100=nan", "expected TYPE=PRICE"),
+        ("--max-moves", "-1", "expected a number of 0 or more"),
+    ],
+)
+def test_flag_is_refused_when_its_value_makes_no_sense(
+    tmp_path: Path, flag: str, value: str, said: str
+) -> None:
+    """One line that says what is expected."""
+    process = serve("--state-dir", str(tmp_path), f"{flag}={value}")
+    _, text = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert said in text and repr(value) in text

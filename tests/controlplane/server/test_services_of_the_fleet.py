@@ -23,6 +23,7 @@ from slacktide.v1 import (
     placement_service_pb2,
     rollout_service_pb2,
     slo_pb2,
+    tenant_service_pb2,
 )
 from slacktide.wire.version import build_version
 
@@ -199,6 +200,8 @@ async def _refused_pages(start: Start, field: str, **fields: Any) -> None:
         ),
         running.deployments.ListReplicas(deployment_service_pb2.ListReplicasRequest(**fields)),
         running.placement.ListPlans(placement_service_pb2.ListPlansRequest(**fields)),
+        running.placement.ListPins(placement_service_pb2.ListPinsRequest(**fields)),
+        running.tenants.ListTenants(tenant_service_pb2.ListTenantsRequest(**fields)),
         batches.ListBatches(batch_service_pb2.ListBatchesRequest(**fields)),
     ):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
