@@ -12,7 +12,12 @@ from dataclasses import dataclass, field, replace
 
 from controlplane.rounds.drafted import with_unmet
 from controlplane.rounds.outcome import RoundOutcome
-from controlplane.rounds.snapshot import Demand, PlacementSettings, build_snapshot
+from controlplane.rounds.snapshot import (
+    Demand,
+    PlacementSettings,
+    build_snapshot,
+    inputs_hash,
+)
 from controlplane.rounds.targets import named_plan, new_replica_id, targets_of
 from planner.model import (
     Desired,
@@ -81,6 +86,8 @@ def commit_plan(
         outcome = PlanOutcome.FROZEN if plan.moves else PlanOutcome.UNCHANGED
         return _noted(state, plan, round_, outcome)
     snapshot = build_snapshot(view, round_.demand, round_.settings)
+    if not round_.inputs_hash:  # what an operator ordered was made from this very state
+        round_ = replace(round_, inputs_hash=inputs_hash(snapshot))
     passed, refused = _verified(snapshot, plan)
     if passed is None:
         return _noted(state, plan, round_, PlanOutcome.REFUSED, refused=refused)
@@ -214,7 +221,6 @@ def _replanned(snapshot: Snapshot, plan: Plan, placements: tuple[Placement, ...]
     shared = with_shares(survey(snapshot), placements)
     candidate = replace(
         plan,
-        base_revision=snapshot.revision,
         placements=shared,
         moves=moves(snapshot, shared),
         waiting=(),

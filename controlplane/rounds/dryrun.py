@@ -17,6 +17,7 @@ from planner.model import Desired, Plan, Snapshot
 from storage.records import DeploymentRecord, FleetView
 
 BUDGET_S = 3.0
+"""At least; a fleet whose rounds are given longer needs longer here, too."""
 
 
 class DryRun:
@@ -61,7 +62,8 @@ class DryRun:
             Refusal: UNAVAILABLE, the solver gave no plan.
         """
         snapshot = change(await self.snapshot(view))
-        solved = await self._solver.solve(snapshot, budget_s=BUDGET_S)
+        budget_s = max(BUDGET_S, self._rounds.budget_s)
+        solved = await self._solver.solve(snapshot, budget_s=budget_s)
         if solved.plan is None:
             raise Refusal(
                 code=grpc.StatusCode.UNAVAILABLE,

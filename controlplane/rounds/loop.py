@@ -76,7 +76,7 @@ class RoundLoop:
         self._log = log
         self._epoch = epoch
         self._interval_s = interval_s
-        self._budget_s = budget_s
+        self.budget_s = budget_s
         self.settings = settings or PlacementSettings()
         self._triggers: dict[str, None] = {}  # ordered, without repeats
         self._wanted = asyncio.Event()
@@ -126,7 +126,7 @@ class RoundLoop:
             return await self._return(view, trigger)
         demand = await self.demand(view)
         snapshot = build_snapshot(view, demand, self.settings)
-        solved = await self._solver.solve(snapshot, budget_s=self._budget_s)
+        solved = await self._solver.solve(snapshot, budget_s=self.budget_s)
         if solved.failure:
             _log.error(
                 "solver_alert failure=%r incumbent=%s", solved.failure, solved.plan is not None

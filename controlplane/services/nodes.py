@@ -191,6 +191,17 @@ class NodeServicer(node_service_pb2_grpc.NodeServiceServicer):
         view = self._feed.view
         if not any(one.allocation.holds_devices for one in view.on_node(node)):
             return
+        target = next((one for one in ("", f"nodes/{node}") if view.is_frozen_target(one)), None)
+        if target is not None:
+            what = f"node {node}" if target else "the fleet"
+            raise Refusal(
+                code=grpc.StatusCode.FAILED_PRECONDITION,
+                reason="PLACEMENT_FROZEN",
+                message=f"node {node}: {what} is frozen, so nothing would move before the deadline;"
+                " `slacktide placement unfreeze` first, or drain with force to stop its replicas"
+                " then",
+                violations=[(resource_name("nodes", node), f"{what} is frozen")],
+            )
         plan = await self._dry_run.plan(with_drain(view, node, deadline_s=deadline_s))
         stranded = displaced(view, plan, node)
         if stranded:

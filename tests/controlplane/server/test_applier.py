@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.rounds.apply import Committed, Round, commit_plan
+from controlplane.rounds.apply import Committed, Round, commit_plan, note_failure
 from controlplane.rounds.snapshot import Demand, build_snapshot
-from planner.model import Desired, Device, Plan, ReplicaState, Slo
+from planner.model import Desired, Device, MoveKind, Plan, ReplicaState, Slo
 from planner.placement.greedy import greedy
 from storage.database import Database
 from storage.errors import StaleEpochError
-from storage.plan_records import PlanOutcome
+from storage.plan_records import FLEET_TARGET, FreezeRecord, PlanOutcome
 from storage.records import DeploymentRecord, DeploymentSpec, EngineSpec, NodeRecord
 from storage.store import FleetStore
 
@@ -146,3 +146,80 @@ def test_running_replicas_stay_when_the_new_model_is_unknown(store: FleetStore) 
         state.put_deployment(replace(changed, generation=2, spec=spec))
     commit(store, planned(store))
     assert store.view().allocations == before
+
+
+def test_refused_groups_are_noted_when_the_state_moved_on(store: FleetStore) -> None:
+    """The ledger says which, and that the rest is in force; the round was of an older state."""
+    plan = planned(store)
+    with store.write() as state:
+        state.put_node(replace(node("n1"), is_ready=False))
+    committed = commit(store, plan)
+    noted = store.get_plan(committed.record.round)
+    assert noted is not None and noted == store.view().plan
+    assert (noted.outcome, len(noted.refused_groups)) == (PlanOutcome.PARTLY_APPLIED, 1)
+    assert "no longer fit" in noted.failure
+    assert committed.is_stale and committed.is_applied
+
+
+def test_nothing_of_a_plan_is_in_force_when_none_of_it_fits(store: FleetStore) -> None:
+    """REFUSED, with its moves; no revision is raised."""
+    plan = planned(store)
+    with store.write() as state:
+        for id_ in ("n1", "n2"):
+            state.put_node(replace(node(id_), is_ready=False))
+    before = store.state()
+    committed = commit(store, plan)
+    assert committed.record.outcome is PlanOutcome.REFUSED
+    assert store.state().revision == before.revision
+    assert store.view().allocations == ()
+    noted = store.get_plan(committed.record.round)
+    assert noted is not None and noted.plan.moves == plan.moves
+
+
+def test_plan_is_held_back_when_the_fleet_is_frozen_unless_it_was_ordered(
+    store: FleetStore,
+) -> None:
+    """The ledger tells what it would do; an operator's own order goes through."""
+    with store.write() as state:
+        state.freeze(FreezeRecord(target=FLEET_TARGET))
+    held = commit(store, planned(store))
+    assert held.record.outcome is PlanOutcome.FROZEN
+    assert len(held.record.plan.moves) == 2
+    assert store.view().allocations == ()
+    ordered = commit(store, planned(store), is_ordered=True)
+    assert ordered.is_applied and len(ordered.record.inputs_hash) == 64
+    again = commit(store, planned(store))
+    assert again.record.outcome is PlanOutcome.UNCHANGED
+
+
+def test_round_without_a_plan_is_noted_when_solver_and_greedy_fail(store: FleetStore) -> None:
+    """What runs stays in force, with its placements."""
+    commit(store, planned(store))
+    before = store.state()
+    round_ = Round(trigger="test", failure="it hung", solve_s=7.0)
+    failed = store.run(lambda state: note_failure(state, round_, revision=before.revision))
+    assert (failed.record.outcome, failed.outcome.failure) == (PlanOutcome.FAILED, "it hung")
+    noted = store.get_plan(failed.record.round)
+    assert noted is not None
+    assert (noted.failure, noted.solve_s, noted.plan.status.value) == (
+        "it hung",
+        7.0,
+        "kept_incumbent",
+    )
+    assert noted.plan.placements == store.view().plan.plan.placements
+    assert store.state().revision == before.revision
+
+
+def test_frozen_deployment_keeps_what_it_has_whatever_a_plan_says(store: FleetStore) -> None:
+    """The applier refuses the group; the other deployment's goes through."""
+    with store.write() as state:
+        state.put_deployment(replace(wanted("code"), is_deleted=True))
+    commit(store, planned(store))
+    with store.write() as state:
+        state.put_deployment(wanted("code"))
+    plan = planned(store)
+    assert {one.deployment for one in plan.moves if one.kind is MoveKind.ADD} == {"code"}
+    with store.write() as state:
+        state.freeze(FreezeRecord(target="deployments/code"))
+    assert commit(store, plan).record.outcome is PlanOutcome.REFUSED
+    assert {one.allocation.deployment for one in store.view().allocations} == {"chat"}

@@ -355,3 +355,25 @@ async def test_pins_are_refused_when_they_contradict_each_other(start: Start) ->
         assert "anti_affinity keeps the two apart" in refused.violations["deployments/chat"]
         refused = await refusal(pin(running, "n1", of="docs"))
         assert "need 3 devices, it has 2" in refused.violations["nodes/n1"]
+
+
+async def test_drain_is_refused_when_a_freeze_would_hold_its_replicas(start: Start) -> None:
+    """Nothing would move before the deadline: it says so, and force drains all the same."""
+    running = await start()
+    async with (
+        FakeAgent(node="n1", port=running.port),
+        FakeAgent(node="n2", port=running.port),
+    ):
+        await running.apply(deployment())
+        (here,) = await running.running("chat", 1)
+        node = here.node.removeprefix("nodes/")
+        for target in ("", here.node):
+            await freeze(running, target)
+            refused = await refusal(mark(running, "Drain", node))
+            assert (refused.code, refused.reason) == (
+                grpc.StatusCode.FAILED_PRECONDITION,
+                "PLACEMENT_FROZEN",
+            )
+            assert "unfreeze" in refused.message and "force" in refused.message
+            await freeze(running, target, frozen=False)
+        await mark(running, "Drain", node)
