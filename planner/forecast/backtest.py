@@ -80,7 +80,7 @@ def backtest(
     """
     if not history:
         raise ForecastError("backtest: no rounds; give a history of at least one")
-    ahead = sorted(settings.tracked if horizons is None else horizons)
+    ahead = sorted(set(settings.tracked if horizons is None else horizons))
     start = history[0][0] + warm_up_rounds
     seen = dict(history)
     rows = [_Row(seen, settings=settings, horizon=horizon, start=start) for horizon in ahead]
