@@ -76,8 +76,9 @@ class Level:
     """One level of online load.
 
     Attributes:
-        load: What was simulated; its budgets are the largest tried that keep the SLO.
-        seen: What that came to; offline work 0 where no budgets keep it.
+        load: What was simulated; its budgets are the largest tried that keep the SLO, and
+            not enabled where none do.
+        seen: What that came to.
     """
 
     load: Load
@@ -90,7 +91,7 @@ class Derived:
 
     Attributes:
         frontier: For the planner.
-        levels: Rising, from no online load on.
+        levels: Rising, from no online load on; without those of which nothing can be told.
         runs: Simulations it took.
     """
 
@@ -196,7 +197,8 @@ class _Deriving:
     def run(self) -> Derived:
         limit = CAUTION_RATIO * self._bearable_rate()
         shares = _shares(self._probing.levels) if limit > 0.0 else (0.0,)
-        levels = tuple(self._level(share * limit, limit=limit) for share in shares)
+        found = (self._level(share * limit, limit=limit) for share in shares)
+        levels = tuple(level for level in found if level is not None)
         return Derived(
             frontier=frontier_through(
                 [(level.seen.online_work, level.seen.offline_work) for level in levels],
@@ -226,8 +228,12 @@ class _Deriving:
         level = self._at(_load(rate, alone, window_rate=rate, probing=self._probing))
         return level.seen.keeps(self._slo, miss_share=MISS_SHARE)
 
-    def _level(self, rate: float, *, limit: float) -> Level:
-        """The most offline work, of the budgets tried, that keeps the SLO at that rate."""
+    def _level(self, rate: float, *, limit: float) -> Level | None:
+        """The most offline work, of the budgets tried, that keeps the SLO at that rate.
+
+        None where online requests miss it by themselves: such a draw says nothing of offline
+        work, and a level too high is none.
+        """
 
         def beside(share: float) -> Level:
             whole = self._budgets
@@ -243,7 +249,9 @@ class _Deriving:
             return best
         best = beside(_BUDGET_SHARES[-1])
         if not best.seen.keeps(self._slo, miss_share=MISS_SHARE):
-            return replace(best, seen=replace(best.seen, offline_work=0.0))
+            alone = replace(best.load, budgets=replace(self._budgets, enabled=False))
+            level = self._at(alone)
+            return level if level.seen.keeps(self._slo, miss_share=MISS_SHARE) else None
         failed, passed = 0, len(_BUDGET_SHARES) - 1
         while passed - failed > 1:
             middle = (failed + passed) // 2
