@@ -57,7 +57,7 @@ def _rates(board: Board) -> Floats:
     """What a device bears at best, shape (classes and offline, kinds, deployments)."""
     rates = np.zeros((CLASSES + 1, len(board.kinds), len(board.deployments)))
     for choice in board.choices:
-        most = [choice.most_online(rank) for rank in range(CLASSES)] + [choice.most_offline]
+        most = [choice.most_online[rank] for rank in range(CLASSES)] + [choice.most_offline]
         at = rates[:, choice.kind, choice.deployment]
         np.maximum(at, np.array(most) / choice.devices, out=at)
     return rates
@@ -122,12 +122,12 @@ class _Greedy:
         """Demand, then what a lost domain must leave."""
         while (lack := online_lack(self._board, self._packing.by_domain, deployment)) is not None:
             rates = [
-                min(self._board.choices[k].most_online(lack.rank), lack.work)
+                min(self._board.choices[k].most_online[lack.rank], lack.work)
                 for k in self._own(deployment)
             ]
             # As many at once as the lack surely needs: the count is asked anew after them.
             most = max(
-                (self._board.choices[k].most_online(lack.rank) for k in self._own(deployment)),
+                (self._board.choices[k].most_online[lack.rank] for k in self._own(deployment)),
                 default=0.0,
             )
             several = 1 if lack.crowded is not None or most <= 0.0 else int(lack.work / most)

@@ -140,12 +140,12 @@ def lay_out(snapshot: Snapshot) -> Board:
     }
     scales = [scale_of(deployment, kinds, curves) for deployment in snapshot.deployments]
     choices = tuple(
-        Choice(
+        Choice.of(
+            modes_of(deployment, kinds[kind], size, curves, scale),
             deployment=number,
             kind=kind,
             devices=size,
             host_memory_bytes=deployment.host_memory_bytes,
-            modes=modes_of(deployment, kinds[kind], size, curves, scale),
         )
         for number, (deployment, scale) in enumerate(zip(snapshot.deployments, scales, strict=True))
         for kind in range(len(kinds))

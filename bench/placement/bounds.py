@@ -139,7 +139,7 @@ def _failover(made: Programme, board: Board, *, is_integral: bool) -> None:
             needs = [need for _, _, need in slacks]
             # Smaller ones are what the mean says already.
             is_large = any(
-                choice.most_online(rank) > need / max(1, board.domains - 1)
+                choice.most_online[rank] > need / max(1, board.domains - 1)
                 for rank, need in enumerate(needs)
                 if need > 0.0
             )
@@ -165,7 +165,7 @@ def _survive(
         choice = board.choices[k]
         parts = []
         for rank in range(CLASSES):
-            most = choice.most_online(rank)
+            most = choice.most_online[rank]
             if most > 0.0 and slacks[rank][2] > 0.0:
                 b = made.column(0.0, np.inf)
                 parts.append((b, 1.0))

@@ -26,7 +26,7 @@ TIER_WEIGHTS = {
 }
 
 
-_NOTHING = 1e-5  # device-equivalents
+_NOTHING = 1e-5  # device-equivalents: what the solver's tolerance leaves short
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,16 +51,8 @@ class Worth:
 
     @property
     def objective(self) -> float:
-        """Shortfalls at `TIER_WEIGHTS`, less weighted offline work; smaller is better.
-
-        What the solver's tolerance leaves short counts as nothing.
-        """
-        short = sum(
-            TIER_WEIGHTS[tier] * self.short[tier]
-            for tier in SHORTFALLS
-            if self.short[tier] > _NOTHING
-        )
-        return short - self.offline
+        """Shortfalls at `TIER_WEIGHTS`, less weighted offline work; smaller is better."""
+        return sum(TIER_WEIGHTS[tier] * self.short[tier] for tier in SHORTFALLS) - self.offline
 
 
 def evaluate(board: Board, counts: Counts, *, before: Counts | None = None) -> Worth:
@@ -80,7 +72,14 @@ def evaluate(board: Board, counts: Counts, *, before: Counts | None = None) -> W
     were = board.empty() if before is None else before
     loads = int(np.maximum(counts - were, 0).sum())
     return Worth(
-        short={**tiers.short, "failover_tight": tight, "failover_loose": loose},
+        short={
+            tier: short if short > _NOTHING else 0.0
+            for tier, short in {
+                **tiers.short,
+                "failover_tight": tight,
+                "failover_loose": loose,
+            }.items()
+        },
         offline=tiers.offline,
         replicas=int(counts.sum()),
         loads=loads,

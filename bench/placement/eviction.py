@@ -27,7 +27,7 @@ def make_room(packing: Packing, choice: int, *, tier: int, avoid: int | None) ->
     board = packing.board
     what = board.choices[choice]
     spare = _Spare(packing, tier=tier, exempt=what.deployment)
-    best: tuple[float, int, list[int]] | None = None
+    found: list[tuple[float, int, tuple[int, ...]]] = []
     for node in packing.nodes_of(what.kind).tolist():
         if board.domain[node] == avoid or board.devices[node] < what.devices:
             continue
@@ -37,7 +37,7 @@ def make_room(packing: Packing, choice: int, *, tier: int, avoid: int | None) ->
             for k in packing.counts[node].nonzero()[0].tolist()
             if (loss := spare.loss(k)) is not None
         ]
-        cost, gone = 0.0, []
+        cost, gone = 0.0, list[int]()
         for loss, k in sorted(held):
             for _ in range(int(packing.counts[node, k])):
                 if free >= what.devices and memory >= what.host_memory_bytes:
@@ -46,15 +46,19 @@ def make_room(packing: Packing, choice: int, *, tier: int, avoid: int | None) ->
                 memory += board.choices[k].host_memory_bytes
                 cost += loss * board.choices[k].devices
                 gone.append(k)
-        if free < what.devices or memory < what.host_memory_bytes:
-            continue
-        if (best is None or cost < best[0]) and _is_harmless(packing, node, gone, tier=tier):
-            best = (cost, node, gone)
-    if best is None:
-        return None
-    for k in best[2]:
-        packing.take(best[1], k)
-    return best[1]
+        if free >= what.devices and memory >= what.host_memory_bytes:
+            found.append((cost, node, tuple(gone)))
+    # Which node of a domain it is matters to nobody.
+    harmless: dict[tuple[int, tuple[int, ...]], bool] = {}
+    for _, node, taken in sorted(found):
+        key = (int(board.domain[node]), taken)
+        if key not in harmless:
+            harmless[key] = _is_harmless(packing, node, taken, tier=tier)
+        if harmless[key]:
+            for k in taken:
+                packing.take(node, k)
+            return node
+    return None
 
 
 def drop_surplus(packing: Packing) -> None:
@@ -79,7 +83,7 @@ def _is_surplus(packing: Packing, node: int, choice: int, *, wanted: float) -> b
     totals = packing.by_domain.sum(axis=1).tolist()
     totals[choice] -= 1
     return offline_room(board, totals, deployment) >= wanted and _is_harmless(
-        packing, node, [choice], tier=1
+        packing, node, (choice,), tier=1
     )
 
 
@@ -122,7 +126,7 @@ def _marginal(board: Board, deployment: int, room: float) -> float:
     return 0.0
 
 
-def _is_harmless(packing: Packing, node: int, gone: list[int], *, tier: int) -> bool:
+def _is_harmless(packing: Packing, node: int, gone: tuple[int, ...], *, tier: int) -> bool:
     """Whether taking these from a node adds to no shortfall that matters to the tier."""
     board = packing.board
     after = packing.by_domain.copy()

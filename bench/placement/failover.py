@@ -50,8 +50,8 @@ def surviving_short(
     groups = []
     for k, count in zip(own, left, strict=True):
         if count > 0:
-            most = board.choices[k].most_online
-            groups.append((count * most(0), count * most(1)))
+            tight_one, loose_one = board.choices[k].most_online
+            groups.append((count * tight_one, count * loose_one))
     groups.sort(key=lambda group: group[1] / group[0] if group[0] > 0.0 else np.inf)
     for most_tight, most_loose in groups:
         used = min(1.0, tight / most_tight) if most_tight > 0.0 else 0.0

@@ -6,7 +6,7 @@ not drawn or derived: no instance is edited by hand. The model, quantity by quan
     nodes        8 devices of one type: H100 30 %, A100 40 %, L40S 30 %, each at least once;
                  failure domains round robin within each type
     models       drawn from `catalogue` by frequency; if two replicas of every deployment
-                 would take more than 60 % of the devices, the largest models are replaced
+                 would take more than 30 % of the devices, the largest models are replaced
                  by smaller ones, as an operator would have done
     TP sizes     the smallest at which weights take at most 60 % of the reference's memory,
                  and the two next larger
@@ -51,7 +51,7 @@ from planner.model import (
 _SLOS = {TIGHT: Slo(ttft_ms=1000.0, itl_ms=50.0), LOOSE: Slo(ttft_ms=4000.0, itl_ms=150.0)}
 _FAILOVER = {TIGHT: 1.0, LOOSE: 0.7}
 _TIGHT_SHARE = 0.6
-_MOST_FOOTPRINT = 0.6  # of the devices, by two replicas of everything
+_MOST_FOOTPRINT = 0.3  # of the devices, by two replicas of everything
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

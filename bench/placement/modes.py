@@ -38,22 +38,42 @@ class Mode:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """A way to run a deployment: on which devices."""
+    """A way to run a deployment: on which devices.
+
+    `most_online` is the online work it bears alone, by class: 0 where it bears none.
+    """
 
     deployment: int
     kind: int
     devices: int
     host_memory_bytes: int
     modes: tuple[Mode, ...]
+    most_online: tuple[float, ...]
+    most_offline: float
 
-    def most_online(self, rank: int) -> float:
-        """Online work of class `rank` it bears alone; 0 where it bears none."""
-        return max((m.most_online for m in self.modes if m.rank <= rank), default=0.0)
-
-    @property
-    def most_offline(self) -> float:
-        """Offline work it bears alone, in its best mode."""
-        return max((mode.most_offline for mode in self.modes), default=0.0)
+    @classmethod
+    def of(
+        cls,
+        modes: tuple[Mode, ...],
+        *,
+        deployment: int,
+        kind: int,
+        devices: int,
+        host_memory_bytes: int,
+    ) -> "Choice":
+        """The choice with its modes."""
+        return cls(
+            deployment=deployment,
+            kind=kind,
+            devices=devices,
+            host_memory_bytes=host_memory_bytes,
+            modes=modes,
+            most_online=tuple(
+                max((mode.most_online for mode in modes if mode.rank <= rank), default=0.0)
+                for rank in range(CLASSES)
+            ),
+            most_offline=max((mode.most_offline for mode in modes), default=0.0),
+        )
 
 
 Curves: TypeAlias = Mapping[tuple[str, str, int | None, str], Frontier]

@@ -87,7 +87,7 @@ def offline_room(board: Board, totals: Sequence[int], deployment: int) -> float:
     apart = _room_apart(board, totals, own, wanted=board.online[deployment].tolist())
     used = []
     for rank in range(CLASSES):
-        most = sum(totals[k] * board.choices[k].most_online(rank) for k in own)
+        most = sum(totals[k] * board.choices[k].most_online[rank] for k in own)
         need = float(board.online[deployment, rank])
         used.append(min(1.0, need / most) if most > 0.0 else 0.0)
     whole = sum(used)

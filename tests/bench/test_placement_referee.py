@@ -213,7 +213,7 @@ def test_surviving_short_is_the_lexicographic_optimum(
     """Beside linear programmes: least tight shortfall first, then least loose."""
     own = BOARD.of_deployment[1][:7]
     counts = counts[: len(own)]
-    most = [[BOARD.choices[k].most_online(rank) for rank in (0, 1)] for k in own]
+    most = [[BOARD.choices[k].most_online[rank] for rank in (0, 1)] for k in own]
     n = len(own)
 
     def least(cap: float | None) -> float:
