@@ -10,15 +10,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from controlplane.rounds.seating import forbidden, full, remedy, ruled_out
 from planner.model import Deployment, Misfit, Node, ObjectiveTerm, Snapshot
 from planner.placement.fleet import Draft, Fleet, Seat, Standing, survey
 from planner.placement.greedy import keep_all
 from planner.placement.objective import evaluate, tallies, total
 from planner.placement.seats import seats
+from planner.placement.verify import Violation
 
 MOST_NODES = 8
 """Closed nodes, or kinds of nodes, asked about: more would be no explanation."""
 EPSILON = 1e-6
+_MOST_TRIES = 64
 
 
 class ChangeKind(Enum):
@@ -90,16 +93,34 @@ class _Base:
             if abs(one.value - before[one.name].value) > EPSILON
         )
 
-    def seat(self, deployment: Deployment, node: str | None = None) -> Seat | None:
-        """The seat of one more replica that gains most; None where it fits nowhere."""
+    def seat(
+        self, deployment: Deployment, node: str | None = None
+    ) -> tuple[Seat | None, Violation | None]:
+        """The seat of one more replica that gains most, and the last rule in its way."""
+        groups = deployment.node_groups
         free = {
             name: devices
             for name, devices in self.fleet.free.items()
-            if node is None or name == node
+            if node in (None, name) and (not groups or self.fleet.nodes[name].group in groups)
         }
         beside = tallies(self.fleet, self.draft)[deployment.id].domains
-        found = seats(self.fleet, deployment, free=free, beside=beside)
-        return min(found, key=lambda seat: total(self.gain(self.with_seat(seat))), default=None)
+        broken: Violation | None = None
+        for _ in range(_MOST_TRIES):
+            found = list(seats(self.fleet, deployment, free=free, beside=beside))
+            open_seats = []
+            for seat in found:
+                rule = forbidden(self.fleet, self.draft, seat)
+                if rule is None:
+                    open_seats.append(seat)
+                else:
+                    broken = rule
+                    free.pop(seat.node, None)
+            if open_seats or not found:
+                break
+        best = min(
+            open_seats, key=lambda seat: total(self.gain(self.with_seat(seat))), default=None
+        )
+        return best, broken
 
     def with_seat(self, seat: Seat) -> Draft:
         """The draft with one more replica."""
@@ -122,11 +143,11 @@ class _Base:
                 change=change,
                 node=node,
                 fits=False,
-                misfit=_full(deployment, node),
+                misfit=full(deployment, node),
                 would_fit_if=f"max_replicas were {most + 1}",
             )
             return
-        seat = self.seat(deployment, node)
+        seat, broken = self.seat(deployment, node)
         if seat is not None:
             yield Difference(
                 kind=kind,
@@ -134,15 +155,16 @@ class _Base:
                 node=seat.node,
                 terms=self.gain(self.with_seat(seat)),
             )
-        elif why:
-            yield Difference(
-                kind=kind,
-                change=change,
-                node=node or why[0].node,
-                fits=False,
-                misfit=why[0],
-                would_fit_if=_remedy(why[0]),
-            )
+            return
+        misfit = why[0] if why else ruled_out(deployment, node, broken)
+        yield Difference(
+            kind=kind,
+            change=change,
+            node=node or misfit.node,
+            fits=False,
+            misfit=misfit,
+            would_fit_if=remedy(misfit),
+        )
 
     def one_less(self, deployment: Deployment, node: str | None) -> Iterator[Difference]:
         """One replica less: of those that serve, the one least missed."""
@@ -184,7 +206,7 @@ def _changed(
     fleet = survey(snapshot)
     base = _Base(fleet, keep_all(fleet))
     owner = fleet.deployments[deployment.id]
-    seat = None if base.is_full(owner) else base.seat(owner, node)
+    seat = None if base.is_full(owner) else base.seat(owner, node)[0]
     if seat is not None:
         yield Difference(
             kind=kind,
@@ -268,20 +290,3 @@ def _how_opened(node: Node) -> str:
     if node.is_frozen:
         return "thawed"
     return "no longer draining" if node.is_draining else "uncordoned"
-
-
-def _full(deployment: Deployment, node: str | None) -> Misfit:
-    most = deployment.max_replicas
-    return Misfit(
-        deployment=deployment.id,
-        node=node,
-        dimension="max_replicas",
-        needed=float(most + 1),
-        available=float(most),
-        message=f"deployment {deployment.id}: has its max_replicas {most}; raise max_replicas",
-    )
-
-
-def _remedy(misfit: Misfit) -> str:
-    """What a misfit's message says to do."""
-    return misfit.message.rpartition("; ")[2]

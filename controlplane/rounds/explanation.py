@@ -81,6 +81,9 @@ def _binding(
         return "max_replicas", f"it has its max_replicas {most}; raise max_replicas"
     if why:
         return why[0].dimension, why[0].message.removeprefix(f"deployment {deployment.id}: ")
+    if more is not None and more.misfit is not None:
+        said = more.misfit.message.removeprefix(f"deployment {deployment.id}: ")
+        return more.misfit.dimension, said
     if more is not None and more.fits and more.objective < -EPSILON:
         if snapshot.max_moves is not None:
             return (
