@@ -69,7 +69,7 @@ def _opening(document: FleetDocument) -> str:
     words = (
         f"{wording.count(record.nodes, 'node')} with {devices}, over"
         f" {wording.seconds(record.duration_s)}, {record.mode}."
-        f" {wording.percent(found['attainment_ratio'])} of"
+        f" {_percent(found['attainment_ratio'])} of"
         f" {found['online_requests']:,.0f} online requests met their SLO;"
         f" {found['missed_deadlines']:.0f} of {len(record.batches):,} batches missed a deadline."
         f" Replicas held {found['held_device_hours']:,.0f}"
@@ -90,7 +90,7 @@ def _summary(document: FleetDocument) -> str:
     found = figures(document)
     rows = [
         ["Online requests", wording.number(found["online_requests"])],
-        ["Attainment", wording.percent(found["attainment_ratio"])],
+        ["Attainment", _percent(found["attainment_ratio"])],
         ["Shed", wording.number(found["shed_requests"])],
         ["Failed with their node", wording.number(found["failed_requests"])],
         ["Device-hours held", wording.number(found["held_device_hours"])],
@@ -118,7 +118,7 @@ def _deployment(one: ServiceTotals) -> list[str]:
         one.deployment,
         marked("kept", "kept") if is_kept else marked("missed", "lost"),
         wording.number(one.requests),
-        wording.percent(one.attainment_ratio),
+        _percent(one.attainment_ratio),
         wording.number(one.shed),
         wording.number(one.failed),
         wording.number(one.online_work_ms / 1e3),
@@ -181,3 +181,8 @@ def _caption(count: int, one: str, many: str) -> str:
     if count > _MOST_ROWS:
         return f"The first {_MOST_ROWS} of {count:,} {noun}; the JSON file has all"
     return f"{count:,} {noun}"
+
+
+def _percent(ratio: float) -> str:
+    """With the digits that an SLO is about: 99.97 is not 100."""
+    return f"{100.0 * ratio:.2f} %"

@@ -8,7 +8,8 @@ draw equal requests.
 import math
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
 
 from planner.simulation.fleet.engines import Lengths
 from planner.workload.generate import RateStep, arrivals, azure_lengths, rate_steps
@@ -30,6 +31,7 @@ class Demand:
     rates: tuple[float, ...]
     step_s: float
     lengths: Lengths = azure_lengths
+    _sums: tuple[float, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.rates or not self.step_s > 0.0:
@@ -39,13 +41,18 @@ class Demand:
         for rate in self.rates:
             if not 0.0 <= rate < math.inf:
                 raise ValueError(f"demand: rate {rate} requests/s, must be finite and >= 0")
+        object.__setattr__(self, "_sums", (0.0, *accumulate(self.rates)))
 
     def rate(self, from_s: float, to_s: float) -> float:
         """Mean requests per second over [from_s, to_s)."""
         if to_s <= from_s:
             return self.rates[int(from_s / self.step_s) % len(self.rates)]
-        total = sum(rate * span for rate, span in self._spans(from_s, to_s))
-        return total / (to_s - from_s)
+        return (self._until(to_s) - self._until(from_s)) / (to_s - from_s)
+
+    @property
+    def is_none(self) -> bool:
+        """Whether nothing ever comes."""
+        return self._sums[-1] <= 0.0
 
     def steps(self, until_s: float) -> Iterator[RateStep]:
         """The steps up to a time."""
@@ -73,13 +80,12 @@ class Demand:
         """So many times as much."""
         return replace(self, rates=tuple(rate * factor for rate in self.rates))
 
-    def _spans(self, from_s: float, to_s: float) -> Iterator[tuple[float, float]]:
-        first = math.floor(from_s / self.step_s)
-        for index in range(first, math.ceil(to_s / self.step_s)):
-            left = max(from_s, index * self.step_s)
-            right = min(to_s, (index + 1) * self.step_s)
-            if right > left:
-                yield self.rates[index % len(self.rates)], right - left
+    def _until(self, at_s: float) -> float:
+        """Requests expected up to a moment."""
+        step = math.floor(at_s / self.step_s)
+        cycles, index = divmod(step, len(self.rates))
+        before = cycles * self._sums[-1] + self._sums[index]
+        return (before + self.rates[index] * (at_s / self.step_s - step)) * self.step_s
 
 
 def constant(requests_per_s: float, *, lengths: Lengths = azure_lengths) -> Demand:

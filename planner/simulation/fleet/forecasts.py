@@ -43,10 +43,10 @@ class LastValue:
 
 
 class Seasonal:
-    """The control plane's forecast, one a deployment, its rounds as long as observations.
+    """The control plane's forecast, one a deployment.
 
     Args:
-        round_s: Of an observation, 1..3600.
+        round_s: Over which observations are averaged, 1..3600; as long as they, or longer.
         rounds: How many ahead it looks at most.
         quantile: Share of rounds that the bound is to cover.
         begin_s: The moment 0 on a clock with days and weeks (Unix, say), so that what was
@@ -64,14 +64,27 @@ class Seasonal:
         self._settings = ForecastSettings(round_s=round_s, rounds=rounds, quantile=quantile)
         self._begin_s = begin_s
         self._of: dict[str, WorkForecaster] = {}
+        self._filling: dict[str, tuple[int, float, float]] = {}  # round, work x time, time
         self._bounds: dict[tuple[str, int, int], float] = {}
 
     def observe(self, deployment: str, *, at_s: float, for_s: float, work: float) -> None:
-        """Takes in a mean; one that lies in a round that was seen already says nothing new."""
+        """Takes in a mean; a round is told of once it is over, nothing before it again."""
         known = self._of.get(deployment)
         if known is None:
             known = self._of[deployment] = WorkForecaster(deployment, settings=self._settings)
-        index = self._index(at_s) - 1
+        index = self._index(at_s - for_s / 2.0)
+        last, sum_ms, seen_s = self._filling.get(deployment, (index, 0.0, 0.0))
+        if index > last:
+            self._tell(known, last, sum_ms / seen_s)
+            last, sum_ms, seen_s = index, 0.0, 0.0
+        if index == last:
+            self._filling[deployment] = (index, sum_ms + work * for_s, seen_s + for_s)
+            if self._index(at_s) > index:  # it ended with this
+                self._tell(known, index, (sum_ms + work * for_s) / (seen_s + for_s))
+                del self._filling[deployment]
+
+    @staticmethod
+    def _tell(known: WorkForecaster, index: int, work: float) -> None:
         if known.last_index is None or index > known.last_index:
             known.observe(index, work)
 

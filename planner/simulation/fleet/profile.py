@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from planner.interference.derive_hull import frontier_through
 from planner.interference.frontier import offline_limit, online_limit
 from planner.model import Frontier, Segment
 
@@ -86,33 +87,41 @@ class ReplicaProfile:
         last = self.levels[-1].stay_s
         return self._at(online_work, lambda level: level.stay_s, at_capacity=last)
 
-    def frontier(self, *, attainment_ratio: float, margin_ratio: float = 0.0) -> Frontier:
-        """What a round plans by: online load that attains beside a batch, and chords above it.
-
-        The chords are those of the upper concave hull of the levels (a replica that idles
-        half of the time lies on the straight line between), so they promise nothing that
-        was not measured at their ends.
+    def frontier(self, *, attainment_ratio: float) -> Frontier:
+        """What a round plans by: online load that attains beside a batch, and a curve under it.
 
         Args:
             attainment_ratio: That must hold.
-            margin_ratio: Of the most online work, kept for what a steady load does not show.
         """
-        most = self._most_online(attainment_ratio) * (1.0 - margin_ratio)
-        points = [
-            (level.online_work, level.offline_work)
-            for level in self.levels
-            if level.online_work < most
-        ]
-        points.append((most, self.offline_work(most)))
-        hull = _upper_hull(points)
+        return frontier_through(self._borne(attainment_ratio), source=self.source)
+
+    def envelope(self, *, attainment_ratio: float) -> Frontier:
+        """What no split over many such replicas can pass: the upper concave hull.
+
+        Args:
+            attainment_ratio: That must hold.
+        """
+        hull = _upper_hull(self._borne(attainment_ratio))
         segments = [
             Segment(alpha=-slope, beta=1.0, gamma=y - slope * x)
             for (x, y), (x2, y2) in pairwise(hull)
             for slope in ((y2 - y) / (x2 - x),)
         ]
-        if not segments:
-            segments = [Segment(alpha=0.0, beta=1.0, gamma=hull[0][1])]
-        return Frontier(max_online_work=most, segments=tuple(segments), source=self.source)
+        return Frontier(
+            max_online_work=hull[-1][0],
+            segments=tuple(segments) or (Segment(alpha=0.0, beta=1.0, gamma=hull[0][1]),),
+            source=self.source,
+        )
+
+    def _borne(self, attainment_ratio: float) -> list[tuple[float, float]]:
+        """The levels within the SLO, and where it ends."""
+        most = self._most_online(attainment_ratio)
+        points = [
+            (level.online_work, level.offline_work)
+            for level in self.levels
+            if level.online_work < most
+        ]
+        return [*points, (most, self.offline_work(most))]
 
     def _most_online(self, attainment_ratio: float) -> float:
         best = 0.0

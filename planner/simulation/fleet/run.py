@@ -234,9 +234,10 @@ class _Replay:
         now_s, length_s = self._now_s, self._scenario.interval_s
         from_s = self._observed_s
         self._observed_s = now_s
-        for name in self._scenario.by_id:
+        for name, service in self._scenario.by_id.items():
+            if service.demand.is_none:
+                continue
             if now_s <= from_s:  # nothing was seen yet: what operators expect of the begin
-                service = self._scenario.by_id[name]
                 work = service.demand.rate(0.0, length_s) * service.request_work_ms
             else:
                 work = self._carrier.observed_work(name, from_s=from_s, to_s=now_s)
