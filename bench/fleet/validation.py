@@ -96,7 +96,9 @@ def small_fleets(
         "light load alone": replace(base, services=(at(chat, 0.6 * full),), batches=()),
         "heavy load, endless batch": replace(base, services=(at(chat, 2.1 * full),)),
         "at its limit": replace(base, services=(at(chat, 2.7 * full),)),
-        "load rises fivefold": replace(base, begins_loaded=False, services=(replace(chat, demand=rising),)),
+        "load rises fivefold": replace(
+            base, begins_loaded=False, services=(replace(chat, demand=rising),)
+        ),
         "a node fails and returns": replace(
             base,
             outages=(Outage(nodes=("n1",), at_s=duration_s / 3, for_s=duration_s / 3),),
