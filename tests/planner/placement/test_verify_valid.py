@@ -1,8 +1,8 @@
 """Plans valid by construction pass the verifier; `plans` draws them for its other tests."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.interference.frontier import DEFAULT_FRONTIER, offline_limit, online_limit
@@ -10,8 +10,6 @@ from planner.model import (
     OFFLINE_ONLY,
     BatchDemand,
     Frontier,
-    Move,
-    MoveKind,
     Pin,
     Placement,
     Plan,
@@ -20,14 +18,13 @@ from planner.model import (
     Segment,
     Slo,
     SloClass,
-    Snapshot,
     Stage,
     Tenant,
 )
 from planner.placement.verify import verify
 from tests.planner.placement.fleets import GIB, deployment, fleet, node, running
+from tests.planner.placement.test_verify_cases import QUICK, Case, moves
 
-QUICK = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 TIGHT, LOOSE = Slo(ttft_ms=500.0, itl_ms=50.0), Slo(ttft_ms=5000.0, itl_ms=200.0)
 
 
@@ -57,74 +54,6 @@ FRONTIERS = tuple(
     for kind, speed in (("a", 1.0), ("b", 2.0))
     for size in ((None, 2) if name == "chat" else (None,))
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """A snapshot and a plan for it."""
-
-    snapshot: Snapshot
-    plan: Plan
-
-    def rules(self):
-        """Rules the plan breaks."""
-        return {violation.rule for violation in verify(self.snapshot, self.plan)}
-
-    def placement(self, of, *, is_new):
-        """Index of the first placement of a deployment that is new, or that is kept."""
-        for i, p in enumerate(self.plan.placements):
-            if p.deployment == of and (p.replica is None) is is_new:
-                return i
-        raise AssertionError(f"no such placement of {of}")
-
-    def with_placement(self, index, **fields):
-        """The plan with one placement changed, its moves made anew."""
-        placements = list(self.plan.placements)
-        placements[index] = replace(placements[index], **fields)
-        return self.with_placements(placements)
-
-    def with_placements(self, placements):
-        """The plan with other placements, its moves made anew."""
-        plan = replace(
-            self.plan,
-            placements=tuple(placements),
-            moves=moves(self.snapshot, placements),
-        )
-        return replace(self, plan=plan)
-
-    def with_node(self, name, **fields):
-        """The snapshot with one node changed."""
-        nodes = tuple(replace(n, **fields) if n.id == name else n for n in self.snapshot.nodes)
-        return replace(self, snapshot=replace(self.snapshot, nodes=nodes))
-
-    def with_deployment(self, name, **fields):
-        """The snapshot with one deployment changed."""
-        wanted = tuple(
-            replace(d, **fields) if d.id == name else d for d in self.snapshot.deployments
-        )
-        return replace(self, snapshot=replace(self.snapshot, deployments=wanted))
-
-
-def moves(snapshot, placements):
-    """The least that is said: one move a change, each its own group."""
-    kept = {p.replica for p in placements}
-    found = [
-        Move(group=i, kind=MoveKind.ADD, replica=f"new:{i}", deployment=p.deployment, node=p.node)
-        for i, p in enumerate(placements)
-        if p.replica is None
-    ]
-    found += [
-        Move(
-            group=1000 + i,
-            kind=MoveKind.REMOVE,
-            replica=a.replica,
-            deployment=a.deployment,
-            node=a.node,
-        )
-        for i, a in enumerate(snapshot.allocations)
-        if a.replica not in kept
-    ]
-    return tuple(found)
 
 
 @st.composite
@@ -297,3 +226,22 @@ def _batches(draw, placements):
 def test_verify_passes_a_plan_when_it_keeps_every_rule(case):
     """Classes, sizes, quotas, pins, host memory and moves exactly at their bounds."""
     assert verify(case.snapshot, case.plan) == ()
+
+
+@QUICK
+@given(plans())
+def test_verify_judges_memory_by_the_size_of_each_replica(case):
+    """What fits two devices each with half of it does not fit one."""
+    heavy = case.with_deployment("chat", weights_bytes=7 * GIB, kv_cache_bytes=GIB)
+    for one in case.snapshot.nodes:
+        devices = tuple(replace(d, memory_bytes=4 * GIB) for d in one.devices)
+        heavy = heavy.with_node(one.id, devices=devices)
+
+    refused = {v.subject for v in verify(heavy.snapshot, heavy.plan) if v.rule == "memory"}
+
+    assert refused == {
+        f"new:{i}"
+        for i, p in enumerate(case.plan.placements)
+        if p.replica is None and p.deployment == "chat" and len(p.devices) == 1
+    }
+    assert f"new:{case.placement('chat', is_new=True)}" not in refused  # over two devices
