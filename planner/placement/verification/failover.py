@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from planner.model import Placement, Plan, ReplicaState
 from planner.placement.verification.facts import Facts
 from planner.placement.verification.serving import Serving
-from planner.placement.verification.violation import SLACK, Violation, broken
+from planner.placement.verification.violation import Violation, broken, slack
 
 _SERVES_NOT = (ReplicaState.FAILED, ReplicaState.DRAINING, ReplicaState.STOPPED)
 
@@ -36,7 +36,7 @@ def failover(facts: Facts, plan: Plan, serving: Serving) -> Iterator[Violation]:
         for one, need, all_of, gone in zip(classes, needs, whole, lost, strict=True):
             needed += need
             left += all_of - gone  # tighter replicas serve looser classes too
-            if needed > left + SLACK * max(1.0, needed):
+            if needed > left + slack(needed):
                 yield broken(
                     "failover",
                     deployment.id,

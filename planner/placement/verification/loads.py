@@ -11,7 +11,7 @@ from math import inf
 from planner.model import OFFLINE_ONLY, Placement
 from planner.placement.verification.facts import Facts
 from planner.placement.verification.serving import Serving
-from planner.placement.verification.violation import SHARE_SLACK, SLACK, Violation, broken
+from planner.placement.verification.violation import SHARE_SLACK, Violation, broken, slack
 
 
 def loads(facts: Facts, serving: Serving) -> Iterator[Violation]:
@@ -19,15 +19,15 @@ def loads(facts: Facts, serving: Serving) -> Iterator[Violation]:
     name, own = serving.deployment.id, serving.own
     online = [placement for placement in own if placement.slo_class != OFFLINE_ONLY]
     total = sum(placement.online_share for placement in online)
-    slack = SHARE_SLACK * len(online) + SLACK
-    if online and not abs(total - 1.0) <= slack:  # not >: a sum may be no number
+    allowance = SHARE_SLACK * len(online)
+    if online and not abs(total - 1.0) <= allowance:  # not >: a sum may be no number
         yield broken("shares", name, f"online shares sum to {total:.4f}, not 1")
-    yield from _nested(serving, slack=slack)
+    yield from _nested(serving, allowance=allowance)
     for placement in own:
         yield from _load(facts, placement, placement.online_share * serving.whole)
 
 
-def _nested(serving: Serving, *, slack: float) -> Iterator[Violation]:
+def _nested(serving: Serving, *, allowance: float) -> Iterator[Violation]:
     """Replicas of looser classes carry no more than looser classes bring."""
     classes = serving.deployment.classes
     shares = [0.0] * len(classes)
@@ -37,7 +37,7 @@ def _nested(serving: Serving, *, slack: float) -> Iterator[Violation]:
     for first in range(1, len(classes)):
         carried = sum(shares[first:]) * serving.whole
         wanted = sum(max(0.0, one.online_work) for one in classes[first:])
-        if carried > wanted + (slack + SLACK) * serving.whole:
+        if carried > wanted + allowance * serving.whole + slack(wanted):
             ids = [one.id for one in classes[first:]]
             yield broken(
                 "slo_class",
@@ -59,9 +59,9 @@ def _load(facts: Facts, placement: Placement, x: float) -> Iterator[Violation]:
     if not 0.0 < placement.latency_budget_ms < inf:
         yield broken("budget", subject, f"{placement.latency_budget_ms} ms")
     frontier = facts.frontier(placement)
-    if x > frontier.max_online_work * (1.0 + SLACK):
+    if x > frontier.max_online_work + slack(frontier.max_online_work):
         yield broken("frontier", subject, f"online {x}, bears {frontier.max_online_work}")
     for segment in frontier.segments:
         load = segment.alpha * x + segment.beta * y
-        if load > segment.gamma + SLACK * max(1.0, abs(segment.gamma)):
+        if load > segment.gamma + slack(segment.gamma):
             yield broken("frontier", subject, f"({x}, {y}) lies above {segment}")

@@ -13,7 +13,7 @@ from math import inf, isfinite
 from planner.model import Placement
 from planner.placement.verification.facts import Facts
 from planner.placement.verification.transport import fed
-from planner.placement.verification.violation import SLACK, Violation, broken
+from planner.placement.verification.violation import Violation, broken, slack
 
 # Committed shares stay as they are while demand changes by noise: as much above what is
 # wanted a placement may lie. Quotas know no such allowance.
@@ -59,7 +59,7 @@ def _attributed(
             continue
         deployment = facts.deployments[name]
         most = max(deployment.offline_work, deployment.min_offline_work)
-        if work > most + allowance[name] + SLACK * work:
+        if work > most + allowance[name] + slack(work):
             yield broken("demand", name, f"offline work {work}, {most} is wanted")
     received = fed(
         quotas,
@@ -67,7 +67,7 @@ def _attributed(
         {name: work for name, work in carried.items() if name in named},
     )
     for name, work in sorted(received.items()):
-        if carried[name] - work > SLACK * max(1.0, carried[name]):
+        if carried[name] - work > slack(carried[name]):
             tenants = sorted(tenant for tenant, of in wanted if of == name)
             yield broken(
                 "quota",

@@ -5,8 +5,8 @@ Owns one violation's value and the rounding all rules allow.
 
 from dataclasses import dataclass
 
-SLACK = 1e-6
-"""Relative; rounding of sums, far below any load that matters."""
+_SLACK_RATIO = 1e-5
+_LEAST_WORK = 1000.0  # engine-ms per second: about what a replica without batching does
 
 SHARE_SLACK = 0.02
 """Of a deployment's online work, for each of its placements: committed shares stay as they
@@ -20,6 +20,15 @@ class Violation:
     rule: str
     subject: str
     message: str
+
+
+def slack(work: float) -> float:
+    """What a sum may be off by rounding and a solver's tolerance, in engine-ms per second.
+
+    Far below any load that matters: a hundred-thousandth of it, and no less than that of one
+    replica, since solvers count work in replicas.
+    """
+    return _SLACK_RATIO * max(_LEAST_WORK, abs(work))
 
 
 def broken(rule: str, subject: str, message: str) -> Violation:
