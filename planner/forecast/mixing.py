@@ -1,18 +1,19 @@
 """How much each way of forecasting counts, per horizon.
 
 Owns how wrong every expert was, and the weights that follow. Refuses to forecast. Of each
-expert at each tracked horizon it keeps two mean squared errors, and one thing for all:
+expert at each tracked horizon it keeps two mean absolute errors, and one thing for all:
 
     lately   over about 60 judged rounds
     week     over about a week: it tells who knows of mornings and weekends
     misfit   the lesser of its last two errors one round ahead, where both have one sign
 
-A weight is (lately * week)^-2 of the mean squares (Bates and Granger, Operational Research
-Quarterly 20 (1969), weigh independent errors by their inverse squares; these experts share
-most of theirs, so a steeper choice loses less). A misfit of several usual errors takes the
-weight away at once: after a jump of demand all that remembers the old level is off in two
-rounds, whereas a single outlier is no misfit of those that ignored it. Multiplying all
-demand changes no weight.
+A weight is (lately * week)^-POWER (Bates and Granger, Operational Research Quarterly 20
+(1969), weigh independent errors by their inverse squares; these experts share most of
+theirs, so a steeper choice loses less). Errors are absolute: rare spikes make up most of
+their squares, and those told nothing of the rounds between. A misfit of several usual errors
+takes the weight away at once: after a jump of demand all that remembers the old level is off
+in two rounds, whereas a single outlier is no misfit of those that ignored it. Multiplying
+all demand changes no weight.
 
 Invariants: weights are >= 0 and sum to 1; one error counts at most a few usual ones, so
 that one outlier does not decide; constant memory.
@@ -24,7 +25,7 @@ from collections.abc import Sequence
 from planner.forecast.settings import ForecastSettings
 from planner.forecast.stored import floats, part, rows
 
-POWER = 2.0  # of each mean square
+POWER = 3.0  # of each mean error
 _LATELY = 60.0  # judged rounds
 _WEEK_DAYS = 7.0
 _TRUSTED = 4.0  # errors an expert needs to be weighed by them
@@ -65,8 +66,8 @@ class Mixing:
         if self._lately.counts[track][-1] >= _CLIPS_FROM:
             usual = self._lately.mean(track, -1) or math.inf
         errors = [one - seen for one in (*said, mixed)]
-        self._lately.add(track, errors, most=_CLIPPED * _CLIPPED * usual)
-        self._week.add(track, errors, most=_WEEK_CLIPPED * _WEEK_CLIPPED * usual)
+        self._lately.add(track, errors, most=_CLIPPED * usual)
+        self._week.add(track, errors, most=_WEEK_CLIPPED * usual)
         if track == 0:
             self._fit = None
             self._before = self._last
@@ -108,7 +109,7 @@ class Mixing:
         return [fit / best for fit in self._fit] if best > 0.0 else self._fit
 
     def _fit_of_all(self) -> list[float]:
-        usual = _MISFIT * math.sqrt(self._lately.mean(0, -1))
+        usual = _MISFIT * self._lately.mean(0, -1)
         fits = []
         for last, before in zip(self._last, self._before, strict=True):
             misfit = min(abs(last), abs(before)) if last * before > 0.0 else 0.0
@@ -152,7 +153,7 @@ class Mixing:
 
 
 class _Errors:
-    """Decaying sums of squared errors, by horizon and expert."""
+    """Decaying sums of absolute errors, by horizon and expert."""
 
     __slots__ = ("_kept", "counts", "sums")
 
@@ -162,15 +163,15 @@ class _Errors:
         self.counts = [[0.0] * columns for _ in range(tracks)]
 
     def add(self, track: int, errors: Sequence[float], *, most: float) -> None:
-        """Takes errors in, their squares up to `most`; NaN: none."""
+        """Takes errors in, each up to `most`; NaN: none."""
         sums, counts, kept = self.sums[track], self.counts[track], self._kept
         for at, error in enumerate(errors):
             if not math.isnan(error):
-                sums[at] = kept * sums[at] + min(most, error * error)
+                sums[at] = kept * sums[at] + min(most, abs(error))
                 counts[at] = kept * counts[at] + 1.0
 
     def mean(self, track: int, at: int) -> float:
-        """The mean square; 0 of none."""
+        """The mean; 0 of none."""
         count = self.counts[track][at]
         return self.sums[track][at] / count if count > 0.0 else 0.0
 
@@ -194,12 +195,12 @@ class _Errors:
         )
 
 
-def _inverse(squares: Sequence[float]) -> list[float]:
-    """Squares to the power of -POWER, the best one's 1; where some are none, they share it."""
-    least, most = min(squares), max(squares)
-    if least <= 1e-12 * most:
-        return [1.0 if square <= 1e-12 * most else 0.0 for square in squares]
-    return [math.pow(least / square, POWER) for square in squares]
+def _inverse(errors: Sequence[float]) -> list[float]:
+    """Errors to the power of -POWER, the best one's 1; where some are none, they share it."""
+    least, most = min(errors), max(errors)
+    if least <= 1e-9 * most:
+        return [1.0 if error <= 1e-9 * most else 0.0 for error in errors]
+    return [math.pow(least / error, POWER) for error in errors]
 
 
 def _normal(weights: Sequence[float]) -> list[float]:

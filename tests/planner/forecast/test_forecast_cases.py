@@ -230,6 +230,33 @@ def test_outlier_is_not_remembered_when_one_round_was_huge(settings, rounds_late
 
 
 @both_lengths
+def test_mean_is_that_of_most_rounds_when_spikes_are_rare(settings):
+    """One round in thirty at a hundredfold: the mean of the others stays within half as much."""
+    source = random.Random(8)
+    rates = [10_000.0 if source.random() < 1 / 30 else 100.0 for _ in range(500)]
+    seen = worker(noisy(rates[:400]), settings=settings)
+    wrong = 0
+    for index, rate in enumerate(noisy(rates)[400:], 400):
+        wrong += rate < 200.0 and not 50.0 < seen.forecast(index)[0].mean < 150.0
+        seen.observe(index, rate)
+    assert wrong <= 15
+
+
+@both_lengths
+def test_bound_covers_when_demand_comes_and_goes(settings):
+    """Bursts of some rounds with nothing between: 93 % of the rounds are within the bound."""
+    source, rates = random.Random(9), []
+    while len(rates) < 800:
+        rates += [source.expovariate(0.01) for _ in range(source.randint(1, 10))]
+        rates += [0.0] * source.randint(1, 10)
+    seen, within = worker(settings=settings), 0
+    for index, rate in enumerate(rates):
+        within += index >= 200 and rate <= seen.forecast(index)[0].upper
+        seen.observe(index, rate)
+    assert within >= 0.93 * (len(rates) - 200)
+
+
+@both_lengths
 def test_bound_covers_bursts_when_they_recur(settings):
     """One round in ten at five times the rate, at random: the bound learns to cover them."""
     source = random.Random(5)
