@@ -6,6 +6,7 @@ since duals are degenerate where counts are whole. Evaluates and does not solve:
 replicas stay where they are.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -14,7 +15,7 @@ from controlplane.rounds.seating import forbidden, full, remedy, ruled_out
 from planner.model import Deployment, Misfit, Node, ObjectiveTerm, Snapshot
 from planner.placement.fleet import Draft, Fleet, Seat, Standing, survey
 from planner.placement.greedy import keep_all
-from planner.placement.objective import evaluate, tallies, total
+from planner.placement.objective import evaluate, total
 from planner.placement.seats import seats
 from planner.placement.verify import Violation
 
@@ -68,7 +69,7 @@ def differences(
     found = [
         *base.one_more(deployment, node, why),
         *base.one_less(deployment, node),
-        *_relaxed(snapshot, deployment, node),
+        *_relaxed(base, deployment, node),
         *_opened(snapshot, deployment, node),
         *(_added(snapshot, deployment) if node is None else ()),
     ]
@@ -103,7 +104,7 @@ class _Base:
             for name, devices in self.fleet.free.items()
             if node in (None, name) and (not groups or self.fleet.nodes[name].group in groups)
         }
-        beside = tallies(self.fleet, self.draft)[deployment.id].domains
+        beside = Counter(self.fleet.nodes[one].failure_domain for one in self.places(deployment))
         broken: Violation | None = None
         for _ in range(_MOST_TRIES):
             found = list(seats(self.fleet, deployment, free=free, beside=beside))
@@ -128,7 +129,13 @@ class _Base:
 
     def is_full(self, deployment: Deployment) -> bool:
         """Whether max_replicas is reached."""
-        return not tallies(self.fleet, self.draft)[deployment.id].can_add(deployment)
+        return len(self.places(deployment)) >= deployment.max_replicas
+
+    def places(self, deployment: Deployment) -> list[str]:
+        """Nodes of its replicas, each as often as it has one."""
+        own = self.fleet.of(deployment.id)
+        kept = [one.node for one in own if one.replica in self.draft.kept]
+        return kept + [one.node for one in self.draft.new if one.deployment == deployment.id]
 
     def one_more(
         self, deployment: Deployment, node: str | None, why: tuple[Misfit, ...]
@@ -216,7 +223,8 @@ def _changed(
         )
 
 
-def _relaxed(snapshot: Snapshot, deployment: Deployment, node: str | None) -> Iterator[Difference]:
+def _relaxed(base: _Base, deployment: Deployment, node: str | None) -> Iterator[Difference]:
+    snapshot = base.fleet.snapshot
     most = deployment.max_replicas
     options = [
         (f"max_replicas {most + 1} instead of {most}", replace(deployment, max_replicas=most + 1))
@@ -225,8 +233,7 @@ def _relaxed(snapshot: Snapshot, deployment: Deployment, node: str | None) -> It
         options.append(("any device type", replace(deployment, device_types=())))
     if deployment.is_frozen:
         options.append(("the deployment thawed", replace(deployment, is_frozen=False)))
-    fleet = survey(snapshot)
-    is_full = _Base(fleet, keep_all(fleet)).is_full(deployment)
+    is_full = base.is_full(deployment)
     for change, relaxed in options:
         if is_full != (relaxed.max_replicas > most):
             continue  # lifts nothing alone

@@ -12,7 +12,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from controlplane.rounds.drafted import drafted
-from planner.model import Allocation, Deployment, Misfit, Node, Placement, Plan, Snapshot
+from controlplane.rounds.unrestored import closed, misshapen, unrestored
+from planner.model import Allocation, Misfit, Placement, Plan, Snapshot
 from planner.placement.fleet import Standing, survey
 from planner.placement.verify import Violation, verify
 
@@ -71,7 +72,9 @@ class _Way:
         self._untouched = untouched
         self._nodes = fleet.nodes
         self._deployments = fleet.deployments
-        self._holding = fleet.allocations
+        self._held = {
+            (one.node, device) for one in fleet.allocations.values() for device in one.devices
+        }
         self._keepable = {
             replica: one
             for replica, one in fleet.allocations.items()
@@ -80,6 +83,11 @@ class _Way:
         self._serving = {
             replica for replica in self._keepable if fleet.standing[replica] is not Standing.BROKEN
         }
+        self._seated = {
+            (one.deployment, one.node, one.devices): one for one in self._keepable.values()
+        }
+        self._counts: Counter[str] = Counter()  # deployment -> replicas it will have
+        self._taken: dict[tuple[str, int], str] = {}  # device -> deployment that will have it
         self.matched: set[str] = set()  # replicas
         self.kept: dict[str, Allocation] = {}
         self.unmatched: list[Placement] = []
@@ -90,20 +98,19 @@ class _Way:
 
     def match(self, placement: Placement) -> None:
         """Keeps the replica that has the seat now: that of then, or one in its place."""
-        seat = (placement.deployment, placement.node, placement.devices)
-        for one in self._keepable.values():
-            if (one.deployment, one.node, one.devices) == seat and one.replica not in self.matched:
-                self.matched.add(one.replica)
-                self.kept[one.replica] = one
-                return
-        self.unmatched.append(placement)
+        one = self._seated.get((placement.deployment, placement.node, placement.devices))
+        if one is None or one.replica in self.matched:
+            self.unmatched.append(placement)
+            return
+        self.matched.add(one.replica)
+        self._keep(one)
 
     def protect(self) -> None:
         """Keeps what the way back may not touch."""
         for one in self._keepable.values():
             node, deployment = self._nodes[one.node], self._deployments[one.deployment]
             if one.deployment in self._untouched or node.is_frozen or deployment.is_frozen:
-                self.kept[one.replica] = one
+                self._keep(one)
 
     def seat(self, placement: Placement) -> None:
         """Makes a replica anew where it was, now or once the devices are free."""
@@ -119,24 +126,24 @@ class _Way:
             devices=placement.devices,
             slo_class=placement.slo_class,
         )
-        held = any(_overlap(one, placement) for one in self._holding.values())
+        held = any((seat.node, device) in self._held for device in seat.devices)
         (self.waiting if held else self.new).append(seat)
+        self._take(seat)
 
     def substitute(self) -> None:
         """Keeps a replica of today for each one that cannot be restored."""
-        wanted = [*self.new, *self.waiting]
         for deployment, count in sorted(self._lacking.items()):
             spare = [
                 one
                 for one in self._keepable.values()
                 if one.deployment == deployment
                 and one.replica not in self.kept
-                and not any(_overlap(one, seat) for seat in wanted)
+                and not any((one.node, device) in self._taken for device in one.devices)
             ]
             spare.sort(key=lambda one: (one.replica not in self._serving, one.replica))
             room = self._room(deployment)
             for one in spare[: min(count, room)]:
-                self.kept[one.replica] = one
+                self._keep(one)
         self._lacking.clear()
 
     def plan(self) -> Plan:
@@ -169,9 +176,12 @@ class _Way:
             given_up.add(own.node)
             self._lacking[own.deployment] += 1
             why = f"{violation.message}; change the spec or the node first"
-            self.misfits.append(_misfit(own, violation.rule, 1, 0, why))
+            self.misfits.append(unrestored(own, violation.rule, 1, 0, why))
             self.new = [one for one in self.new if not _overlap(one, own)]
             self.waiting = [one for one in self.waiting if not _overlap(one, own)]
+            self._counts[own.deployment] -= 1
+            for device in own.devices:
+                self._taken.pop((own.node, device), None)
         return bool(given_up)
 
     def _largest(self, node: str) -> Placement | None:
@@ -186,112 +196,50 @@ class _Way:
     def _room(self, deployment: str) -> int:
         """Replicas the deployment may still have."""
         owner = self._deployments.get(deployment)
-        own = sum(one.deployment == deployment for one in self.kept.values())
-        own += sum(one.deployment == deployment for one in (*self.new, *self.waiting))
-        return max(0, owner.max_replicas - own) if owner else 0
+        return max(0, owner.max_replicas - self._counts[deployment]) if owner else 0
+
+    def _keep(self, one: Allocation) -> None:
+        if one.replica not in self.kept:
+            self.kept[one.replica] = one
+            self._take(one)
+
+    def _take(self, one: Allocation | Placement) -> None:
+        self._counts[one.deployment] += 1
+        self._taken |= dict.fromkeys(((one.node, device) for device in one.devices), one.deployment)
 
     def _misfit(self, placement: Placement) -> Misfit | None:
         """Why a replica cannot be where it was."""
         deployment = self._deployments.get(placement.deployment)
         node = self._nodes.get(placement.node)
-        size = len(placement.devices)
         if deployment is None:
-            return _misfit(placement, "deleted", 1, 0, "is deleted; apply it again first")
+            return unrestored(placement, "deleted", 1, 0, "is deleted; apply it again first")
         if node is None:
-            return _misfit(placement, "devices", size, 0, f"node {placement.node} is gone")
-        if deployment.is_frozen or node.is_frozen:
-            what = "the deployment" if deployment.is_frozen else f"node {node.id}"
-            return _misfit(placement, "frozen", size, 0, f"{what} is frozen; thaw it first")
-        if not node.takes_new:
-            how = (
-                "is not ready; start its agent"
-                if not node.is_ready
-                else f"is {'draining' if node.is_draining else 'cordoned'}; uncordon it first"
-            )
-            return _misfit(placement, "cordoned", size, 0, f"node {node.id} {how}")
-        return self._shape_misfit(placement, deployment, node) or self._held_misfit(placement)
-
-    def _shape_misfit(
-        self, placement: Placement, deployment: Deployment, node: Node
-    ) -> Misfit | None:
-        size = len(placement.devices)
-        if size not in deployment.tensor_parallel_sizes:
-            return _misfit(
-                placement,
-                "tensor_parallel",
-                deployment.tensor_parallel_size,
-                size,
-                f"had {size} devices on node {node.id}, its spec now says"
-                f" {deployment.tensor_parallel_size}; apply the earlier spec first",
-            )
-        devices = [one for one in node.devices if one.index in placement.devices]
-        if len(devices) < size:
-            return _misfit(
-                placement,
-                "devices",
-                size,
-                len(devices),
-                f"had devices {list(placement.devices)} of node {node.id}, which has"
-                f" {len(node.devices)} now",
-            )
-        kinds = sorted({one.device_type for one in devices})
-        if len(kinds) > 1 or (deployment.device_types and kinds[0] not in deployment.device_types):
-            return _misfit(
-                placement,
-                "device_type",
-                size,
-                0,
-                f"may not run on {', '.join(kinds)} of node {node.id}; apply the earlier spec"
-                " first",
-            )
-        needed = deployment.bytes_per_device_of(size)
-        least = min(one.memory_bytes for one in devices)
-        if least < needed:
-            return _misfit(
-                placement,
-                "memory",
-                needed,
-                least,
-                f"needs {needed} bytes a device, node {node.id} has {least}; apply the earlier"
-                " spec first",
-            )
-        return None
+            return unrestored(placement, "devices", 1, 0, f"node {placement.node} is gone")
+        return (
+            closed(placement, deployment, node)
+            or misshapen(placement, deployment, node)
+            or self._held_misfit(placement)
+        )
 
     def _held_misfit(self, placement: Placement) -> Misfit | None:
-        holder = next(
-            (one for one in self.kept.values() if _overlap(one, placement)),
-            next((one for one in (*self.new, *self.waiting) if _overlap(one, placement)), None),
-        )
+        devices = ((placement.node, device) for device in placement.devices)
+        holder = next((self._taken[one] for one in devices if one in self._taken), None)
         if holder is not None:
-            return _misfit(
+            return unrestored(
                 placement,
                 "devices",
                 len(placement.devices),
                 0,
                 f"devices {list(placement.devices)} of node {placement.node} are held by"
-                f" deployment {holder.deployment}, which stays",
+                f" deployment {holder}, which stays",
             )
         if self._room(placement.deployment) == 0:
             most = self._deployments[placement.deployment].max_replicas
-            return _misfit(
+            return unrestored(
                 placement, "capacity", most + 1, most, f"max_replicas is {most} now; raise it first"
             )
         return None
 
 
-def _overlap(one: Allocation | Placement, other: Placement) -> bool:
+def _overlap(one: Placement, other: Placement) -> bool:
     return one.node == other.node and bool(set(one.devices) & set(other.devices))
-
-
-def _misfit(
-    placement: Placement, dimension: str, needed: float, available: float, message: str
-) -> Misfit:
-    was = f"deployment {placement.deployment}: replica {placement.replica or '(new)'}"
-    return Misfit(
-        deployment=placement.deployment,
-        node=placement.node,
-        dimension=dimension,
-        needed=float(needed),
-        available=float(available),
-        message=f"{was} is not restored: {message}",
-    )
