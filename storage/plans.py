@@ -20,9 +20,10 @@ from storage.plan_records import PlanOutcome, PlanRecord
 from storage.tables.plans import moves, plan_placements, plans
 
 KEPT_ROUNDS = 10_000
-"""A day of rounds at the default interval of 10 s, and 1,360 that something triggered."""
+"""A day of rounds at the default interval of 10 s, and 1,360 that something triggered; 8 MB
+where nothing changes (819 bytes an entry, measured)."""
 KEPT_PLACEMENTS = 500
-"""At 1000 nodes and 3000 replicas an entry's placements take 0.7 MB: 350 MB of them."""
+"""At 1000 nodes and 3000 replicas such an entry takes 0.56 MB (measured): 280 MB of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
