@@ -2,7 +2,8 @@
 
 Owns shares, frontiers and budgets. An online share is a share of all online work the
 deployment's placements serve, whatever its class; a placement carries its share of it, of
-its own class and looser ones.
+its own class and looser ones. A share weighs against the sum of them all, as at the gateway,
+so that shares which sum to less than 1 hide no load.
 """
 
 from collections.abc import Iterator
@@ -11,7 +12,13 @@ from math import inf
 from planner.model import OFFLINE_ONLY, Placement
 from planner.placement.verification.facts import Facts
 from planner.placement.verification.serving import Serving
-from planner.placement.verification.violation import SHARE_SLACK, Violation, broken, slack
+from planner.placement.verification.violation import (
+    MOST_SHARE_SLACK,
+    SHARE_SLACK,
+    Violation,
+    broken,
+    slack,
+)
 
 
 def loads(facts: Facts, serving: Serving) -> Iterator[Violation]:
@@ -19,15 +26,16 @@ def loads(facts: Facts, serving: Serving) -> Iterator[Violation]:
     name, own = serving.deployment.id, serving.own
     online = [placement for placement in own if placement.slo_class != OFFLINE_ONLY]
     total = sum(placement.online_share for placement in online)
-    allowance = SHARE_SLACK * len(online)
+    allowance = min(MOST_SHARE_SLACK, SHARE_SLACK * len(online))
     if online and not abs(total - 1.0) <= allowance:  # not >: a sum may be no number
         yield broken("shares", name, f"online shares sum to {total:.4f}, not 1")
-    yield from _nested(serving, allowance=allowance)
+    unit = serving.whole / total if total > 0.0 else 0.0
+    yield from _nested(serving, unit=unit, allowance=allowance)
     for placement in own:
-        yield from _load(facts, placement, placement.online_share * serving.whole)
+        yield from _load(facts, placement, placement.online_share * unit)
 
 
-def _nested(serving: Serving, *, allowance: float) -> Iterator[Violation]:
+def _nested(serving: Serving, *, unit: float, allowance: float) -> Iterator[Violation]:
     """Replicas of looser classes carry no more than looser classes bring."""
     classes = serving.deployment.classes
     shares = [0.0] * len(classes)
@@ -35,7 +43,7 @@ def _nested(serving: Serving, *, allowance: float) -> Iterator[Violation]:
         if tier is not None:
             shares[tier] += placement.online_share
     for first in range(1, len(classes)):
-        carried = sum(shares[first:]) * serving.whole
+        carried = sum(shares[first:]) * unit
         wanted = sum(max(0.0, one.online_work) for one in classes[first:])
         if carried > wanted + allowance * serving.whole + slack(wanted):
             ids = [one.id for one in classes[first:]]

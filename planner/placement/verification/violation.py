@@ -12,6 +12,9 @@ SHARE_SLACK = 0.02
 """Of a deployment's online work, for each of its placements: committed shares stay as they
 are while demand changes by noise."""
 
+MOST_SHARE_SLACK = 0.1
+"""Likewise, for all of them together."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Violation:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume
 
 from planner.model import OFFLINE_ONLY, Move, MoveKind, Placement
-from tests.planner.placement.fleets import node
+from tests.planner.placement.fleets import node, running
 from tests.planner.placement.test_verify_cases import Spoilers
 from tests.planner.placement.test_verify_valid import plans
 
@@ -30,6 +30,30 @@ def _waiting(case, **fields):
 def has_shares_that_do_not_add_up(case):
     index = case.placement("chat", is_new=False)
     return case.with_placement(index, online_share=case.plan.placements[index].online_share + 0.5)
+
+
+@SPOILERS.by("shares")
+def has_many_shares_that_are_each_a_little_short(case):
+    """A fleet of replicas, each within the allowance of one, together far from whole."""
+    one = case.plan.placements[case.placement("solo", is_new=False)]
+    nodes = [node(f"m{i}", kind="a", devices=3) for i in range(20)]
+    held = [running(f"m{i}", "solo", f"m{i}", 2) for i in range(20)]
+    share = 0.85 / (20 + sum(p.deployment == "solo" for p in case.plan.placements))
+    wide = replace(
+        case,
+        snapshot=replace(
+            case.snapshot,
+            nodes=(*case.snapshot.nodes, *nodes),
+            allocations=(*case.snapshot.allocations, *held),
+        ),
+    ).with_deployment("solo", max_replicas=40)
+    many = [replace(one, replica=a.replica, node=a.node, offline_share=0.0) for a in held]
+    return wide.with_placements(
+        [
+            replace(p, online_share=share) if p.deployment == "solo" else p
+            for p in (*case.plan.placements, *many)
+        ]
+    )
 
 
 @SPOILERS.by("shares")
@@ -82,6 +106,21 @@ def carries_online_work_beyond_its_class(case):
     served = sum(one.online_work for one in chat.slo_classes)
     assume(case.plan.placements[index].online_share * served > 0.8 * 500.0 * 1.01)
     return case.with_placement(index, slo_class="tight")
+
+
+@SPOILERS.by("frontier")
+def hides_load_in_shares_that_sum_to_less(case):
+    """The gateway weighs shares against their sum: at its limit a replica carries more."""
+    index = case.placement("solo", is_new=False)
+    own = [p for p in case.plan.placements if p.deployment == "solo"]
+    assume(len(own) == 2)
+    other = next(i for i, p in enumerate(case.plan.placements) if p in own and i != index)
+    limits = [0.8 * 700.0 * (2.0 if int(p.node[1:]) % 2 else 1.0) for p in own]
+    work = sum(limits) * 0.9
+    spoilt = case.with_deployment("solo", online_work=work)
+    share = 0.99 * limits[0] / work  # of 0.97: 2 % more than it bears
+    spoilt = spoilt.with_placement(index, online_share=share, offline_share=0.0)
+    return spoilt.with_placement(other, online_share=0.97 - share, offline_share=0.0)
 
 
 @SPOILERS.by("slo_class")
