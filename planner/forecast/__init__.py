@@ -43,8 +43,9 @@ round, yesterday and moving quantiles over 20, 60 and 240 rounds that turned out
   were tried on drawn demand only.
 
 The constants were chosen on these histories, so the figures are not of unseen ones. Demand
-that comes in short bursts with nothing between is covered at a bound wider than need be: a
-moving quantile is closer there.
+that comes in short bursts with nothing between is covered at a bound wider than need be: on
+the Azure code trace (not among the tests' files) by 12 to 34 % more loss than the best naive
+1 to 4 ahead, at a coverage of 0.95 to 0.98.
 
 `upper` is of each round on its own: of four rounds all stay within it less often.
 

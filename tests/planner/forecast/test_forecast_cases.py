@@ -162,6 +162,15 @@ def test_bound_is_wide_then_close_when_a_deployment_is_new(settings):
         assert 1.15 * 100.0 < band.upper < 1.6 * 100.0
 
 
+def test_bound_grows_with_the_distance_when_no_far_round_was_judged_yet():
+    """Twenty rounds in, 60 ahead is bounded as a random walk from 8 ahead: the root of 7.5."""
+    settings = ForecastSettings(round_s=15, rounds=60)
+    young = worker(noisy([100.0] * 20, ratio=0.2, seed=3), settings=settings)
+    bands = young.forecast(20)
+    near, far = (bands[at - 1].upper - bands[at - 1].mean for at in (8, 60))
+    assert 1.8 * near < far < 3.5 * near
+
+
 def test_forecast_begins_well_when_the_history_begins_late():
     """A deployment made decades after the epoch starts like one made at it."""
     late = 20_000 * DAY

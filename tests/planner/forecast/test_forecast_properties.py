@@ -91,7 +91,8 @@ def test_bands_scale_when_demand_does(history, factor):
 def test_state_says_the_same_when_stored_as_json(history, more, expected):
     """What is read back says the same, writes the same, and learns the same from then on."""
     kept = of_work(history, expected)
-    text = json.dumps(kept.to_values(), allow_nan=False)
+    values = kept.to_values()
+    text = json.dumps(values, allow_nan=False)
     back = WorkForecaster.from_values(
         json.loads(text), deployment="chat", settings=HOURS, expected_work=expected
     )
@@ -103,6 +104,7 @@ def test_state_says_the_same_when_stored_as_json(history, more, expected):
     start = after(more) + shift
     assert back.forecast(start) == kept.forecast(start)
     assert back.to_values() == kept.to_values()
+    assert json.dumps(values) == text  # what was taken to be stored does not change under it
 
 
 @given(history=histories())
