@@ -22,9 +22,8 @@ from planner.batching.state import Budgets
 from planner.hardware.machine import Machine
 from planner.interference.derive_hull import MOST_POINTS, frontier_through
 from planner.interference.derive_mix import RequestMix
-from planner.interference.derive_probe import Load, Replica, Seen, run
+from planner.interference.derive_probe import AGENTS_ENGINE, Engine, Load, Replica, Seen, run
 from planner.model import Frontier, Slo, Stage
-from planner.replay.capacity import sustained_requests_per_s
 from planner.rollout.budgets import LONGEST_IDLE_BUDGET_MS, engine_budgets
 
 SOURCE = "derived"
@@ -35,8 +34,6 @@ MISS_SHARE = 0.5
 LEAST_ONLINE_RATIO = 0.75
 """Of the online limit that a frontier keeps where giving up the rest makes room for offline
 work: stated, a level and no more. Online work goes first, so no more than that."""
-CHUNKED_PREFILL_SIZE = 512
-"""What agents start engines with where a deployment does not say."""
 
 _BUDGET_SHARES = (1.0, 0.6, 0.35, 0.2, 0.1, 0.05)  # of what production runs at
 _LEAST_WINDOW_S = 30.0
@@ -107,8 +104,7 @@ def derive_frontier(
     online: RequestMix,
     offline: RequestMix,
     reference: Machine | None = None,
-    chunked_prefill_size: int = CHUNKED_PREFILL_SIZE,
-    mixes: bool = True,
+    engine: Engine = AGENTS_ENGINE,
     latency_budget_ms: float = 0.0,
     probing: Probing = Probing(),
 ) -> Derived:
@@ -121,8 +117,7 @@ def derive_frontier(
         offline: Lengths of the batches' requests.
         reference: Work is counted on it: the deployment's own tensor parallel size on its
             first device type; None: on the machine itself.
-        chunked_prefill_size: Of its engine.
-        mixes: Whether its engine runs decodes beside prompts.
+        engine: How its engine is started.
         latency_budget_ms: That the deployment gives it; 0: derived from the SLO.
         probing: How closely to look.
 
@@ -138,8 +133,7 @@ def derive_frontier(
         reference=reference or machine,
         online=online,
         offline=offline,
-        chunked_prefill_size=chunked_prefill_size,
-        mixes=mixes,
+        engine=engine,
     )
     budgets = engine_budgets(
         slo=slo, latency_budget_ms=latency_budget_ms, stage=Stage.ACTIVE, may_run_offline=True
@@ -152,8 +146,7 @@ def derive_offline_only(
     *,
     offline: RequestMix,
     reference: Machine | None = None,
-    chunked_prefill_size: int = CHUNKED_PREFILL_SIZE,
-    mixes: bool = True,
+    engine: Engine = AGENTS_ENGINE,
     probing: Probing = Probing(),
 ) -> Derived:
     """The frontier of a replica that serves no online requests: one figure.
@@ -162,8 +155,7 @@ def derive_offline_only(
         machine: As `derive_frontier`.
         offline: Likewise.
         reference: Likewise.
-        chunked_prefill_size: Likewise.
-        mixes: Likewise.
+        engine: Likewise.
         probing: Likewise; its requests are offline ones here.
 
     Raises:
@@ -174,13 +166,12 @@ def derive_offline_only(
         reference=reference or machine,
         online=offline,
         offline=offline,
-        chunked_prefill_size=chunked_prefill_size,
-        mixes=mixes,
+        engine=engine,
     )
     budgets = Budgets(
         latency_budget_ms=LONGEST_IDLE_BUDGET_MS, idle_budget_ms=LONGEST_IDLE_BUDGET_MS
     )
-    load = _load(0.0, budgets, window_rate=_sustained(replica, offline), probing=probing)
+    load = _load(0.0, budgets, window_rate=replica.sustained_rate(offline), probing=probing)
     seen = run(replica, load, slo=None)
     frontier = frontier_through([(0.0, seen.offline_work)], source=SOURCE)
     return Derived(frontier=frontier, levels=(Level(load=load, seen=seen),), runs=1)
@@ -211,7 +202,7 @@ class _Deriving:
 
     def _bearable_rate(self) -> float:
         """The largest online rate, of those bisected, that keeps the SLO alone; else 0."""
-        failed = _sustained(self._replica, self._replica.online)
+        failed = self._replica.sustained_rate(self._replica.online)
         passed = _LEAST_RATE_RATIO * failed
         if not self._keeps_alone(passed):
             return 0.0
@@ -274,15 +265,6 @@ def _shares(levels: int) -> tuple[float, ...]:
     load to the first even level would promise what is not there.
     """
     return (0.0, _NEAR_NONE / levels, *(level / levels for level in range(1, levels + 1)))
-
-
-def _sustained(replica: Replica, mix: RequestMix) -> float:
-    return sustained_requests_per_s(
-        replica.machine,
-        prompt_tokens=mix.prompt_tokens,
-        output_tokens=mix.output_tokens,
-        max_running_requests=replica.max_running_requests,
-    )
 
 
 def _load(rate: float, budgets: Budgets, *, window_rate: float, probing: Probing) -> Load:

@@ -18,6 +18,7 @@ from planner.hardware.oracle import oracle_model
 from planner.hardware.truth import ground_truth
 from planner.interference.derive_mix import RequestMix, work_of, work_rates
 from planner.model import Slo
+from planner.replay.capacity import sustained_requests_per_s
 from planner.simulation.replay import replay
 from planner.simulation.request import SimulatedRequest
 from planner.simulation.settings import EngineSettings, Loop
@@ -29,6 +30,28 @@ _TAIL_RATIO = 0.5  # of the window, in which arrivals go on while its last reque
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """How a replica's engine is started; as agents do where a deployment does not say.
+
+    Attributes:
+        kv_cache_tokens: As many as the machine holds at most.
+        max_running_requests: Past admission.
+        chunked_prefill_size: Prompt tokens of a pass.
+        mixes: Whether decodes run beside prompts.
+        offline_in_flight: Offline requests it holds at once: the agent's window.
+    """
+
+    kv_cache_tokens: int = 32_768
+    max_running_requests: int = 32
+    chunked_prefill_size: int = 512
+    mixes: bool = True
+    offline_in_flight: int = 16
+
+
+AGENTS_ENGINE = Engine()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Replica:
     """What is simulated.
 
@@ -37,45 +60,54 @@ class Replica:
         reference: Work is counted on it; see `planner.model.ReplicaFrontier`.
         online: Requests with an SLO.
         offline: Requests of the batches.
-        chunked_prefill_size: Of the engine, > 0.
-        mixes: Whether decodes run beside prompts.
-        max_running_requests: Of the engine.
-        offline_in_flight: Offline requests the engine holds at once: the agent's window.
+        engine: Between them.
         noise_ratio: Of iterations, as `ground_truth` takes it.
 
     Raises:
-        ValueError: A request does not fit the model's context or the machine's KV.
+        ValueError: A request does not fit the model's context or the engine's KV.
     """
 
     machine: Machine
     reference: Machine
     online: RequestMix
     offline: RequestMix
-    chunked_prefill_size: int
-    mixes: bool = True
-    max_running_requests: int = 256
-    offline_in_flight: int = 64
+    engine: Engine
     noise_ratio: float = 0.03
 
     def __post_init__(self) -> None:
-        machine = self.machine
-        allowed = min(machine.model.context_tokens, machine.kv_tokens)
+        allowed = min(self.machine.model.context_tokens, self.kv_tokens)
         for kind, mix in (("online", self.online), ("offline", self.offline)):
             if mix.longest_tokens > allowed:
                 raise ValueError(
-                    f"{machine.name}: an {kind} request has {mix.longest_tokens} tokens, context "
-                    f"and KV allow {allowed}; cut the mix, or take more devices"
+                    f"{self.machine.name}: an {kind} request has {mix.longest_tokens} tokens, "
+                    f"context and KV allow {allowed}; cut the mix, or give more KV"
                 )
+
+    @property
+    def kv_tokens(self) -> int:
+        """KV of its engine."""
+        return min(self.engine.kv_cache_tokens, self.machine.kv_tokens)
 
     @property
     def settings(self) -> EngineSettings:
         """SGLang on that machine, under this project's plugin."""
         return EngineSettings(
-            kv_tokens=self.machine.kv_tokens,
-            chunked_prefill_size=self.chunked_prefill_size,
-            max_running_requests=self.max_running_requests,
-            mixes=self.mixes,
+            kv_tokens=self.kv_tokens,
+            chunked_prefill_size=self.engine.chunked_prefill_size,
+            max_running_requests=self.engine.max_running_requests,
+            mixes=self.engine.mixes,
             loop=Loop.OVERLAP,
+        )
+
+    def sustained_rate(self, mix: RequestMix) -> float:
+        """Requests of a mix per second at which queues begin to grow."""
+        context = mix.prompt_tokens + mix.output_tokens / 2.0
+        rows = min(self.engine.max_running_requests, int(self.kv_tokens / context))
+        return sustained_requests_per_s(
+            self.machine,
+            prompt_tokens=mix.prompt_tokens,
+            output_tokens=mix.output_tokens,
+            max_running_requests=max(1, rows),
         )
 
 
@@ -133,7 +165,7 @@ def run(replica: Replica, load: Load, *, slo: Slo | None) -> Seen:
         clients = [
             ClosedLoop(
                 source=_offline(replica.offline, seed=load.seed),
-                in_flight=replica.offline_in_flight,
+                in_flight=replica.engine.offline_in_flight,
             )
         ]
     end_s = load.settle_s + load.window_s

@@ -1,10 +1,11 @@
 """Frontiers from the simulator: what they promise holds, and well beyond them it does not."""
 
 import itertools
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
+from nodeagent.engine.command import EngineNeeds
 from planner.batching.baselines.blind_hybrid import BlindHybrid
 from planner.batching.state import Budgets
 from planner.hardware.device import device_named
@@ -14,10 +15,9 @@ from planner.hardware.oracle import oracle_model
 from planner.interference import derive_probe
 from planner.interference.derive import Probing, derive_frontier, derive_offline_only
 from planner.interference.derive_mix import RequestMix, work_of
-from planner.interference.derive_probe import Replica, run
+from planner.interference.derive_probe import Engine, Replica, run
 from planner.interference.frontier import offline_limit, online_limit
 from planner.model import Slo
-from planner.replay.capacity import sustained_requests_per_s
 
 MODEL = model_named("llama3-8b")
 H100 = build_machine(device_named("h100"), MODEL)
@@ -25,7 +25,12 @@ A100 = build_machine(device_named("a100-80gb"), MODEL)
 ONLINE = RequestMix.around(prompt_tokens=500.0, output_tokens=120.0, context_tokens=8192)
 OFFLINE = RequestMix.around(prompt_tokens=900.0, output_tokens=150.0, context_tokens=8192)
 SLO = Slo(ttft_ms=500.0, tpot_ms=30.0)
-CHUNK = 1024  # 32 ms on an H100: a scheduler that fills it misses the SLO
+ENGINE = Engine(  # 32 ms a chunk on an H100: a scheduler that fills it misses the SLO
+    kv_cache_tokens=300_000,
+    max_running_requests=256,
+    chunked_prefill_size=1024,
+    offline_in_flight=64,
+)
 PROBING = Probing(requests=100, levels=2, seed=3)
 BRIEF = Probing(requests=40, levels=1, seed=3)
 REPLICA = Replica(
@@ -33,7 +38,7 @@ REPLICA = Replica(
     reference=A100,
     online=ONLINE,
     offline=OFFLINE,
-    chunked_prefill_size=CHUNK,
+    engine=ENGINE,
 )
 
 
@@ -44,7 +49,7 @@ def derive(machine, *, slo=SLO, probing=PROBING):
         online=ONLINE,
         offline=OFFLINE,
         reference=A100,
-        chunked_prefill_size=CHUNK,
+        engine=ENGINE,
         probing=probing,
     )
 
@@ -59,7 +64,7 @@ def derived():
 def ceiling():
     """The same replica without online requests."""
     return derive_offline_only(
-        H100, offline=OFFLINE, reference=A100, chunked_prefill_size=CHUNK, probing=PROBING
+        H100, offline=OFFLINE, reference=A100, engine=ENGINE, probing=PROBING
     )
 
 
@@ -91,9 +96,7 @@ def test_derived_frontier_lies_within_the_ceilings(derived, ceiling):
     assert online_limit(ceiling.frontier) == 0.0
     assert offline_limit(derived.frontier, 0.0) <= most * 1.02  # the windows differ
 
-    rate = sustained_requests_per_s(
-        H100, prompt_tokens=ONLINE.prompt_tokens, output_tokens=ONLINE.output_tokens
-    )
+    rate = REPLICA.sustained_rate(ONLINE)
     work = work_of(ONLINE.sizes, reference=oracle_model(A100)) / len(ONLINE.sizes)
     assert online_limit(derived.frontier) <= rate * work
 
@@ -141,7 +144,7 @@ def test_faster_device_bears_more_when_work_counts_on_one_reference(derived, cei
     """Frontiers of both count in an A100's milliseconds."""
     slower = derive(A100, probing=BRIEF)
     alone = derive_offline_only(
-        A100, offline=OFFLINE, reference=A100, chunked_prefill_size=CHUNK, probing=PROBING
+        A100, offline=OFFLINE, reference=A100, engine=ENGINE, probing=PROBING
     )
 
     assert online_limit(slower.frontier) < online_limit(derived.frontier)
@@ -165,11 +168,21 @@ def test_replica_bears_no_online_work_when_the_slo_is_out_of_reach():
     assert offline_limit(derived.frontier, 0.0) > 0.0
 
 
-def test_replica_is_refused_when_a_request_does_not_fit():
-    """The context is too short; the error says what is allowed."""
+@pytest.mark.parametrize(("kv_cache_tokens", "allowed"), [(32_768, 8192), (4000, 4000)])
+def test_replica_is_refused_when_a_request_does_not_fit(kv_cache_tokens, allowed):
+    """The context or the engine's KV is too short; the error says what is allowed."""
     long = RequestMix(sizes=((9_000, 100),))
-    with pytest.raises(ValueError, match="9100 tokens, context and KV allow 8192"):
-        derive_offline_only(H100, offline=long)
+    engine = Engine(kv_cache_tokens=kv_cache_tokens)
+    with pytest.raises(ValueError, match=f"9100 tokens, context and KV allow {allowed}"):
+        derive_offline_only(H100, offline=long, engine=engine)
+
+
+def test_engine_is_started_as_agents_do_when_nobody_says():
+    """A frontier of another engine than the one that runs would promise what it cannot."""
+    needs = {f.name: f.default for f in fields(EngineNeeds)}
+    assert Engine().chunked_prefill_size == needs["chunked_prefill_size"]
+    assert Engine().max_running_requests == needs["max_running_requests"]
+    assert Engine().kv_cache_tokens == needs["kv_cache_tokens"]
 
 
 @pytest.mark.parametrize(("field", "value"), [("requests", 0), ("levels", 0), ("levels", 11)])
