@@ -12,6 +12,7 @@ BENCHES: Mapping[str, str] = {
     "fidelity": "bench.fidelity.compare",
     "latency": "bench.latency.run",
     "hygen": "bench.hygen.run",
+    "fleet": "bench.fleet.run",
 }
 """Name to module; each module has `main(arguments) -> exit status`."""
 

@@ -144,6 +144,7 @@ def scenario(settings: FleetSettings, families: tuple[Profiled, ...]) -> FleetSc
             interval_s=settings.round_s, resplit_s=300.0, backlog_horizon_s=float("inf")
         ),
         prices=PRICES,
+        begins_loaded=True,
         seed=settings.seed,
     )
 
