@@ -4,13 +4,18 @@ Owns misfits: of one more replica, node by node, and of a whole plan. Refuses to
 each names what was needed, what was available at the best, and one thing that would help.
 """
 
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from planner.model import Deployment, Misfit, Node, Placement, Snapshot
 from planner.placement.fleet import Fleet, Standing, suits, survey
 from planner.placement.flow import carry
-from planner.placement.objective import deadline_wanted, offline_wanted
+from planner.placement.objective import deadline_wanted, offline_wanted, online_wanted
+
+if TYPE_CHECKING:
+    from planner.placement.carrying import Shortage
 
 # From the farthest miss to the nearest: what fails later on the way to a seat is nearer.
 _STAGES = ("device_type", "tensor_parallel", "memory", "cordoned", "capacity", "devices")
@@ -40,15 +45,10 @@ def misfits(
 def _misfits(
     fleet: Fleet, deployment: Deployment, placements: Sequence[Placement]
 ) -> tuple[Misfit, ...]:
-    taken = {
-        name: frozenset(
-            device
-            for p in placements
-            if p.replica is None and p.node == name
-            for device in p.devices
-        )
-        for name in fleet.nodes
-    }
+    taken: dict[str, set[int]] = defaultdict(set)
+    for placement in placements:
+        if placement.replica is None:
+            taken[placement.node].update(placement.devices)
     found = []
     for node in fleet.nodes.values():
         free = fleet.free.get(node.id, frozenset()) - taken[node.id]
@@ -72,9 +72,19 @@ def _misfits(
 
 
 def unmet(
-    fleet: Fleet, placements: Sequence[Placement], waiting: Sequence[Placement]
+    fleet: Fleet,
+    placements: Sequence[Placement],
+    waiting: Sequence[Placement],
+    *,
+    short: "Mapping[str, Shortage] | None" = None,
 ) -> tuple[tuple[Misfit, ...], tuple[Misfit, ...]]:
     """What a plan leaves unmet.
+
+    Args:
+        fleet: The survey.
+        placements: The plan's.
+        waiting: Those whose devices are not free yet.
+        short: What is short by deployment, where that was found for all of them together.
 
     Returns:
         The misfits that last until something changes, and those that coming rounds
@@ -88,7 +98,7 @@ def unmet(
     for deployment in fleet.deployments.values():
         own = [p for p in placements if p.deployment == deployment.id]
         queued = [p for p in waiting if p.deployment == deployment.id]
-        for misfit in _wishes(fleet, deployment, own, placements):
+        for misfit in _wishes(fleet, deployment, own, placements, short=short):
             if queued:
                 seats = ", ".join(f"node {p.node} devices {list(p.devices)}" for p in queued)
                 awaited.append(_wait(misfit, f"waits until {seats} are free"))
@@ -96,7 +106,26 @@ def unmet(
                 awaited.append(_wait(misfit, f"this round's {bound} moves are spent"))
             else:
                 lasting.append(misfit)
+    lasting += _pins(fleet, (*placements, *waiting))
     return tuple(lasting), tuple(awaited)
+
+
+def _pins(fleet: Fleet, placements: Sequence[Placement]) -> Iterator[Misfit]:
+    """Pins that a plan falls short of."""
+    counts = Counter((p.deployment, p.node) for p in placements)
+    for pin in fleet.snapshot.pins:
+        placed = counts[pin.deployment, pin.node]
+        if placed < pin.replicas:
+            yield Misfit(
+                deployment=pin.deployment,
+                node=pin.node,
+                dimension="pin",
+                needed=float(pin.replicas),
+                available=float(placed),
+                message=f"deployment {pin.deployment}: pinned to node {pin.node} with"
+                f" {pin.replicas} replica(s), {placed} fit there; make room on the node,"
+                " or unpin",
+            )
 
 
 def _wishes(
@@ -104,6 +133,8 @@ def _wishes(
     deployment: Deployment,
     own: Sequence[Placement],
     placements: Sequence[Placement],
+    *,
+    short: "Mapping[str, Shortage] | None",
 ) -> Iterator[Misfit]:
     """At most one misfit for each unmet wish of a deployment."""
     kept = [fleet.allocations[p.replica] for p in own if p.replica is not None]
@@ -120,14 +151,30 @@ def _wishes(
         for a in broken:
             state = "failed on" if fleet.nodes[a.node].is_ready else "is lost with"
             stuck.append(f"replica {a.replica} {state} node {a.node}")
-    short = _short_of_work(fleet, deployment, own)
-    if not stuck and short is None:
+    if short is None:
+        lack = _short_of_work(fleet, deployment, own)
+    else:
+        lack = _lack(deployment, short.get(deployment.id))
+    failover = short[deployment.id].failover if short and deployment.id in short else 0.0
+    if not stuck and lack is None and failover <= 0.0:
         return
     why = next(iter(_misfits(fleet, deployment, placements)), None)
     for what in stuck:
         yield _because(why, deployment, what)
-    if short is not None and serving >= deployment.min_replicas:
-        what, needed, carried = short
+    if failover > 0.0:
+        asked = sum(cls.failover_ratio * cls.online_work for cls in deployment.classes)
+        remedy = why.message if why else "the next round adds replicas in other failure domains"
+        yield _misfit(
+            deployment,
+            None,
+            "failover",
+            asked,
+            asked - failover,
+            f"without one failure domain {failover:.0f} of {asked:.0f} engine-ms/s that are to"
+            f" survive are lost; {remedy}",
+        )
+    if lack is not None and serving >= deployment.min_replicas:
+        what, needed, carried = lack
         if len(own) >= deployment.max_replicas:
             remedy = f"raise max_replicas above {deployment.max_replicas}"
         else:
@@ -137,6 +184,19 @@ def _wishes(
             f"{remedy}"
         )
         yield _misfit(deployment, None, "capacity", needed, carried, message)
+
+
+def _lack(deployment: Deployment, short: "Shortage | None") -> tuple[str, float, float] | None:
+    """(which work, wanted, carried) of a shortage."""
+    if short is None:
+        return None
+    if short.online > 0.0:
+        wanted = online_wanted(deployment)
+        return "online", wanted, wanted - short.online
+    if short.deadline > 0.0:
+        wanted = max(short.deadline, deadline_wanted(deployment))
+        return "deadline", wanted, wanted - short.deadline
+    return None
 
 
 def _short_of_work(

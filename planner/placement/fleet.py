@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from planner.interference.frontier import frontier_for
+from planner.interference.frontier import DEFAULT_FRONTIER
 from planner.model import (
     Allocation,
     Deployment,
@@ -69,7 +69,8 @@ class Fleet:
     free: Mapping[str, frozenset[int]]  # node -> devices nobody holds, where new may go
     avoided: frozenset[tuple[str, str]]  # (deployment, node): it failed there
     spread_over: Mapping[str, int]  # deployment -> failure domains that can serve it
-    frontiers: Mapping[tuple[str, str], Frontier]  # (deployment, device type)
+    frontiers: Mapping[tuple[str, str, int | None, str], Frontier]
+    """By deployment, device type, devices (None: as the deployment says), SLO class."""
 
     def device_type(self, node: str, devices: tuple[int, ...]) -> str:
         """Type of the devices of a replica, or "" where the node does not have them."""
@@ -78,10 +79,55 @@ class Fleet:
                 return device.device_type
         return ""
 
-    def frontier(self, deployment: str, device_type: str) -> Frontier:
-        """Frontier of one replica of the deployment on that type."""
-        known = self.frontiers.get((deployment, device_type))
-        return known or frontier_for(self.snapshot, deployment, device_type)
+    def frontier(
+        self, deployment: str, device_type: str, *, slots: int | None = None, slo_class: str = ""
+    ) -> Frontier:
+        """Frontier of one replica of the deployment on that type.
+
+        Args:
+            deployment: Bare id.
+            device_type: As agents report it.
+            slots: Its devices; None: as many as the deployment says.
+            slo_class: The tightest it serves.
+        """
+        known = self.known_frontier(deployment, device_type, slots=slots, slo_class=slo_class)
+        return known or DEFAULT_FRONTIER
+
+    def known_frontier(
+        self, deployment: str, device_type: str, *, slots: int | None, slo_class: str
+    ) -> Frontier | None:
+        """The same, or None where none was measured or derived."""
+        own = self.deployments[deployment].tensor_parallel_size
+        for size in (slots, None) if slots in (None, own) else (slots,):
+            known = self.frontiers.get((deployment, device_type, size, slo_class))
+            if known is not None:
+                return known
+        return self.frontiers.get((deployment, device_type, own, slo_class)) if not slots else None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether deployments can be looked at one by one.
+
+        So without SLO classes, failover, several shapes, tenants' batches and host memory.
+        """
+        return (
+            not self.snapshot.batches
+            and not any(
+                d.slo_classes
+                or d.failover_ratio > 0.0
+                or d.other_tensor_parallel_sizes
+                or d.host_memory_bytes
+                or d.anti_affinity
+                or d.node_groups
+                or d.is_frozen
+                for d in self.deployments.values()
+            )
+            and not (
+                self.snapshot.pins
+                or any(node.is_frozen for node in self.nodes.values())
+                or any(known.slo_class for known in self.snapshot.frontiers)
+            )
+        )
 
     def of(self, deployment: str) -> tuple[Allocation, ...]:
         """Allocations of the deployment, by id."""
@@ -124,6 +170,8 @@ def survey(snapshot: Snapshot) -> Fleet:
         and allocation.generation >= deployments[allocation.deployment].generation
     )
     for deployment in deployments.values():
+        if deployment.is_frozen:
+            continue
         rolled = _roll_in_place(deployment, nodes, allocations, standing, free, avoided)
         if rolled is not None:
             standing[rolled] = Standing.DROPPED
@@ -140,7 +188,13 @@ def survey(snapshot: Snapshot) -> Fleet:
             for deployment in deployments.values()
         },
         frontiers={
-            (known.deployment, known.device_type): known.frontier for known in snapshot.frontiers
+            (
+                known.deployment,
+                known.device_type,
+                known.tensor_parallel_size,
+                known.slo_class,
+            ): known.frontier
+            for known in reversed(snapshot.frontiers)
         },
     )
 
@@ -158,7 +212,8 @@ def _standing(
     is_broken = allocation.state is ReplicaState.FAILED or not node.is_ready
     if is_broken:
         return Standing.DROPPED if node.is_draining else Standing.BROKEN
-    if node.is_draining or allocation.generation < deployment.generation:
+    is_old = allocation.generation < deployment.generation
+    if (node.is_draining or is_old) and not (deployment.is_frozen or node.is_frozen):
         return Standing.DUE
     return Standing.GOOD
 

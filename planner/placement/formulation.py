@@ -51,6 +51,7 @@ from planner.model import Deployment
 from planner.placement import objective
 from planner.placement.fleet import Fleet, Standing
 from planner.placement.pools import Cohort, Counts, Pool, Pools, capacity
+from planner.placement.weights import BROKEN_VALUE, REPLICA_WORK, WAITING_VALUE, WEIGHTS
 
 SOLVER = "GSCIP"
 
@@ -167,12 +168,12 @@ class Programme:
         self._require(uncovered >= due - waiting)
         self._require(forgotten >= before[Standing.BROKEN] - broken - new - waiting)
         self._terms += [
-            objective.WEIGHTS["due_kept"] * due,
-            objective.WEIGHTS["due_uncovered"] * uncovered,
-            objective.WEIGHTS["broken_kept"] * broken,
-            objective.WEIGHTS["broken_forgotten"] * forgotten,
-            objective.WEIGHTS["moves"] * (new + waiting),
-            objective.WEIGHTS["drops"] * (before[Standing.GOOD] - good),
+            WEIGHTS["due_kept"] * due,
+            WEIGHTS["due_uncovered"] * uncovered,
+            WEIGHTS["broken_kept"] * broken,
+            WEIGHTS["broken_forgotten"] * forgotten,
+            WEIGHTS["moves"] * (new + waiting),
+            WEIGHTS["drops"] * (before[Standing.GOOD] - good),
         ]
         if deployment.spread:
             self._add_spread(deployment, seated=good + new + waiting)
@@ -195,10 +196,10 @@ class Programme:
         even = self._integer(deployment.max_replicas)
         self._require(domains * even <= seated + (domains - 1))
         self._require(even <= worst)
-        self._terms.append(objective.WEIGHTS["concentration"] * (worst - even))
+        self._terms.append(WEIGHTS["concentration"] * (worst - even))
 
     def _add_work(self, deployment: Deployment) -> None:
-        unit = objective.REPLICA_WORK
+        unit = REPLICA_WORK
         wanted = objective.offline_wanted(deployment) / unit
         deadline = objective.deadline_wanted(deployment) / unit
         xs, ys, effective = [], [], self._effective(deployment)
@@ -217,10 +218,10 @@ class Programme:
         self._require(offline <= _sum(ys))
         self._require(offline + deadline_short >= deadline)
         self._terms += [
-            objective.WEIGHTS["replica_shortfall"] * replica_short,
-            objective.WEIGHTS["online_shortfall"] * online_short,
-            objective.WEIGHTS["deadline_shortfall"] * deadline_short,
-            objective.WEIGHTS["offline_work"] * deployment.offline_weight * offline,
+            WEIGHTS["replica_shortfall"] * replica_short,
+            WEIGHTS["online_shortfall"] * online_short,
+            WEIGHTS["deadline_shortfall"] * deadline_short,
+            WEIGHTS["offline_work"] * deployment.offline_weight * offline,
         ]
 
     def _effective(self, deployment: Deployment) -> Mapping[str, Any]:
@@ -230,8 +231,8 @@ class Programme:
             if cohort.deployment == deployment.id:
                 is_broken = cohort.standing is Standing.BROKEN
                 kind = cohort.pool.device_type if cohort.pool else ""
-                terms[kind].append((objective.BROKEN_VALUE if is_broken else 1.0) * n)
-        for value, seats in ((1.0, self._new), (objective.WAITING_VALUE, self._waiting)):
+                terms[kind].append((BROKEN_VALUE if is_broken else 1.0) * n)
+        for value, seats in ((1.0, self._new), (WAITING_VALUE, self._waiting)):
             for (pool, name), n in seats.items():
                 if name == deployment.id:
                     terms[pool.device_type].append(value * n)

@@ -1,7 +1,7 @@
 """What a draft costs: the one measure that all candidates of a round share.
 
-Owns the terms and their weights. The solver's model minimises the same terms, hysteresis
-is their move cost, and a plan reports them. Refuses to change a draft. Minimised, for
+Owns the terms; `weights` has what they weigh. The solver's models minimise the same terms,
+hysteresis is their move cost, and a plan reports them. Refuses to change a draft. Minimised, for
 each deployment d with work counted in replica-equivalents (1000 engine-ms per second):
 
     REPLICA   * (min_replicas_d - N_d)+          N_d = good + due + new
@@ -29,35 +29,13 @@ from planner.interference.frontier import offline_limit
 from planner.model import Deployment, ObjectiveTerm
 from planner.placement.fleet import Draft, Fleet, Standing
 from planner.placement.flow import Flow, carry
-
-REPLICA = 10_000.0  # a replica below min_replicas
-ONLINE = 3_000.0  # a replica-equivalent of online work not served
-DEADLINE = 300.0  # a replica-equivalent of deadline work not served
-DUE = 100.0  # a replica kept on a draining node or at an old generation
-FORGOTTEN = 25.0  # a broken one dropped unreplaced: the next round would try there again
-BROKEN = 20.0  # a broken one kept
-OFFLINE = 10.0  # a replica-equivalent of offline work served, by offline_weight
-SPREAD = 5.0  # a replica above the even share in the worst domain; two moves' worth
-MOVE = 2.0  # a model load: what a gain has to exceed
-DROP = 0.5  # a warm replica given up
-
-WAITING_VALUE = 0.5
-BROKEN_VALUE = 0.4
-REPLICA_WORK = 1000.0  # engine-ms per second: one engine that never idles
-
-WEIGHTS: Mapping[str, float] = {
-    "replica_shortfall": REPLICA,
-    "online_shortfall": ONLINE,
-    "deadline_shortfall": DEADLINE,
-    "due_kept": DUE / 2,
-    "due_uncovered": DUE / 2,
-    "broken_kept": BROKEN,
-    "broken_forgotten": FORGOTTEN,
-    "concentration": SPREAD,
-    "offline_work": -OFFLINE,
-    "moves": MOVE,
-    "drops": DROP,
-}
+from planner.placement.weights import (
+    BROKEN_VALUE,
+    OFFLINE,
+    REPLICA_WORK,
+    WAITING_VALUE,
+    WEIGHTS,
+)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -161,6 +139,11 @@ def offline_wanted(deployment: Deployment) -> float:
     return max(deployment.offline_work, deployment.min_offline_work)
 
 
+def online_wanted(deployment: Deployment) -> float:
+    """Online work of all its SLO classes, in engine-ms per second."""
+    return sum(cls.online_work for cls in deployment.classes)
+
+
 def deadline_wanted(deployment: Deployment) -> float:
     """Offline work its deadlines rest on, in engine-ms per second."""
     return deployment.min_offline_work if deployment.stage.runs_offline else 0.0
@@ -168,10 +151,11 @@ def deadline_wanted(deployment: Deployment) -> float:
 
 def flow_of(fleet: Fleet, deployment: Deployment, tally: Tally) -> Flow:
     """The work the deployment's counted replicas carry."""
+    tightest = deployment.classes[0].id
     return carry(
         tally.effective,
-        {kind: fleet.frontier(deployment.id, kind) for kind in tally.effective},
-        online_work=deployment.online_work,
+        {kind: fleet.frontier(deployment.id, kind, slo_class=tightest) for kind in tally.effective},
+        online_work=online_wanted(deployment),
         offline_work=offline_wanted(deployment),
     )
 
@@ -186,7 +170,7 @@ def values(fleet: Fleet, deployment: Deployment, tally: Tally) -> dict[str, floa
         concentration = float(max(0, max(tally.domains.values()) - even))
     return {
         "replica_shortfall": max(0.0, deployment.min_replicas - sum(tally.effective.values())),
-        "online_shortfall": max(0.0, deployment.online_work - flow.online_work) / REPLICA_WORK,
+        "online_shortfall": max(0.0, online_wanted(deployment) - flow.online_work) / REPLICA_WORK,
         "deadline_shortfall": max(0.0, deadline_wanted(deployment) - flow.offline_work)
         / REPLICA_WORK,
         "due_kept": float(tally.due),
@@ -207,12 +191,24 @@ def cost(fleet: Fleet, deployment: Deployment, tally: Tally) -> float:
     return sum(WEIGHTS[name] * value for name, value in values(fleet, deployment, tally).items())
 
 
-def evaluate(fleet: Fleet, draft: Draft) -> tuple[ObjectiveTerm, ...]:
-    """The objective's terms, summed over deployments; their sum of products is minimised."""
+def evaluate(
+    fleet: Fleet, draft: Draft, *, work_terms: Mapping[str, float] | None = None
+) -> tuple[ObjectiveTerm, ...]:
+    """The objective's terms, summed over deployments; their sum of products is minimised.
+
+    Of a fleet that is not plain, the terms of work are those of its counts together.
+    """
     sums = dict.fromkeys(WEIGHTS, 0.0)
     for name, tally in tallies(fleet, draft).items():
         for term, value in values(fleet, fleet.deployments[name], tally).items():
             sums[term] += value
+    if work_terms is not None:
+        sums |= work_terms
+    elif not fleet.is_plain:
+        # Loads OR-Tools, which a fleet whose deployments stand alone never needs here.
+        from planner.placement import carrying
+
+        sums |= carrying.work_terms(fleet, draft)
     return tuple(
         ObjectiveTerm(name=name, weight=WEIGHTS[name], value=value) for name, value in sums.items()
     )
@@ -225,14 +221,19 @@ def total(terms: tuple[ObjectiveTerm, ...]) -> float:
 
 def floor(fleet: Fleet) -> float:
     """A lower bound no plan can pass: all offline work served, at no other cost."""
+    named = {one.deployment for one in fleet.snapshot.batches}
+    best = sum(one.weight * one.offline_work for one in fleet.snapshot.batches)
     kinds = sorted({d.device_type for node in fleet.nodes.values() for d in node.devices})
-    best = 0.0
     for deployment in fleet.deployments.values():
-        replica = max(
-            (offline_limit(fleet.frontier(deployment.id, kind), 0.0) for kind in kinds),
-            default=0.0,
-        )
-        # Waiting ones count by half on top of those that run, each up to max_replicas.
-        most = (1.0 + WAITING_VALUE) * deployment.max_replicas * replica
-        best += deployment.offline_weight * min(offline_wanted(deployment), most)
+        if deployment.id in named:
+            continue
+        wanted = offline_wanted(deployment)
+        if fleet.is_plain:
+            replica = max(
+                (offline_limit(fleet.frontier(deployment.id, kind), 0.0) for kind in kinds),
+                default=0.0,
+            )
+            # Waiting ones count by half on top of those that run, each up to max_replicas.
+            wanted = min(wanted, (1.0 + WAITING_VALUE) * deployment.max_replicas * replica)
+        best += deployment.offline_weight * wanted
     return -OFFLINE * best / REPLICA_WORK

@@ -5,15 +5,25 @@ terms, misfits, status. Invariants: the objective is the sum of the terms shown;
 says INFEASIBLE where some wish stays unmet, and OPTIMAL only on a proof.
 """
 
+from collections.abc import Mapping
+
 from planner.model import Placement, Plan, PlanStatus
 from planner.placement.diff import moves_of
 from planner.placement.explain import unmet
 from planner.placement.fleet import Draft, Fleet, Seat
 from planner.placement.objective import evaluate, total
-from planner.placement.shares import with_shares
+from planner.placement.shares import with_shortages
 
 
-def publish(fleet: Fleet, draft: Draft, *, status: PlanStatus, solver: str, bound: float) -> Plan:
+def publish(
+    fleet: Fleet,
+    draft: Draft,
+    *,
+    status: PlanStatus,
+    solver: str,
+    bound: float,
+    work_terms: Mapping[str, float] | None = None,
+) -> Plan:
     """Makes the plan of a draft.
 
     Args:
@@ -22,6 +32,7 @@ def publish(fleet: Fleet, draft: Draft, *, status: PlanStatus, solver: str, boun
         status: What is known of it, were every wish met.
         solver: What produced it.
         bound: Proven lower bound on the objective.
+        work_terms: Terms of work where they are known; None to evaluate them here.
     """
     kept = [
         Placement(replica=a.replica, deployment=a.deployment, node=a.node, devices=a.devices)
@@ -29,10 +40,10 @@ def publish(fleet: Fleet, draft: Draft, *, status: PlanStatus, solver: str, boun
         if a.replica in draft.kept
     ]
     kept.sort(key=lambda p: (p.deployment, p.replica or ""))
-    placements = with_shares(fleet, [*kept, *_seated(draft.new)])
+    placements, short = with_shortages(fleet, [*kept, *_seated(draft.new)])
     waiting = tuple(_seated(draft.waiting))
-    terms = evaluate(fleet, draft)
-    lasting, awaited = unmet(fleet, placements, waiting)
+    terms = evaluate(fleet, draft, work_terms=work_terms)
+    lasting, awaited = unmet(fleet, placements, waiting, short=short)
     objective = total(terms)
     return Plan(
         base_revision=fleet.snapshot.revision,

@@ -6,34 +6,49 @@ point lies under its frontier; a share that would change less than the tolerance
 that noise in demand commits nothing.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from planner.interference.frontier import offline_limit, online_limit
-from planner.model import Allocation, Deployment, Frontier, Placement
+from planner.model import OFFLINE_ONLY, Allocation, Deployment, Frontier, Placement, Slo
 from planner.placement.fleet import Fleet
 from planner.placement.flow import carry
 from planner.placement.objective import offline_wanted
 from planner.rollout.budgets import derived_budget_ms
 
+if TYPE_CHECKING:
+    from planner.placement.carrying import Shortage
+
+OFFLINE_ONLY_BUDGET_RATIO = 10.0
+"""Latency budget of a replica that serves no online requests, over the loosest class's."""
 ONLINE_TOLERANCE = 0.02  # of the deployment's online work
 OFFLINE_TOLERANCE_RATIO = 0.1
 OFFLINE_TOLERANCE = 10.0  # engine-ms per second
 
 
-def latency_budget_ms(deployment: Deployment) -> float:
+def latency_budget_ms(deployment: Deployment, slo: Slo | None = None) -> float:
     """Milliseconds an iteration may last while online work exists.
 
-    The deployment's own budget; else the one derived from its SLO.
+    The deployment's own budget; else the one derived from its SLO, or that of one class.
     """
     if deployment.latency_budget_ms is not None:
         return deployment.latency_budget_ms
-    return derived_budget_ms(deployment.slo)
+    return derived_budget_ms(slo or deployment.slo)
 
 
 def with_shares(fleet: Fleet, placements: Sequence[Placement]) -> tuple[Placement, ...]:
     """The placements with what each carries, in the order given."""
+    return with_shortages(fleet, placements)[0]
+
+
+def with_shortages(
+    fleet: Fleet, placements: Sequence[Placement]
+) -> tuple[tuple[Placement, ...], "dict[str, Shortage] | None"]:
+    """The same, and what is short by deployment; None where deployments stand alone."""
+    if not fleet.is_plain:
+        return _with_classes(fleet, placements)
     carried = list(placements)
     for deployment in fleet.deployments.values():
         indices = [i for i, p in enumerate(carried) if p.deployment == deployment.id]
@@ -42,7 +57,36 @@ def with_shares(fleet: Fleet, placements: Sequence[Placement]) -> tuple[Placemen
         fresh = _split(fleet, deployment, [carried[i] for i in indices])
         for i, placement in zip(indices, _keep_steady(fleet, deployment, fresh), strict=True):
             carried[i] = placement
-    return tuple(carried)
+    return tuple(carried), None
+
+
+def _with_classes(
+    fleet: Fleet, placements: Sequence[Placement]
+) -> tuple[tuple[Placement, ...], "dict[str, Shortage]"]:
+    """The same where SLO classes or tenants bind deployments together."""
+    # Loads OR-Tools, which a fleet whose deployments stand alone never needs here.
+    from planner.placement.carrying import carried
+
+    fresh, short = carried(fleet, placements)
+    by_deployment: dict[str, list[int]] = defaultdict(list)
+    for i, placement in enumerate(fresh):
+        by_deployment[placement.deployment].append(i)
+    for name, indices in by_deployment.items():
+        deployment = fleet.deployments[name]
+        budgets = {cls.id: latency_budget_ms(deployment, cls.slo) for cls in deployment.classes}
+        own = [
+            replace(
+                fresh[i],
+                latency_budget_ms=budgets.get(
+                    fresh[i].slo_class, OFFLINE_ONLY_BUDGET_RATIO * max(budgets.values())
+                ),
+            )
+            for i in indices
+        ]
+        steady = own if deployment.slo_classes else _keep_steady(fleet, deployment, own)
+        for i, placement in zip(indices, steady, strict=True):
+            fresh[i] = placement
+    return tuple(fresh), short
 
 
 def _split(
@@ -79,9 +123,13 @@ def _keep_steady(fleet: Fleet, deployment: Deployment, fresh: list[Placement]) -
     held = [fleet.allocations[p.replica] for p in fresh if p.replica is not None]
     if len(held) < len(fresh):
         return fresh
-    served = min(deployment.online_work, sum(online_limit(_frontier(fleet, a)) for a in held))
+    online = [a for a in held if a.slo_class != OFFLINE_ONLY]
+    wanted = sum(cls.online_work for cls in deployment.classes)
+    served = min(wanted, sum(online_limit(_frontier(fleet, a)) for a in online))
     if not all(
-        _is_near(placement, allocation) and _bears(_frontier(fleet, allocation), allocation, served)
+        placement.slo_class == allocation.slo_class
+        and _is_near(placement, allocation)
+        and _bears(_frontier(fleet, allocation), allocation, served)
         for placement, allocation in zip(fresh, held, strict=True)
     ):
         return fresh
@@ -93,7 +141,12 @@ def _keep_steady(fleet: Fleet, deployment: Deployment, fresh: list[Placement]) -
 
 def _frontier(fleet: Fleet, allocation: Allocation) -> Frontier:
     kind = fleet.device_type(allocation.node, allocation.devices)
-    return fleet.frontier(allocation.deployment, kind)
+    return fleet.frontier(
+        allocation.deployment,
+        kind,
+        slots=len(allocation.devices),
+        slo_class=allocation.slo_class,
+    )
 
 
 def _is_near(placement: Placement, allocation: Allocation) -> bool:

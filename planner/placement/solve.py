@@ -1,17 +1,29 @@
 """Verified incumbents of one round, best last.
 
-Owns the order of a solve: what runs and the greedy's repair at once, then the MIP at
-growing limits, each made concrete, improved, verified and yielded only if it is better or
-proves more. Refuses to read time: it asks `work_left` between steps, and whoever runs it
-owns the deadline, keeps the last plan received and may kill it at any point. Invariants:
-every plan yielded passes `verify`; the objective never rises from one to the next; a
-solver that fails ends the round with what was found.
+Owns the order of a solve. Small fleets whose deployments stand alone are decided node by
+node: the greedy's repair at once, then one MIP at growing limits, to a proof where there is
+one. All others are decided in counts (`counts.search`), each answer made concrete. Every
+plan is verified and yielded only if it is better than the last. Refuses to read time: it
+asks `work_left` between steps, and whoever runs it owns the deadline, keeps the last plan
+received and may kill it at any point. Invariants: every plan yielded passes `verify`; none
+is worse than the one before; a solver that fails ends the round with what was found; the
+same snapshot, policy and limits give the same plans.
 """
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 from planner.model import Plan, PlanStatus, Snapshot
+from planner.placement.carrying import terms_of
+from planner.placement.counting import Counting, counting_of
+from planner.placement.counts.problem import Counts
+from planner.placement.counts.restricted import lp_bound
+from planner.placement.counts.search import Limits as SearchLimits
+from planner.placement.counts.search import gap, search, weighted_cost
+from planner.placement.counts.solver import NAME as COUNTS_SOLVER
+from planner.placement.counts.solver import SolverError
+from planner.placement.counts.standing import Standing, standing_of
 from planner.placement.disaggregate import disaggregate
 from planner.placement.fleet import Draft, Fleet, survey
 from planner.placement.formulation import SOLVER, Programme
@@ -19,34 +31,73 @@ from planner.placement.greedy import improve, keep_all
 from planner.placement.objective import evaluate, floor, total
 from planner.placement.pools import pools_of
 from planner.placement.publish import publish
+from planner.placement.seating import seated
 from planner.placement.verify import verify
 
 _log = logging.getLogger(__name__)
 
-# Nodes of the search, step by step. Small fleets are proved in the first; the last keeps
-# fifty nodes and eight deployments within seconds on one core.
-_NODE_LIMITS = (50, 500, 5_000)
+NODE_BY_NODE_UP_TO = 60
+"""Nodes of a fleet that is decided node by node, and improved by the greedy."""
 
 # A gap that no single term can hide in: half of DROP, the smallest.
 _PROVEN_GAP = 0.25
 
-_LEAST_GAIN = 1e-6
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What counts as better.
+
+    `least_gain` is in the objective's units (OFFLINE a replica-equivalent of offline work);
+    a plan that gains less over what runs is not worth its moves.
+    """
+
+    least_gain: float = 1e-6
 
 
-def solve(snapshot: Snapshot, *, work_left: Callable[[], float]) -> Iterator[Plan]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much a solve may do: nodes of a search and parts of a problem, never time."""
+
+    nodes: tuple[int, ...] = (50, 500, 5_000)
+    """Of the MIP of a small fleet, step by step. Small fleets are proved in the first; the
+    last keeps fifty nodes and eight deployments within seconds on one core."""
+    counts: SearchLimits = field(default_factory=SearchLimits)
+    publish_gain: float = 2e-3
+    """Of the objective's size, by which an answer in counts has to be better than the last
+    one published to be made concrete before the search ends."""
+
+
+def solve(
+    snapshot: Snapshot,
+    *,
+    work_left: Callable[[], float],
+    policy: Policy = Policy(),
+    limits: Limits = Limits(),
+) -> Iterator[Plan]:
     """Yields verified plans of a snapshot, each better or better proven than the last.
 
     Args:
         snapshot: The state to plan from.
         work_left: What is left of the round's budget, in the caller's unit; asked between
             steps, and the search ends once it is not positive.
+        policy: What counts as better.
+        limits: How much to do at the most.
 
     Yields:
-        The greedy's plan (or what runs, if nothing improves it) first, within
-        milliseconds on small fleets; then better ones. At least one, unless even keeping
-        what runs breaks a rule, which is logged.
+        What runs, or the greedy's repair of it, first, within milliseconds on small fleets;
+        then better ones. At least one, unless even keeping what runs breaks a rule, which
+        is logged.
     """
     fleet = survey(snapshot)
+    if fleet.is_plain and len(fleet.nodes) <= NODE_BY_NODE_UP_TO:
+        yield from _node_by_node(fleet, policy, limits, work_left)
+    else:
+        yield from _in_counts(fleet, policy, limits, work_left)
+
+
+def _node_by_node(
+    fleet: Fleet, policy: Policy, limits: Limits, work_left: Callable[[], float]
+) -> Iterator[Plan]:
     incumbent = improve(fleet, keep_all(fleet))
     is_kept = incumbent == keep_all(fleet)
     bound = floor(fleet)
@@ -58,20 +109,14 @@ def solve(snapshot: Snapshot, *, work_left: Callable[[], float]) -> Iterator[Pla
             solver="incumbent" if is_kept else "greedy",
             bound=bound,
         ),
-        snapshot,
+        fleet.snapshot,
     )
     if plan is None:
         return
     yield plan
-    yield from _search(fleet, incumbent, bound, work_left)
-
-
-def _search(
-    fleet: Fleet, incumbent: Draft, bound: float, work_left: Callable[[], float]
-) -> Iterator[Plan]:
     pools = pools_of(fleet)
     programme: Programme | None = None
-    for node_limit in _NODE_LIMITS:
+    for node_limit in limits.nodes:
         if work_left() <= 0.0:
             return
         try:
@@ -89,7 +134,7 @@ def _search(
             return
         bound = max(bound, outcome.bound)
         found = improve(fleet, disaggregate(fleet, pools, outcome.counts))
-        if _cost(fleet, found) < _cost(fleet, incumbent) - _LEAST_GAIN:
+        if _cost(fleet, found) < _cost(fleet, incumbent) - policy.least_gain:
             incumbent = found
         is_proven = _cost(fleet, incumbent) - bound <= _PROVEN_GAP
         plan = _verified(
@@ -109,13 +154,110 @@ def _search(
             return
 
 
+def _in_counts(
+    fleet: Fleet, policy: Policy, limits: Limits, work_left: Callable[[], float]
+) -> Iterator[Plan]:
+    try:
+        round_ = _Round(fleet=fleet, counting=counting_of(fleet), policy=policy)
+        round_.bound = lp_bound(round_.counting.problem)
+        plan = round_.published(seated(fleet, round_.counting, round_.held), is_kept=True)
+        if plan is None:
+            return
+        yield plan
+        start = round_.held
+        if len(fleet.nodes) <= NODE_BY_NODE_UP_TO:
+            greedy = round_.counting.count(fleet, improve(fleet, keep_all(fleet)))
+            if round_.standing(greedy).is_better(round_.best):
+                start = greedy
+        last: Standing | None = None
+        for found in search(
+            round_.counting.problem,
+            start,
+            bound=round_.bound,
+            limits=limits.counts,
+            work_left=lambda: work_left() > 0.0,
+        ):
+            last = found
+            if round_.is_worth(found, least=limits.publish_gain):
+                plan = round_.improved(found.counts)
+                if plan is not None:
+                    yield plan
+        if last is not None and round_.is_worth(last, least=0.0):
+            plan = round_.improved(last.counts)
+            if plan is not None:
+                yield plan
+    except SolverError:
+        _log.exception("placement_solver_failed revision=%d", fleet.snapshot.revision)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Round:
+    """The best seated draft of a fleet in counts."""
+
+    fleet: Fleet
+    counting: Counting
+    policy: Policy
+    bound: float = 0.0
+    _best: Standing | None = None
+
+    @property
+    def held(self) -> Counts:
+        """What runs as wanted."""
+        return self.counting.problem.held
+
+    @property
+    def best(self) -> Standing:
+        """Of the draft published last."""
+        assert self._best is not None  # the first plan keeps what runs
+        return self._best
+
+    def standing(self, counts: Counts) -> Standing:
+        """How good counts are."""
+        return standing_of(self.counting.problem, counts)
+
+    def is_worth(self, found: Standing, *, least: float) -> bool:
+        """Whether counts promise enough over what was published last."""
+        by = max(self.policy.least_gain, least * abs(weighted_cost(self.counting.problem, found)))
+        return found.is_better(self.best, by=by)
+
+    def improved(self, counts: Counts) -> Plan | None:
+        """The plan of counts as they could be seated, if it is still better."""
+        draft = seated(self.fleet, self.counting, counts)
+        reached = self.standing(self.counting.count(self.fleet, draft))
+        if not reached.is_better(self.best, by=self.policy.least_gain):
+            return None
+        return self.published(draft, reached=reached)
+
+    def published(
+        self, draft: Draft, *, reached: Standing | None = None, is_kept: bool = False
+    ) -> Plan | None:
+        """A draft's plan, verified; it is the best from then on."""
+        reached = reached or self.standing(self.counting.count(self.fleet, draft))
+        is_proven = gap(self.counting.problem, reached, self.bound) <= 1e-6
+        status = PlanStatus.OPTIMAL if is_proven else PlanStatus.FEASIBLE
+        plan = _verified(
+            publish(
+                self.fleet,
+                draft,
+                status=PlanStatus.KEPT_INCUMBENT if is_kept else status,
+                solver="incumbent" if is_kept else COUNTS_SOLVER,
+                bound=self.bound,
+                work_terms=terms_of(self.counting, reached),
+            ),
+            self.fleet.snapshot,
+        )
+        if plan is not None:
+            self._best = reached
+        return plan
+
+
 def _cost(fleet: Fleet, draft: Draft) -> float:
     return total(evaluate(fleet, draft))
 
 
 def _verified(plan: Plan, snapshot: Snapshot) -> Plan | None:
     violations = verify(snapshot, plan)
-    for violation in violations:
+    for violation in violations[:_SHOWN]:
         _log.error(
             "placement_plan_refused revision=%d rule=%s subject=%s message=%s",
             snapshot.revision,
@@ -124,3 +266,6 @@ def _verified(plan: Plan, snapshot: Snapshot) -> Plan | None:
             violation.message,
         )
     return None if violations else plan
+
+
+_SHOWN = 20  # violations logged of one plan

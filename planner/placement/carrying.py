@@ -1,0 +1,204 @@
+"""What the replicas of a fleet with SLO classes, tenants or several shapes carry.
+
+Owns the SLO class and the work of each placement where deployments cannot be looked at one
+by one: a tenant's quota is shared by all of them, and a replica serves the class whose
+budget it is held to. One programme answers, with the placement fixed: a flow, and how many
+replicas of a shape are held to which class. Refuses to place. Invariants: replicas of one
+shape and class carry alike; a class is given first to those that have it, then across
+failure domains in turn, so that no domain holds all of one class.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from planner.model import OFFLINE_ONLY, Placement
+from planner.placement.counting import Counting, counting_of
+from planner.placement.counts.standing import Standing, standing_of
+from planner.placement.fleet import Draft, Fleet
+from planner.placement.weights import MOVE, NODE, REPLICA_WORK
+
+_NOTHING = 1e-9
+_LEAST_SHORTAGE = 1e-6  # replica-equivalents
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shortage:
+    """What of a deployment's wishes its placements do not bear, in engine-ms per second."""
+
+    online: float = 0.0
+    failover: float = 0.0
+    deadline: float = 0.0
+
+
+def carried(
+    fleet: Fleet, placements: Sequence[Placement]
+) -> tuple[list[Placement], dict[str, Shortage]]:
+    """Placements with class, online and offline share; and what is short, by deployment.
+
+    Args:
+        fleet: The survey.
+        placements: All that run or are to run; their loads are not read.
+
+    Raises:
+        SolverError: The solver failed.
+    """
+    counting = counting_of(fleet)
+    keys = [
+        counting.key(fleet, p.deployment, p.node, p.devices) if p.node in fleet.nodes else None
+        for p in placements
+    ]
+    counts: dict[tuple[int, int], int] = defaultdict(int)
+    for key in keys:
+        if key is not None:
+            counts[key] += 1
+    standing = standing_of(counting.problem, dict(counts))
+    modes = _modes(fleet, counting, standing, placements, keys)
+    loaded = _loaded(counting, standing, placements, keys, modes)
+    return loaded, _shortages(counting, standing)
+
+
+def _shortages(counting: Counting, standing: Standing) -> dict[str, Shortage]:
+    short: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    for tier in ("online", "failover", "deadline"):
+        for key, missing in standing.missing[tier].items():
+            owner = counting.problem.offline[key[0]].deployment if tier == "deadline" else key[0]
+            if missing > _LEAST_SHORTAGE:
+                short[counting.deployments[owner]][tier] += missing * REPLICA_WORK
+    return {name: Shortage(**tiers) for name, tiers in short.items()}
+
+
+def work_terms(fleet: Fleet, draft: Draft) -> dict[str, float]:
+    """Terms of the objective that deployments share, before their weights.
+
+    Of what the draft comes to: its good, new and waiting replicas.
+
+    Raises:
+        SolverError: The solver failed.
+    """
+    counting = counting_of(fleet)
+    return terms_of(counting, standing_of(counting.problem, counting.count(fleet, draft)))
+
+
+def terms_of(counting: Counting, standing: Standing) -> dict[str, float]:
+    """The same of a standing."""
+    problem = counting.problem
+    replica, online, failover, deadline, fair, spread = standing.shortfalls
+    loads = dropped = nodes = 0.0
+    slots: dict[int, int] = defaultdict(int)
+    for (c, q), count in standing.counts.items():
+        slots[c] += count * problem.shapes[q].slots
+        loads += problem.shapes[q].load_cost * max(0, count - problem.held.get((c, q), 0))
+    for key, held in problem.held.items():
+        dropped += max(0, held - standing.counts.get(key, 0))
+    for c, used in slots.items():
+        nodes += problem.cells[c].node_cost * used / problem.cells[c].slots
+    return {
+        "replica_shortfall": replica,
+        "online_shortfall": online,
+        "failover_shortfall": failover,
+        "deadline_shortfall": deadline,
+        "fair_shortfall": fair,
+        "concentration": spread,
+        "offline_work": sum(
+            problem.offline[j].weight * work for j, work in standing.offline.items()
+        ),
+        "moves": loads / MOVE,
+        "drops": dropped,
+        "nodes": nodes / NODE,
+    }
+
+
+def _modes(
+    fleet: Fleet,
+    counting: Counting,
+    standing: Standing,
+    placements: Sequence[Placement],
+    keys: Sequence[tuple[int, int] | None],
+) -> list[int]:
+    """The mode each placement is held to."""
+    members: dict[int, list[int]] = defaultdict(list)
+    for i, key in enumerate(keys):
+        if key is not None:
+            members[key[1]].append(i)
+    modes = [0] * len(placements)
+    for q, own in sorted(members.items()):
+        names = counting.classes[q]
+        if len(names) == 1:
+            continue
+        left = {u: standing.modes.get((q, u), 0) for u in range(len(names))}
+        rest: list[int] = []
+        for i in own:
+            held = names.index(placements[i].slo_class) if placements[i].slo_class in names else -1
+            if held >= 0 and left[held] > 0 and placements[i].replica is not None:
+                modes[i] = held
+                left[held] -= 1
+            else:
+                rest.append(i)
+        turns = iter([u for u in sorted(left) for _ in range(left[u])])
+        for i in _across_domains(fleet, placements, rest):
+            modes[i] = next(turns, 0)
+    return modes
+
+
+def _across_domains(
+    fleet: Fleet, placements: Sequence[Placement], indices: Sequence[int]
+) -> list[int]:
+    """The indices with failure domains in turn."""
+    by_domain: dict[str, list[int]] = defaultdict(list)
+    for i in indices:
+        by_domain[fleet.nodes[placements[i].node].failure_domain].append(i)
+    ranked = [(rank, domain, i) for domain, own in by_domain.items() for rank, i in enumerate(own)]
+    return [i for _, _, i in sorted(ranked)]
+
+
+def _loaded(
+    counting: Counting,
+    standing: Standing,
+    placements: Sequence[Placement],
+    keys: Sequence[tuple[int, int] | None],
+    modes: Sequence[int],
+) -> list[Placement]:
+    problem = counting.problem
+    replicas: dict[tuple[int, int], int] = defaultdict(int)
+    for key, mode in zip(keys, modes, strict=True):
+        if key is not None:
+            replicas[key[1], mode] += 1
+    online: dict[tuple[int, int], float] = defaultdict(float)
+    for (q, u, _), work in standing.online.items():
+        online[q, u] += work
+    served: dict[int, float] = defaultdict(float)
+    room: dict[int, float] = defaultdict(float)
+    made: dict[int, float] = defaultdict(float)
+    for (q, u), count in replicas.items():
+        d = problem.shapes[q].deployment
+        served[d] += online[q, u]
+        room[d] += count * problem.shapes[q].modes[u].max_online
+        made[d] += standing.produced.get((q, u), 0.0)
+    wanted: dict[int, float] = defaultdict(float)
+    for j, work in standing.offline.items():
+        wanted[problem.offline[j].deployment] += work
+    loaded = []
+    for placement, key, mode in zip(placements, keys, modes, strict=True):
+        if key is None:
+            loaded.append(placement)
+            continue
+        q = key[1]
+        d = problem.shapes[q].deployment
+        count = replicas[q, mode]
+        if served[d] > _NOTHING:
+            share = online[q, mode] / count / served[d]
+        else:  # nothing is expected: whoever comes is spread by what a replica can take
+            share = problem.shapes[q].modes[mode].max_online / room[d] if room[d] > 0.0 else 0.0
+        factor = min(1.0, wanted[d] / made[d]) if made[d] > _NOTHING else 0.0
+        offline = standing.produced.get((q, mode), 0.0) / count * factor
+        name = counting.classes[q][mode]
+        loaded.append(
+            replace(
+                placement,
+                slo_class=name,
+                online_share=0.0 if name == OFFLINE_ONLY else max(0.0, share),
+                offline_share=max(0.0, offline) * REPLICA_WORK,
+            )
+        )
+    return loaded

@@ -1,0 +1,17 @@
+"""The whole fleet in counts: how many replicas of each shape on nodes alike.
+
+Map, in the order of a solve:
+    problem         what is counted: cells, shapes, modes, demands
+    programme       the MIP and the LP of it, whole or in part; the formulation
+    sparse          columns and rows as arrays, made into a MathOpt model
+    solver          MathOpt: one LP, one MIP, under limits that are no time
+    standing        how good counts are, tier by tier; which of two is better
+    merging         cells merged by device type: the LP bound's, and the first guess's
+    restricted      a MIP around the LP's counts: the first good counts
+    split           counts by device type made counts by cell
+    neighbourhoods  which part to free next
+    search          better and better counts, until the work is spent
+
+Counts know neither nodes nor devices; `planner.placement.seating` finds those. Only
+`sparse` and `solver` load ortools.
+"""

@@ -1,0 +1,170 @@
+"""Replicas exchanged between failure domains, until no exchange lowers what failover lacks.
+
+Owns the repair of a division over domains. Refuses to change how many replicas of a shape
+there are: one moves to a cell of its device type that has room, or changes places with one
+or more replicas of another shape. Invariants: what the domains lack in sum falls with
+every exchange, so it ends; pinned and frozen replicas stay.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from planner.placement.counts.problem import Counts, Problem, failover_needs
+
+_LEAST_GAIN = 1e-6
+_MOST_EXCHANGES = 2_000
+
+
+def balanced(problem: Problem, counts: Counts) -> dict[tuple[int, int], int]:
+    """Counts of the same totals whose domains can better be lost.
+
+    Args:
+        problem: All of it, its cells in domains.
+        counts: By (cell, shape), within what fits.
+    """
+    scales = _Scales(problem, counts)
+    for _ in range(_MOST_EXCHANGES):
+        best: tuple[float, _Exchange] | None = None
+        for d in scales.short():
+            for exchange in scales.exchanges(d):
+                gain = scales.gain(exchange)
+                if gain > _LEAST_GAIN and (best is None or gain > best[0]):
+                    best = gain, exchange
+            if best is not None:
+                break  # the one that lacks most goes first
+        if best is None:
+            break
+        scales.take(best[1])
+    return {key: count for key, count in scales.counts.items() if count}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Exchange:
+    """A replica goes from one cell to another, and what comes back for it."""
+
+    shape: int
+    source: int
+    target: int
+    back: int | None = None  # shape of what comes back; None where the target has room
+    times: int = 0  # how many of those
+
+
+class _Scales:
+    """What each domain holds of every deployment, kept up to date."""
+
+    def __init__(self, problem: Problem, counts: Counts) -> None:
+        self.counts: dict[tuple[int, int], int] = defaultdict(int, counts)
+        self._problem = problem
+        self._room = [cell.all_slots for cell in problem.cells]
+        self._shapes = [problem.shapes_of(d) for d in range(len(problem.wanted))]
+        self._needs = [
+            failover_needs(wanted, tuple(problem.shapes[q] for q in self._shapes[d]))
+            for d, wanted in enumerate(problem.wanted)
+        ]
+        self._rank = {q: i for own in self._shapes for i, q in enumerate(own)}
+        self._domain = [cell.domain or 0 for cell in problem.cells]
+        domains = max(self._domain, default=0) + 1
+        self._held = [[[0.0] * domains for _ in needs] for needs in self._needs]
+        self._in_cell: dict[int, set[int]] = defaultdict(set)
+        for (c, q), count in counts.items():
+            self._room[c] -= count * problem.shapes[q].slots
+            self._in_cell[c].add(q)
+            self._add(c, q, count)
+        self._lacks = [self._lack(d) for d in range(len(problem.wanted))]
+
+    def short(self) -> list[int]:
+        """Deployments that lack something, those that lack most first."""
+        lacking = [d for d, lack in enumerate(self._lacks) if lack > _LEAST_GAIN]
+        return sorted(lacking, key=lambda d: (-self._lacks[d], d))
+
+    def exchanges(self, d: int) -> Iterator[_Exchange]:
+        """All that take a replica of a deployment out of a domain that holds much of it."""
+        for q in self._shapes[d]:
+            shape = self._problem.shapes[q]
+            cells = [c for c, cell in enumerate(self._problem.cells) if cell.kind == shape.kind]
+            for source in cells:
+                if self.counts.get((source, q), 0) <= self._problem.least.get((source, q), 0):
+                    continue
+                for target in cells:
+                    if self._domain[target] == self._domain[source]:
+                        continue
+                    if self.counts.get((target, q), 0) >= self._problem.fits(target, q):
+                        continue
+                    if self._room[target] >= shape.slots:
+                        yield _Exchange(shape=q, source=source, target=target)
+                        continue
+                    for other in sorted(self._in_cell[target]):
+                        times = self._comes_back(other, target, source, slots=shape.slots)
+                        if times:
+                            yield _Exchange(
+                                shape=q, source=source, target=target, back=other, times=times
+                            )
+
+    def gain(self, exchange: _Exchange) -> float:
+        """By how much less is lacking after it."""
+        touched = {self._problem.shapes[exchange.shape].deployment}
+        if exchange.back is not None:
+            touched.add(self._problem.shapes[exchange.back].deployment)
+        before = sum(self._lacks[d] for d in touched)
+        self._apply(exchange, sign=1)
+        after = sum(self._lack(d) for d in touched)
+        self._apply(exchange, sign=-1)
+        return before - after
+
+    def take(self, exchange: _Exchange) -> None:
+        """Makes the exchange."""
+        self._apply(exchange, sign=1)
+        self._count(exchange.source, exchange.shape, -1)
+        self._count(exchange.target, exchange.shape, 1)
+        touched = [exchange.shape]
+        if exchange.back is not None:
+            self._count(exchange.target, exchange.back, -exchange.times)
+            self._count(exchange.source, exchange.back, exchange.times)
+            touched.append(exchange.back)
+        for q in touched:
+            d = self._problem.shapes[q].deployment
+            self._lacks[d] = self._lack(d)
+
+    def _comes_back(self, other: int, target: int, source: int, *, slots: int) -> int:
+        """How many of another shape make room in the target and find it in the source."""
+        shape = self._problem.shapes[other]
+        times = -(-(slots - self._room[target]) // shape.slots)
+        spare = self.counts[target, other] - self._problem.least.get((target, other), 0)
+        held = self.counts.get((source, other), 0)
+        if (
+            times > spare
+            or self._room[source] + slots < times * shape.slots
+            or held + times > self._problem.fits(source, other)
+        ):
+            return 0
+        return times
+
+    def _count(self, c: int, q: int, by: int) -> None:
+        self.counts[c, q] += by
+        self._room[c] -= by * self._problem.shapes[q].slots
+        if self.counts[c, q]:
+            self._in_cell[c].add(q)
+        else:
+            self._in_cell[c].discard(q)
+
+    def _apply(self, exchange: _Exchange, *, sign: int) -> None:
+        self._add(exchange.source, exchange.shape, -sign)
+        self._add(exchange.target, exchange.shape, sign)
+        if exchange.back is not None:
+            self._add(exchange.target, exchange.back, -sign * exchange.times)
+            self._add(exchange.source, exchange.back, sign * exchange.times)
+
+    def _add(self, c: int, q: int, count: int) -> None:
+        d = self._problem.shapes[q].deployment
+        for direction, (_, gives) in enumerate(self._needs[d]):
+            self._held[d][direction][self._domain[c]] += count * gives[self._rank[q]]
+
+    def _lack(self, d: int) -> float:
+        wanted = self._problem.wanted[d]
+        asked = sum(cls.failover_ratio * cls.work for cls in wanted.classes)
+        worst = 0.0
+        for (needed, _), held in zip(self._needs[d], self._held[d], strict=True):
+            left = sum(held) - max(held)
+            worst = max(worst, (needed - left) / needed)
+        return worst * asked

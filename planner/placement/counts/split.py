@@ -1,0 +1,98 @@
+"""Counts by device type made counts by cell.
+
+Owns the division over failure domains. Sticky: what runs stays where it runs, as far as
+the totals allow. Each further replica goes where its deployment has least, so that the
+loss of any one domain costs least. Deployments of few replicas choose first, since each of
+theirs counts; then larger shapes, so that what is left over is small.
+Refuses to lose what fits elsewhere; what fits nowhere is left out, and the standing of the
+counts shows it.
+"""
+
+from collections import Counter, defaultdict
+
+from planner.placement.counts.problem import Problem
+from planner.placement.counts.restricted import Guess
+
+_FEW = 4  # replicas of a deployment, up to which it chooses before others
+
+
+def split(problem: Problem, guess: Guess) -> dict[tuple[int, int], int]:
+    """Divides merged counts over the cells.
+
+    Args:
+        problem: All of it.
+        guess: Counts by merged cell.
+
+    Returns:
+        Counts by cell, no more than fits any.
+    """
+    room = [float(cell.all_slots) for cell in problem.cells]
+    host = [cell.host_bytes * cell.nodes for cell in problem.cells]
+    crowd: dict[tuple[int, int | None], float] = defaultdict(float)
+    counts: dict[tuple[int, int], int] = defaultdict(int)
+    cells_of: dict[int, list[int]] = defaultdict(list)
+    for c, merged in enumerate(guess.member):
+        cells_of[merged].append(c)
+
+    def takes(c: int, q: int) -> bool:
+        shape = problem.shapes[q]
+        return (
+            counts[c, q] < max(problem.fits(c, q), problem.held.get((c, q), 0))
+            and room[c] >= shape.slots
+            and host[c] >= shape.host_bytes
+        )
+
+    def add(c: int, q: int) -> None:
+        shape = problem.shapes[q]
+        counts[c, q] += 1
+        room[c] -= shape.slots
+        host[c] -= shape.host_bytes
+        crowd[shape.deployment, problem.cells[c].domain] += _weight(problem, q)
+
+    left = dict(guess.counts)
+    for (m, q), count in sorted(guess.counts.items()):
+        fixed = [(c, problem.least.get((c, q), 0)) for c in cells_of[m]]
+        for c, least in fixed:
+            for _ in range(least):
+                add(c, q)
+                left[m, q] -= 1
+        stays = {c: problem.held.get((c, q), 0) - counts[c, q] for c in cells_of[m]}
+        for _ in range(max(0, min(count, left[m, q]))):
+            open_cells = [c for c in cells_of[m] if stays[c] > 0 and takes(c, q)]
+            if not open_cells:
+                break
+            d = problem.shapes[q].deployment
+            c = min(open_cells, key=lambda c: (crowd[d, problem.cells[c].domain], c))
+            add(c, q)
+            stays[c] -= 1
+            left[m, q] -= 1
+    waiting = [(m, q) for (m, q), count in left.items() for _ in range(max(0, count))]
+    replicas: Counter[int] = Counter()
+    for (_, q), count in guess.counts.items():
+        replicas[problem.shapes[q].deployment] += count
+    waiting.sort(
+        key=lambda item: (
+            min(_FEW, replicas[problem.shapes[item[1]].deployment]),
+            -problem.shapes[item[1]].slots,
+            -_weight(problem, item[1]),
+            item[1],
+            item[0],
+        )
+    )
+    for m, q in waiting:
+        open_cells = [c for c in cells_of[m] if takes(c, q)]
+        if open_cells:
+            d = problem.shapes[q].deployment
+            add(
+                min(
+                    open_cells,
+                    key=lambda c: (round(crowd[d, problem.cells[c].domain], 9), -room[c], c),
+                ),
+                q,
+            )
+    return {key: count for key, count in counts.items() if count}
+
+
+def _weight(problem: Problem, shape: int) -> float:
+    """Online work a replica bears at the most; of an offline-only one, next to nothing."""
+    return max(mode.max_online for mode in problem.shapes[shape].modes) or 1e-3

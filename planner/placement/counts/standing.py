@@ -1,0 +1,178 @@
+"""How good counts are, tier by tier.
+
+Owns the comparison of two answers and the numbers an answer is judged by. Refuses weights
+across tiers: an earlier tier that differs decides, whatever the later ones say, so a
+solver's weights only steer its search. Invariant: `is_better` is a strict order up to its
+tolerance, so a search that only moves to better standings ends.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from planner.placement.counts.problem import Counts, Problem
+from planner.placement.counts.programme import Programme, nothing_placed
+from planner.placement.counts.solver import Solution, solve_lp, solve_mip
+
+TIERS = ("replica", "online", "failover", "deadline", "fair", "spread")
+"""Shortfalls, first the one that matters most; after them the net gain."""
+
+V = TypeVar("V")
+
+_TOLERANCE = 1e-5  # replica-equivalents: far below what any load is measured to
+_NODES = 60  # of the search for modes alone; it mostly ends at its root
+_GAP = 1e-5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Counts with the modes and the work that go with them.
+
+    `shortfalls` are by tier, in replica-equivalents times what they weigh inside the tier;
+    `net` is what remains of the cost: loads, drops and nodes less weighted offline work.
+    """
+
+    counts: Counts
+    modes: Mapping[tuple[int, int], int]  # (shape, mode) -> replicas, where it has several
+    online: Mapping[tuple[int, int, int], float]  # (shape, mode, class) -> work
+    produced: Mapping[tuple[int, int], float]  # (shape, mode) -> offline work
+    offline: Mapping[int, float]  # demand -> work
+    missing: Mapping[str, Mapping[tuple[int, ...], float]] = field(default_factory=dict)
+    shortfalls: tuple[float, ...] = ()
+    net: float = 0.0
+
+    def is_better(self, other: "Standing", *, by: float = _TOLERANCE) -> bool:
+        """Whether this one wins in the first tier that differs; in the last, by more than `by`."""
+        for mine, theirs in zip(self.shortfalls, other.shortfalls, strict=True):
+            if abs(mine - theirs) > _TOLERANCE:
+                return mine < theirs
+        return self.net < other.net - by
+
+    @property
+    def has_shortfall(self) -> bool:
+        """Whether anything is short that comes before offline work."""
+        return any(short > _TOLERANCE for short in self.shortfalls)
+
+
+def standing_of(problem: Problem, counts: Counts) -> Standing:
+    """The best modes and work for counts as they are.
+
+    Raises:
+        SolverError: The solver failed.
+    """
+    programme = Programme(problem, nothing_placed(problem), counts=counts)
+    if programme.r:
+        solution = solve_mip(programme.sparse.proto(), node_limit=_NODES, relative_gap=_GAP)
+    else:
+        solution = solve_lp(programme.sparse.proto())
+    return merged(problem, programme, solution, None, counts)
+
+
+def merged(
+    problem: Problem,
+    programme: Programme,
+    solution: Solution,
+    before: Standing | None,
+    counts: Counts,
+) -> Standing:
+    """The standing after a part was decided: the part's answer, and the rest as before.
+
+    Args:
+        problem: All of it.
+        programme: The part.
+        solution: Its answer.
+        before: The rest; None where the part is all.
+        counts: Of all, before the part was decided.
+    """
+    values = solution.values
+    new_counts = dict(counts)
+    for key, column in programme.n.items():
+        count = round(values[column])
+        if count:
+            new_counts[key] = count
+        else:
+            new_counts.pop(key, None)
+    shapes = {q for d in programme.part.deployments for q in problem.shapes_of(d)}
+    modes = _rest(before.modes if before else {}, shapes)
+    modes |= {key: round(values[column]) for key, column in programme.r.items()}
+    online = {k: v for k, v in (before.online if before else {}).items() if k[0] not in shapes}
+    online |= {key: values[column] for key, column in programme.x.items()}
+    produced = _rest(before.produced if before else {}, shapes)
+    produced |= {key: values[column] for key, column in programme.y.items()}
+    offline = dict(before.offline) if before else {}
+    offline |= {j: values[column] for j, column in programme.o.items()}
+    missing = _missing(programme, values, before, offline)
+    return Standing(
+        counts=new_counts,
+        modes=modes,
+        online=online,
+        produced=produced,
+        offline=offline,
+        missing=missing,
+        shortfalls=_shortfalls(problem, missing),
+        net=_net(problem, new_counts, offline),
+    )
+
+
+def _rest(known: Mapping[tuple[int, int], V], shapes: set[int]) -> dict[tuple[int, int], V]:
+    return {key: value for key, value in known.items() if key[0] not in shapes}
+
+
+def _missing(
+    programme: Programme,
+    values: Sequence[float],
+    before: Standing | None,
+    offline: Mapping[int, float],
+) -> dict[str, dict[tuple[int, ...], float]]:
+    problem = programme.problem
+    decided = set(programme.part.deployments)
+    missing: dict[str, dict[tuple[int, ...], float]] = {tier: {} for tier in TIERS}
+    if before is not None:
+        for tier, shorts in before.missing.items():
+            for key, short in shorts.items():
+                owner = problem.offline[key[0]].deployment if tier == "deadline" else key[0]
+                if tier != "fair" and owner not in decided:
+                    missing[tier][key] = short
+    for tier, columns in programme.short.items():
+        for key, column in columns.items():
+            if tier != "fair":
+                missing[tier][key] = max(0.0, values[column])
+    for index, entitled in enumerate(problem.tenants):
+        if entitled.fair > 0.0:
+            got = sum(work for j, work in offline.items() if problem.offline[j].tenant == index)
+            missing["fair"][index,] = max(0.0, entitled.fair - got)
+    return missing
+
+
+def _shortfalls(
+    problem: Problem, missing: Mapping[str, Mapping[tuple[int, ...], float]]
+) -> tuple[float, ...]:
+    found = []
+    for tier in TIERS:
+        if tier == "online":
+            found.append(
+                sum(
+                    short * problem.wanted[d].classes[k].weight
+                    for (d, k), short in missing[tier].items()
+                )
+            )
+        else:
+            found.append(sum(missing[tier].values()))
+    return tuple(found)
+
+
+def _net(problem: Problem, counts: Counts, offline: Mapping[int, float]) -> float:
+    weights = problem.weights
+    gained = sum(problem.offline[j].weight * work for j, work in offline.items())
+    cost = -weights.offline * gained
+    used: dict[int, int] = {}
+    for (c, q), count in counts.items():
+        shape = problem.shapes[q]
+        cost += shape.load_cost * max(0, count - problem.held.get((c, q), 0))
+        used[c] = used.get(c, 0) + count * shape.slots
+    for key, held in problem.held.items():
+        cost += weights.drop * max(0, held - counts.get(key, 0))
+    for c, slots in used.items():
+        cell = problem.cells[c]
+        cost += cell.node_cost * slots / cell.slots
+    return cost

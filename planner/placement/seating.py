@@ -1,0 +1,205 @@
+"""Counts made concrete: which replicas stay, and nodes and devices for the others.
+
+Owns the choice inside a cell. Sticky: a replica that is kept keeps node and devices.
+Where devices are free in pieces too small for a larger replica, smaller ones of the same
+cell move over for it, as few as make room. Refuses to weigh: counts that find no seat are
+left out, and the standing of what was seated shows it. Deterministic; larger replicas sit
+first, on the fullest node that fits, nodes that hold their weights before others.
+"""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+
+from planner.model import Allocation, ReplicaState
+from planner.placement.counting import Counting
+from planner.placement.counts.problem import Counts
+from planner.placement.fleet import Draft, Fleet, Seat, Standing
+from planner.placement.seats import choose_devices
+
+
+def seated(fleet: Fleet, counting: Counting, counts: Counts) -> Draft:
+    """A draft with these counts, as far as seats are found.
+
+    Args:
+        fleet: The survey the counting was made from.
+        counting: What the counts stand for.
+        counts: Good, new and waiting replicas by (cell, shape).
+    """
+    room = _Room(fleet=fleet, counting=counting)
+    wanted: list[tuple[int, int]] = []
+    held = _held(fleet, counting)
+    for key in sorted(held.keys() | counts.keys()):
+        own = sorted(held.get(key, ()), key=lambda a: _keep_rank(fleet, a))
+        count = counts.get(key, 0)
+        for allocation in own[:count]:
+            room.keep(allocation)
+        wanted += [key] * max(0, count - len(own))
+    wanted.sort(key=lambda key: (-counting.shapes[key[1]][2], key))
+    for key in wanted:
+        if not room.seat(key):
+            room.make_room(key)
+    return room.draft()
+
+
+def _held(fleet: Fleet, counting: Counting) -> dict[tuple[int, int], list[Allocation]]:
+    held: dict[tuple[int, int], list[Allocation]] = defaultdict(list)
+    for replica, allocation in fleet.allocations.items():
+        if fleet.standing[replica] is Standing.GOOD:
+            key = counting.key(fleet, allocation.deployment, allocation.node, allocation.devices)
+            if key is not None:
+                held[key].append(allocation)
+    return held
+
+
+def _keep_rank(fleet: Fleet, allocation: Allocation) -> tuple[bool, int, str]:
+    """Sorts what stays first: running, and on full nodes, so that others come whole."""
+    free = len(fleet.free.get(allocation.node, frozenset()))
+    return (allocation.state is not ReplicaState.RUNNING, free, allocation.replica)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Room:
+    """Devices as they fill up: those nobody holds now, and those free once others stopped."""
+
+    fleet: Fleet
+    counting: Counting
+    kept: dict[str, Allocation] = field(default_factory=dict)
+    seats: list[tuple[tuple[int, int], Seat]] = field(default_factory=list)
+    _taken: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    _host: Counter[str] = field(default_factory=Counter)
+    _beside: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    _moved: int = 0
+
+    def keep(self, allocation: Allocation) -> None:
+        """Keeps a replica where it is."""
+        self.kept[allocation.replica] = allocation
+        self._take(allocation.deployment, allocation.node, allocation.devices)
+
+    def seat(self, key: tuple[int, int]) -> bool:
+        """Seats one more replica of a cell and shape; whether there was room."""
+        cell, shape = key
+        name, kind, slots = self.counting.shapes[shape]
+        best: tuple[tuple[bool, bool, int, str], Seat] | None = None
+        for node in self.counting.cells[cell]:
+            room = self._room(node, kind)
+            if len(room) < slots or not self._may(name, node):
+                continue
+            now = room & self.fleet.free.get(node, frozenset())
+            devices = choose_devices(now if len(now) >= slots else room, slots)
+            if devices is None:
+                continue
+            model = self.fleet.deployments[name].model
+            is_cold = model not in self.fleet.nodes[node].warm_models
+            rank = (len(now) < slots, is_cold, len(room), node)
+            if best is None or rank < best[0]:
+                best = rank, Seat(deployment=name, node=node, devices=devices)
+            if best[0][:2] == (False, False) and best[0][2] == slots:
+                break  # no seat is better
+        if best is None:
+            return False
+        seat = best[1]
+        self.seats.append((key, seat))
+        self._take(seat.deployment, seat.node, seat.devices)
+        return True
+
+    def make_room(self, key: tuple[int, int]) -> None:
+        """Moves smaller replicas of the cell over so that one more fits, if that can be."""
+        cell, shape = key
+        name, kind, slots = self.counting.shapes[shape]
+        best: tuple[int, str, list[Allocation]] | None = None
+        for node in self.counting.cells[cell]:
+            if not self._may(name, node):
+                continue
+            room = len(self._room(node, kind))
+            movable = [
+                a
+                for a in self.kept.values()
+                if a.node == node
+                and len(a.devices) < slots
+                and self.fleet.device_type(node, a.devices) == kind
+                and not self.fleet.deployments[a.deployment].is_frozen
+                and self.counting.problem.least.get(self._key(a), 0) == 0
+            ]
+            movable.sort(key=lambda a: (-len(a.devices), a.replica))
+            chosen: list[Allocation] = []
+            for a in movable:
+                if room >= slots:
+                    break
+                chosen.append(a)
+                room += len(a.devices)
+            if room >= slots and chosen and (best is None or len(chosen) < best[0]):
+                best = len(chosen), node, chosen
+        if best is None:
+            return
+        for a in best[2]:
+            del self.kept[a.replica]
+            self._give(a.deployment, a.node, a.devices)
+        self.seat(key)
+        for a in best[2]:
+            moved = self._key(a)
+            self.seat(moved)
+
+    def draft(self) -> Draft:
+        """Kept and new replicas, and of those to be replaced what no other stands in for yet."""
+        new: list[Seat] = []
+        waiting: list[Seat] = []
+        for _, seat in self.seats:
+            free = self.fleet.free.get(seat.node, frozenset())
+            (new if free.issuperset(seat.devices) else waiting).append(seat)
+        kept = set(self.kept)
+        claimed = {(s.node, d) for s in new for d in s.devices}
+        arrived = Counter(seat.deployment for seat in new)
+        for name, deployment in self.fleet.deployments.items():
+            old = [
+                a
+                for a in self.fleet.of(name)
+                if self.fleet.standing[a.replica] in (Standing.DUE, Standing.BROKEN)
+                and not any((a.node, d) in claimed for d in a.devices)
+            ]
+            old.sort(key=lambda a: (self.fleet.standing[a.replica] is Standing.DUE, a.replica))
+            good = sum(a.deployment == name for a in self.kept.values())
+            stay = len(old) - arrived[name]
+            stay = max(0, min(stay, deployment.max_replicas - good - arrived[name]))
+            kept.update(a.replica for a in old[len(old) - stay :])
+        return Draft(kept=frozenset(kept), new=tuple(new), waiting=tuple(waiting))
+
+    def _key(self, allocation: Allocation) -> tuple[int, int]:
+        key = self.counting.key(
+            self.fleet, allocation.deployment, allocation.node, allocation.devices
+        )
+        assert key is not None  # it was counted
+        return key
+
+    def _room(self, node: str, kind: str) -> frozenset[int]:
+        taken = self._taken[node]
+        return frozenset(
+            d.index
+            for d in self.fleet.nodes[node].devices
+            if d.device_type == kind and d.index not in taken
+        )
+
+    def _may(self, name: str, node: str) -> bool:
+        deployment = self.fleet.deployments[name]
+        place = self.fleet.nodes[node]
+        if not place.takes_new or (name, node) in self.fleet.avoided:
+            return False
+        needed = deployment.host_memory_bytes
+        if place.host_memory_bytes and self._host[node] + needed > place.host_memory_bytes:
+            return False
+        beside = self._beside[node]
+        if any(beside[other] for other in deployment.anti_affinity):
+            return False
+        return not any(
+            count and name in self.fleet.deployments[other].anti_affinity
+            for other, count in beside.items()
+        )
+
+    def _take(self, name: str, node: str, devices: tuple[int, ...]) -> None:
+        self._taken[node].update(devices)
+        self._host[node] += self.fleet.deployments[name].host_memory_bytes
+        self._beside[node][name] += 1
+
+    def _give(self, name: str, node: str, devices: tuple[int, ...]) -> None:
+        self._taken[node].difference_update(devices)
+        self._host[node] -= self.fleet.deployments[name].host_memory_bytes
+        self._beside[node][name] -= 1
