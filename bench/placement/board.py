@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from bench.placement.modes import CLASSES, Choice, modes_of, scale_of
 from planner.model import (
+    OFFLINE_ONLY,
     Allocation,
     Deployment,
     Desired,
@@ -114,6 +115,32 @@ class Board:
                 raise ValueError(f"no such placement: {one}") from error
             counts[node, choice] += 1
         return counts
+
+
+def modes_of_plan(board: Board, placed: Iterable[Placement]) -> Counts:
+    """Replicas by choice and the class they are held to, shape (choices, CLASSES + 1).
+
+    The last column is offline only; a replica of no named class serves all of them.
+    """
+    kinds = {n.id: int(k) for n, k in zip(board.snapshot.nodes, board.kind, strict=True)}
+    choices = {
+        (board.deployments[one.deployment].id, one.kind, one.devices): index
+        for index, one in enumerate(board.choices)
+    }
+    ranks = {
+        (one.id, slo_class.id): rank
+        for one in board.deployments
+        for rank, slo_class in enumerate(one.classes)
+    }
+    modes = np.zeros((len(board.choices), CLASSES + 1), dtype=np.int64)
+    for one in placed:
+        rank = (
+            CLASSES
+            if one.slo_class == OFFLINE_ONLY
+            else ranks.get((one.deployment, one.slo_class), 0)
+        )
+        modes[choices[one.deployment, kinds[one.node], len(one.devices)], rank] += 1
+    return modes
 
 
 def running(snapshot: Snapshot) -> tuple[Allocation, ...]:

@@ -55,19 +55,29 @@ class Worth:
         return sum(TIER_WEIGHTS[tier] * self.short[tier] for tier in SHORTFALLS) - self.offline
 
 
-def evaluate(board: Board, counts: Counts, *, before: Counts | None = None) -> Worth:
+def evaluate(
+    board: Board,
+    counts: Counts,
+    *,
+    before: Counts | None = None,
+    modes: Counts | None = None,
+) -> Worth:
     """The worth of a placement.
+
+    Contestants are compared in whatever modes, also in fractions of replicas, their
+    placements serve best; what a plan itself says is its worth with `modes`.
 
     Args:
         board: What there is.
         counts: Replicas, shape (nodes, choices).
         before: The same of what ran; None: nothing.
+        modes: Replicas by choice and class held to, as `board.modes_of_plan`.
 
     Raises:
         ProgrammeError: The solver failed.
     """
     by_domain = board.by_domain(counts)
-    tiers = formulate(board, totals=by_domain.sum(axis=1)).tiers_in_order()
+    tiers = formulate(board, totals=by_domain.sum(axis=1), modes=modes).tiers_in_order()
     tight, loose = failover_short(board, by_domain)
     were = board.empty() if before is None else before
     loads = int(np.maximum(counts - were, 0).sum())

@@ -7,6 +7,7 @@ Where there is a target the figure is that of the worst seed, else the median of
 from collections.abc import Iterator, Mapping, Sequence
 
 from bench.harness import Figure, figure_of
+from bench.placement.evaluate import Worth
 from bench.placement.instances import Instance
 from bench.placement.linear import SHORTFALLS
 from bench.placement.rounds import Chain
@@ -91,20 +92,20 @@ def session_figures(sessions: Sequence[Session]) -> Iterator[Figure]:
     for rival in solved[0].rivals:
         yield median(
             f"weighted offline over {rival}",
-            [100 * (_offline(s) / s.rivals[rival].worth.offline - 1.0) for s in solved],
+            [100 * (_compared(s).offline / s.rivals[rival].worth.offline - 1.0) for s in solved],
             "%",
         )
         yield median(
             f"shortfalls less than {rival}'s",
             [
-                sum(s.rivals[rival].worth.short.values()) - sum(s.steps[-1].worth.short.values())
+                sum(s.rivals[rival].worth.short.values()) - sum(_compared(s).short.values())
                 for s in solved
             ],
             "device-eq.",
         )
         yield median(
             f"objective less than {rival}'s",
-            [s.rivals[rival].worth.objective - s.steps[-1].worth.objective for s in solved],
+            [s.rivals[rival].worth.objective - _compared(s).objective for s in solved],
             "device-eq.",
         )
     yield _worst(f"{group}: peak memory", [s.peak_bytes / GIB for s in solved], "GiB", _MOST_PEAK)
@@ -176,7 +177,7 @@ def step_figures(chains: Sequence[Chain], *, seconds: float) -> Iterator[Figure]
 
 
 def show_sessions(sessions: Sequence[Session]) -> None:
-    """A row an instance, a column a question; `<` marks rivals short of more."""
+    """A row an instance; `<` marks rivals short of more before offline work, `>` of less."""
     rivals = tuple(sessions[0].rivals)
     headers = ["instance", "first s", "2 % s", "1 % s", "gap LP %", "gap MIP %", "offline"]
     headers += [f"over {rival} %" for rival in rivals] + ["short", "loads", "MiB", "objections"]
@@ -199,9 +200,10 @@ def _row(session: Session, rivals: Sequence[str]) -> list[str]:
     ]
     for rival in rivals:
         worth = session.rivals[rival].worth
-        mark = "" if is_no_shorter(worth, last) else "<"
-        mark += "" if is_no_shorter(last, worth) else ">"
-        cells.append(f"{mark}{100 * (last.offline / worth.offline - 1.0):.1f}")
+        ours = _compared(session)
+        mark = "" if is_no_shorter(worth, ours) else "<"
+        mark += "" if is_no_shorter(ours, worth) else ">"
+        cells.append(f"{mark}{100 * (ours.offline / worth.offline - 1.0):.1f}")
     return [
         *cells,
         _shorts(last.short),
@@ -218,6 +220,11 @@ def _shorts(short: Mapping[str, float]) -> str:
 
 def _offline(session: Session) -> float:
     return session.steps[-1].worth.offline
+
+
+def _compared(session: Session) -> Worth:
+    assert session.compared is not None
+    return session.compared
 
 
 def _unit(tier: str) -> str:

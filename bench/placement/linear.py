@@ -42,6 +42,7 @@ class Programme:
     values: dict[int, float] = field(default_factory=dict)  # weighted offline, by column
     short: dict[str, list[int]] = field(default_factory=lambda: {tier: [] for tier in SHORTFALLS})
     counts: dict[int, int] = field(default_factory=dict)  # choice -> column
+    modes: list[int] = field(default_factory=list)  # replicas by choice and mode
     _rows: list[int] = field(default_factory=list)
     _columns: list[int] = field(default_factory=list)
     _factors: list[float] = field(default_factory=list)
@@ -60,6 +61,11 @@ class Programme:
         column = self.column(0.0, most)
         self.short[tier].append(column)
         return column
+
+    def keep_modes_whole(self) -> None:
+        """No replica is divided over modes any more."""
+        for column in self.modes:
+            self.is_integer[column] = True
 
     def row(
         self,
@@ -97,7 +103,7 @@ class Programme:
             is_relaxed: Without integers.
             gap_ratio: That ends a search with integers.
             excess_cost: Caps may be passed at this cost, so that something is always
-                found (scipy tells no bound without it); what it proves holds without too.
+                found; what it proves holds without too.
 
         Raises:
             ProgrammeError: HiGHS ended without a bound.
@@ -142,6 +148,10 @@ class Programme:
         if found.status == 2:
             return Solved(values=None, objective=np.inf, bound=np.inf)
         bound = found.fun if is_relaxed else found.mip_dual_bound
+        if bound is None and not is_relaxed:
+            # scipy tells no bound before the first answer; that of the relaxation holds.
+            relaxed = self.solve(cost, caps=caps, excess_cost=excess_cost)
+            return Solved(values=None, objective=np.inf, bound=relaxed.objective)
         if bound is None or (is_relaxed and found.x is None):
             raise ProgrammeError(f"HiGHS: {found.message}")
         return Solved(

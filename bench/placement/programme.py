@@ -38,12 +38,16 @@ from bench.placement.linear import Programme
 from bench.placement.modes import CLASSES
 
 
-def formulate(board: Board, *, totals: Counts | None = None) -> Programme:
+def formulate(
+    board: Board, *, totals: Counts | None = None, modes: Counts | None = None
+) -> Programme:
     """The programme of given replicas, or of all placements.
 
     Args:
         board: What there is.
         totals: Replicas by choice, shape (choices,); None: free, within the fleet.
+        modes: Of those, by the class they are held to, shape (choices, CLASSES + 1);
+            None: in whatever modes, in fractions, serves best.
     """
     made = Programme()
     for number, choice in enumerate(board.choices):
@@ -54,7 +58,7 @@ def formulate(board: Board, *, totals: Counts | None = None) -> Programme:
             continue
         fits = board.devices[board.kind == choice.kind] // choice.devices
         made.counts[number] = made.column(0.0, float(fits.sum()), is_integer=True)
-    _online_and_offline(made, board)
+    _online_and_offline(made, board, modes)
     for number, deployment in enumerate(board.deployments):
         own = [(made.counts[k], 1.0) for k in board.of_deployment[number] if k in made.counts]
         slack = made.shortfall("replicas", float(deployment.min_replicas))
@@ -62,7 +66,7 @@ def formulate(board: Board, *, totals: Counts | None = None) -> Programme:
     return made
 
 
-def _online_and_offline(made: Programme, board: Board) -> None:
+def _online_and_offline(made: Programme, board: Board, modes: Counts | None) -> None:
     """What replicas carry, by mode."""
     serving: dict[tuple[int, int], list[tuple[int, float]]] = {}
     carrying: dict[int, list[tuple[int, float]]] = {}
@@ -73,7 +77,9 @@ def _online_and_offline(made: Programme, board: Board) -> None:
         choice = board.choices[number]
         share = []
         for mode in choice.modes:
-            a = made.column(0.0, np.inf)
+            held = np.inf if modes is None else float(modes[number, mode.rank])
+            a = made.column(0.0, held)
+            made.modes.append(a)
             share.append((a, 1.0))
             xs = []
             for rank in range(mode.rank, CLASSES):

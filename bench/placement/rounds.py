@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 
 from bench.placement.baselines import STICKY, run_baseline
-from bench.placement.board import Counts, lay_out, running
+from bench.placement.board import Counts, lay_out, modes_of_plan, running
 from bench.placement.bounds import bound_of
 from bench.placement.contestants import committed, incumbents, settled
 from bench.placement.drift import STEP, drifting
@@ -33,13 +33,15 @@ class Round:
         ours: The solver's placement, after the round.
         theirs: The greedy's.
         as_it_was: The solver's placement before the round, at the round's demand.
-        gap: Of ours to the relaxation's bound beside its shortfalls, within the moves.
+        published: Ours in the modes it says.
+        gap: Of that to the relaxation's bound beside its shortfalls, within the moves.
         wall_s: When our plan came.
         objections: Against our plan.
     """
 
     ours: Worth
     theirs: Worth
+    published: Worth
     as_it_was: Worth
     gap: float
     wall_s: float
@@ -112,17 +114,22 @@ def _round(
     as_it_was = evaluate(board, before, before=before)
     if solve.incumbents:
         plan = solve.incumbents[-1].plan
-        worth = evaluate(board, board.count(settled(plan)), before=before)
+        counts = board.count(settled(plan))
+        modes = modes_of_plan(board, settled(plan))
+        worth = evaluate(board, counts, before=before)
+        published = evaluate(board, counts, before=before, modes=modes)
         against = objections(board, now, plan, before=before)
         ours = committed(now, plan)
     else:  # nothing to adopt: what runs goes on
-        worth, against = as_it_was, ["no plan", solve.failure]
-    bound = bound_of(board, worth.short, before=before).offline
+        worth = published = as_it_was
+        against = ["no plan", solve.failure]
+    bound = bound_of(board, published.short, before=before).offline
     one = Round(
         ours=worth,
         theirs=their_worth,
+        published=published,
         as_it_was=as_it_was,
-        gap=max(0.0, bound - worth.offline) / bound if bound > 0.0 else 0.0,
+        gap=max(0.0, bound - published.offline) / bound if bound > 0.0 else 0.0,
         wall_s=solve.incumbents[-1].wall_s if solve.incumbents else float("inf"),
         objections=tuple(against),
     )

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bench.placement.baselines import BASELINES, run_baseline
-from bench.placement.board import Board, Counts, lay_out, running
-from bench.placement.bounds import bound_of, integer_bound_of, relaxed
+from bench.placement.board import Board, Counts, lay_out, modes_of_plan, running
+from bench.placement.bounds import bound_of, domain_bound_of, integer_bound_of, relaxed
 from bench.placement.contestants import incumbents, refusals, settled
 from bench.placement.evaluate import Worth, evaluate, violations
 from bench.placement.linear import SHORTFALLS
@@ -19,6 +19,7 @@ from bench.placement.solving import Incumbent, Search, Solve, solve_apart
 from planner.model import Plan, Snapshot
 
 TOLERANCE = 1e-4  # of a shortfall, device-equivalents: below, tiers are equal
+_FEW_NODES = 60  # up to here integers in every domain bound better
 _JUDGED = 40  # incumbents judged at the most, evenly over the solve
 
 
@@ -45,9 +46,10 @@ class Session:
 
     Attributes:
         name: Of the instance.
-        steps: Incumbents in order; empty where there was no plan.
+        steps: Incumbents in order, in the modes they say; empty where there was no plan.
+        compared: The last one's worth in the modes that serve best, as rivals' is.
         linear: Bound by relaxation on offline work beside the last step's shortfalls.
-        integral: The same by integer totals; the better of both bounds.
+        integral: The same by whole replicas and modes; the best of all bounds.
         least: Shortfalls that the relaxation cannot avoid.
         rivals: Baselines, by name.
         objections: Against the last plan, the product's verifier's and the referee's.
@@ -57,6 +59,7 @@ class Session:
 
     name: str
     steps: Sequence[Step]
+    compared: Worth | None
     linear: float
     integral: float
     least: Mapping[str, float]
@@ -139,6 +142,11 @@ def run_session(
     short = steps[-1].worth.short if steps else least
     linear = bound_of(board, short, before=before).offline
     whole = integer_bound_of(board, short, seconds=bound_seconds, before=before).offline
+    if len(snapshot.nodes) <= _FEW_NODES:
+        whole = min(
+            whole,
+            domain_bound_of(board, short, seconds=bound_seconds, before=before).offline,
+        )
     rivals = {}
     for baseline in baselines:
         began = time.perf_counter()
@@ -147,6 +155,7 @@ def run_session(
     session = Session(
         name=name,
         steps=steps,
+        compared=(evaluate(board, board.count(settled(plan)), before=before) if plan else None),
         linear=linear,
         integral=min(linear, whole),
         least=dict(least),
@@ -167,7 +176,12 @@ def judged(board: Board, solve: Solve, *, before: Counts) -> list[Step]:
         Step(
             wall_s=one.wall_s,
             cpu_s=one.cpu_s,
-            worth=evaluate(board, board.count(settled(one.plan)), before=before),
+            worth=evaluate(
+                board,
+                board.count(settled(one.plan)),
+                before=before,
+                modes=modes_of_plan(board, settled(one.plan)),
+            ),
         )
         for one in _some(solve.incumbents)
     ]

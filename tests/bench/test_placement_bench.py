@@ -147,8 +147,9 @@ def test_session_judges_all_contestants_alike(session: tuple[Session, Plan]) -> 
     found, _ = session
     assert found.failure == ""
     assert found.last is not None
-    assert found.last.offline == pytest.approx(found.rivals["sticky"].worth.offline)
-    assert found.last.short == pytest.approx(found.rivals["sticky"].worth.short)
+    assert found.compared is not None
+    assert found.compared.offline == pytest.approx(found.rivals["sticky"].worth.offline)
+    assert found.compared.short == pytest.approx(found.rivals["sticky"].worth.short)
     assert found.integral <= found.linear
     assert found.gap(found.last.offline, is_integral=True) <= found.gap(found.last.offline)
 
@@ -195,6 +196,7 @@ def session_of(*steps: Step, linear: float = 100.0, integral: float = 98.0) -> S
     return Session(
         name="200x20-tight-dividing-s0",
         steps=steps,
+        compared=steps[-1].worth if steps else None,
         linear=linear,
         integral=integral,
         least={},

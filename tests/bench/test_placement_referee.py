@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from bench.placement.board import Board, Counts, lay_out
-from bench.placement.bounds import bound_of, integer_bound_of, relaxed
+from bench.placement.bounds import bound_of, domain_bound_of, integer_bound_of, relaxed
 from bench.placement.evaluate import TIER_WEIGHTS, evaluate, violations
 from bench.placement.failover import surviving_short
 from bench.placement.generate import generate
 from bench.placement.instances import Instance
 from bench.placement.linear import SHORTFALLS
+from bench.placement.modes import CLASSES
 from bench.placement.packing import Packing
 from planner.model import (
     OFFLINE_ONLY,
@@ -256,11 +257,18 @@ def test_no_placement_passes_the_bound(seed: int, tries: int) -> None:
 @given(seed=st.integers(0, 10_000))
 @settings(max_examples=5, deadline=None)
 def test_integer_bound_lies_between_placement_and_relaxation(seed: int) -> None:
-    """Integers tighten the bound, and never below what a placement has."""
-    worth = evaluate(BOARD, random_placement(BOARD, seed, tries=150))
+    """Integers tighten the bounds, and never below what a placement in whole modes has."""
+    counts = random_placement(BOARD, seed, tries=150)
+    rng = np.random.default_rng(seed)
+    modes = np.zeros((len(BOARD.choices), CLASSES + 1), dtype=np.int64)
+    for choice, total in enumerate(counts.sum(axis=0).tolist()):
+        modes[choice] = rng.multinomial(total, [0.4, 0.3, 0.3])
+    worth = evaluate(BOARD, counts, modes=modes)
+    assert worth.objective >= evaluate(BOARD, counts).objective - 1e-3
     linear = bound_of(BOARD, worth.short).offline
-    whole = integer_bound_of(BOARD, worth.short, seconds=2.0).offline
-    assert worth.offline - 1e-3 <= whole <= linear + 1e-3
+    for bound in (integer_bound_of, domain_bound_of):
+        whole = bound(BOARD, worth.short, seconds=2.0).offline
+        assert worth.offline - 1e-3 <= whole <= linear + 1e-3
 
 
 @given(seed=st.integers(0, 10_000), tries=st.integers(0, 60))
