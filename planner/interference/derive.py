@@ -12,8 +12,9 @@ batch without end beside it, under the budgets production runs at; where the SLO
 under shares of them. The largest that keeps it says how much offline work the replica bears
 there; none where none keeps it.
 
-Cost, measured on one of two shared cores: 2 to 15 s a frontier at the usual `Probing`, 30 s
-where the SLO leaves little of the replica, since windows lengthen; 0.3 s offline-only.
+Cost, measured on one of two shared cores at the usual `Probing`: 4 to 8 s a frontier, 20 to
+32 s where the SLO leaves a fifth of the replica, since windows lengthen, 1 s where it leaves
+none; under 1 s offline-only.
 """
 
 from dataclasses import dataclass, replace
