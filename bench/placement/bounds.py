@@ -83,11 +83,13 @@ def domain_bound_of(
     *,
     seconds: float,
     before: Counts | None = None,
+    has_whole_modes: bool = True,
 ) -> Bound:
     """The bound by integers in every failure domain, beside given shortfalls.
 
     Exact in what the loss of a domain costs, so much better where few replicas are many;
-    for small fleets, since it has a column a choice and domain.
+    for small fleets, since it has a column a choice and domain. With modes in fractions it
+    says less and is proved sooner.
 
     Raises:
         ProgrammeError: The solver proved nothing.
@@ -99,7 +101,8 @@ def domain_bound_of(
     _lose_each(made, board, by_domain)
     if before is not None and board.snapshot.max_moves is not None:
         _moves(made, before.sum(axis=0), most=board.snapshot.max_moves)
-    made.keep_modes_whole()
+    if has_whole_modes:
+        made.keep_modes_whole()
     solved = made.solve(
         {column: -value for column, value in made.values.items()},
         caps=caps,

@@ -5,7 +5,10 @@ Refuses to know what rows mean. scipy's HiGHS answers, so that the referee share
 layer with what it judges.
 """
 
-from collections.abc import Mapping, Sequence
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -131,20 +134,21 @@ class Programme:
         options: dict[str, float] = {} if is_relaxed else {"mip_rel_gap": gap_ratio}
         if seconds is not None:
             options["time_limit"] = seconds
-        found = milp(
-            costs,
-            integrality=(
-                None
-                if is_relaxed
-                else np.array([*self.is_integer, *(False for _ in named)], dtype=np.int64)
-            ),
-            bounds=Bounds(
-                np.concatenate([np.array(self.lower), np.zeros(len(named))]),
-                np.concatenate([np.array(self.upper), excess]),
-            ),
-            constraints=LinearConstraint(matrix, least, most),
-            options=options,
-        )
+        with _quiet():
+            found = milp(
+                costs,
+                integrality=(
+                    None
+                    if is_relaxed
+                    else np.array([*self.is_integer, *(False for _ in named)], dtype=np.int64)
+                ),
+                bounds=Bounds(
+                    np.concatenate([np.array(self.lower), np.zeros(len(named))]),
+                    np.concatenate([np.array(self.upper), excess]),
+                ),
+                constraints=LinearConstraint(matrix, least, most),
+                options=options,
+            )
         if found.status == 2:
             return Solved(values=None, objective=np.inf, bound=np.inf)
         bound = found.fun if is_relaxed else found.mip_dual_bound
@@ -189,6 +193,21 @@ class Programme:
             offline=-found.objective,
             solution=found.values,
         )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what HiGHS prints of itself, whatever its options say."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(nowhere)
+        os.close(kept)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,7 +30,7 @@ from planner.model import Plan, Snapshot
 
 # Seconds for the solver; for the bound by integers; for each drifting round.
 _SECONDS = {"10x3": 10, "50x8": 30, "50x40": 30, "200x20": 30, "1000x50": 60, "5000x100": 60}
-_BOUND_SECONDS = {"10x3": 10, "50x8": 20, "50x40": 40, "200x20": 30, "1000x50": 30}
+_BOUND_SECONDS = {"10x3": 20, "50x8": 15, "50x40": 20, "200x20": 30, "1000x50": 30}
 _ROUND_SECONDS = {"50x8": 3.0, "200x20": 8.0, "1000x50": 20.0}
 _STEP_SIZES = ("1000x50",)
 _STEP, _STEP_SECONDS = 0.05, 20.0

@@ -141,12 +141,7 @@ def run_session(
     least = relaxed(board, before=before).short
     short = steps[-1].worth.short if steps else least
     linear = bound_of(board, short, before=before).offline
-    whole = integer_bound_of(board, short, seconds=bound_seconds, before=before).offline
-    if len(snapshot.nodes) <= _FEW_NODES:
-        whole = min(
-            whole,
-            domain_bound_of(board, short, seconds=bound_seconds, before=before).offline,
-        )
+    whole = _integral(board, short, seconds=bound_seconds, before=before)
     rivals = {}
     for baseline in baselines:
         began = time.perf_counter()
@@ -168,6 +163,19 @@ def run_session(
         failure=solve.failure,
     )
     return session, plan
+
+
+def _integral(board: Board, short: Mapping[str, float], *, seconds: float, before: Counts) -> float:
+    """The best bound by integers; small fleets get more than one."""
+    found = [integer_bound_of(board, short, seconds=seconds, before=before)]
+    if len(board.kind) <= _FEW_NODES:
+        found += [
+            domain_bound_of(
+                board, short, seconds=seconds, before=before, has_whole_modes=has_whole_modes
+            )
+            for has_whole_modes in (False, True)
+        ]
+    return min(bound.offline for bound in found)
 
 
 def judged(board: Board, solve: Solve, *, before: Counts) -> list[Step]:
