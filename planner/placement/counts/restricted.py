@@ -14,8 +14,8 @@ from planner.placement.counts.problem import Problem
 from planner.placement.counts.programme import Part, Programme, whole
 from planner.placement.counts.solver import solve_lp, solve_mip
 
-FAILOVER_MARGIN = 1.04
-"""Failover asked of merged cells: what dividing them over domains loses."""
+FAILOVER_MARGINS = (1.0, 1.04)
+"""Failover asked of merged cells: as it is, and with what dividing them over domains loses."""
 
 _TAIL_REPLICAS = 3.0
 _TAIL_WINDOW = 2

@@ -15,7 +15,7 @@ from planner.placement.counts.balance import balanced
 from planner.placement.counts.neighbourhoods import SHORT_KINDS, Drawing
 from planner.placement.counts.problem import Counts, Problem
 from planner.placement.counts.programme import Programme
-from planner.placement.counts.restricted import FAILOVER_MARGIN, guess
+from planner.placement.counts.restricted import FAILOVER_MARGINS, Guess, guess
 from planner.placement.counts.solver import SolverError, solve_mip
 from planner.placement.counts.split import split
 from planner.placement.counts.standing import Standing, merged, standing_of
@@ -26,12 +26,14 @@ class Limits:
     """How much a search may do; nodes and parts, never time.
 
     `parts` frees counts in cells, `merged_parts` counts by device type before they are
-    divided over cells, `repairs` what is short once they are. The gaps are relative to what a programme answers.
+    divided over cells, `repairs` what is short once they are. The gaps are relative to what
+    a programme answers.
     """
 
     seed: int = 0
     parts: int = 2_000
-    merged_parts: int = 24
+    merged_parts: int = 32
+    divide_every: int = 8  # merged parts, after which their counts are divided and judged
     repairs: int = 8
     guess_nodes: int = 1
     guess_gap: float = 1e-2
@@ -110,36 +112,53 @@ def _guessed(
     problem: Problem, *, limits: Limits, work_left: Callable[[], bool]
 ) -> Iterator[Standing]:
     """The guess divided over the cells, as it is and after parts of it were freed."""
-    try:
-        made = guess(
-            problem,
-            failover=FAILOVER_MARGIN,
-            node_limit=limits.guess_nodes,
-            relative_gap=limits.guess_gap,
-        )
-        yield standing_of(problem, balanced(problem, split(problem, made)))
+    chosen: tuple[Guess, Standing] | None = None
+    for margin in FAILOVER_MARGINS:
+        try:
+            made = guess(
+                problem,
+                failover=margin,
+                node_limit=limits.guess_nodes,
+                relative_gap=limits.guess_gap,
+            )
+            found = standing_of(problem, balanced(problem, split(problem, made)))
+        except SolverError:
+            continue  # what there is stands; parts go on from it
+        if chosen is None or found.is_better(chosen[1]):
+            chosen = made, found
+            yield found
         if not work_left():
             return
+        if not found.has_shortfall:
+            break  # dividing it lost nothing, so no margin is needed
+    if chosen is None:
+        return
+    made = chosen[0]
+    try:
         best = standing_of(made.merged, made.counts)
+        drawing = Drawing(
+            problem=made.merged,
+            random=random.Random(limits.seed),
+            integers=limits.merged_integers,
+        )
+        for parts in _portions(limits.merged_parts, limits.divide_every):
+            before = best
+            for found in _improved(
+                made.merged, best, drawing=drawing, parts=parts, limits=limits, work_left=work_left
+            ):
+                best = found
+            if best is not before:
+                divided = split(problem, replace(made, counts=dict(best.counts)))
+                yield standing_of(problem, balanced(problem, divided))
+            if not work_left():
+                return
     except SolverError:
-        return  # what there is stands; parts go on from it
-    drawing = Drawing(
-        problem=made.merged,
-        random=random.Random(limits.seed),
-        integers=limits.merged_integers,
-    )
-    for found in _improved(
-        made.merged,
-        best,
-        drawing=drawing,
-        parts=limits.merged_parts,
-        limits=limits,
-        work_left=work_left,
-    ):
-        best = found
-    yield standing_of(
-        problem, balanced(problem, split(problem, replace(made, counts=dict(best.counts))))
-    )
+        return
+
+
+def _portions(whole: int, each: int) -> Iterator[int]:
+    for done in range(0, whole, each):
+        yield min(each, whole - done)
 
 
 def _repaired(
