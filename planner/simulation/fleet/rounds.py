@@ -3,17 +3,18 @@
 Owns the seam to the solver: everything that calls it stands here. Refuses state and time.
 """
 
-from collections.abc import Callable
 from typing import Protocol
 
 from planner.model import Placement, Plan, Snapshot
+from planner.placement.counts.search import Limits as SearchLimits
 from planner.placement.fleet import survey
 from planner.placement.greedy import greedy
 from planner.placement.shares import with_shares
-from planner.placement.solve import solve
+from planner.placement.solve import Limits, solve
 
-SOLVE_STEPS = 8
-"""Between how many steps a solve may go on; its own node limits bound each."""
+SEARCH_PARTS = 60
+"""Parts of a large fleet's counts that a round frees, each at its own node limit. A replay
+has hundreds of rounds, each warm from the last; a round of production may do more."""
 
 
 class Rounds(Protocol):
@@ -27,17 +28,23 @@ class Rounds(Protocol):
 
 
 class SolverRounds:
-    """The whole pipeline each round; deterministic, as its limits count steps, not seconds."""
+    """The whole pipeline each round; deterministic, as its limits count parts and nodes.
 
-    def __init__(self, *, steps: int = SOLVE_STEPS) -> None:
-        self._steps = steps
+    Where the pipeline has no plan the greedy's is taken, as the control plane does.
+
+    Args:
+        parts: How much a search in counts may do.
+    """
+
+    def __init__(self, *, parts: int = SEARCH_PARTS) -> None:
+        self._limits = Limits(nodes=(50, 500), counts=SearchLimits(parts=parts))
 
     def plan(self, snapshot: Snapshot) -> Plan | None:
-        """The last incumbent within the steps."""
+        """The last incumbent within the limits."""
         last: Plan | None = None
-        for plan in solve(snapshot, work_left=_steps(self._steps)):
+        for plan in solve(snapshot, work_left=lambda: 1.0, limits=self._limits):
             last = plan
-        return last
+        return last or greedy(snapshot)
 
     def resplit(self, snapshot: Snapshot) -> tuple[Placement, ...]:
         """Shares by `placement.shares`."""
@@ -71,14 +78,3 @@ def resplit(snapshot: Snapshot) -> tuple[Placement, ...]:
         if fleet.standing[one.replica].is_keepable and one.deployment in fleet.deployments
     ]
     return with_shares(fleet, placements)
-
-
-def _steps(count: int) -> Callable[[], float]:
-    left = count
-
-    def work_left() -> float:
-        nonlocal left
-        left -= 1
-        return float(left + 1)
-
-    return work_left
