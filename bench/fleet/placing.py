@@ -5,9 +5,9 @@ model gets; that is each rival's. A plan keeps what runs where it is, drops what
 count, and seats the rest on the fullest node that fits.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from planner.model import (
     Allocation,
@@ -106,7 +106,7 @@ def seated(seating: Seating, deployment: Deployment, targets: Mapping[str, int])
 
 def planned(snapshot: Snapshot, placements: Sequence[Placement], *, by: str) -> Plan:
     """A plan of these placements, with the product's own shares and moves."""
-    shared = with_shares(survey(snapshot), placements)
+    shared = _whole(with_shares(survey(snapshot), placements))
     return Plan(
         base_revision=snapshot.revision,
         status=PlanStatus.FEASIBLE,
@@ -116,6 +116,20 @@ def planned(snapshot: Snapshot, placements: Sequence[Placement], *, by: str) -> 
         terms=(),
         placements=shared,
         moves=moves(snapshot, shared),
+    )
+
+
+def _whole(placements: Sequence[Placement]) -> tuple[Placement, ...]:
+    """The same with a deployment's online shares summing to 1: committed shares that were
+    kept as near enough may not, where a replica went."""
+    sums: defaultdict[str, float] = defaultdict(float)
+    for one in placements:
+        sums[one.deployment] += one.online_share
+    return tuple(
+        replace(one, online_share=one.online_share / sums[one.deployment])
+        if sums[one.deployment] > 0.0
+        else one
+        for one in placements
     )
 
 
