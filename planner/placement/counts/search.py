@@ -126,13 +126,11 @@ def _guessed(
             continue  # what there is stands; parts go on from it
         if chosen is None or found.is_better(chosen[1]):
             chosen = made, found
-            yield found
-        if not work_left():
-            return
-        if not found.has_shortfall:
+        if not found.has_shortfall or not work_left():
             break  # dividing it lost nothing, so no margin is needed
     if chosen is None:
         return
+    yield chosen[1]
     made = chosen[0]
     try:
         best = standing_of(made.merged, made.counts)
