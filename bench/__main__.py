@@ -13,6 +13,7 @@ BENCHES: Mapping[str, str] = {
     "latency": "bench.latency.run",
     "hygen": "bench.hygen.run",
     "fleet": "bench.fleet.run",
+    "placement": "bench.placement.run",
 }
 """Name to module; each module has `main(arguments) -> exit status`."""
 
