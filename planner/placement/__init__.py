@@ -2,18 +2,24 @@
 
 Map, in the order of a solve:
     fleet         the snapshot surveyed: what may be kept, must go, or is free
-    flow          the online and offline work that given replicas carry
+    flow          the online and offline work that given replicas of one deployment carry
+    weights       what a unit of each of the objective's terms costs
     objective     what a draft costs, term by term; the one measure for all candidates
     seats         where a further replica can sit
     greedy        sticky and fair: keeps what runs, repairs, evicts offline for online
-    formulation   the same question as a MIP in counts, on OR-Tools
-    disaggregate  counts to nodes and devices
+    formulation   a small fleet as a MIP over devices alike
+    disaggregate  its counts to nodes and devices
+    counting      a large fleet, or one with SLO classes, tenants or several shapes, in counts
+    counts/       the search in counts
+    seating       counts to nodes and devices
+    carrying      SLO class and work of each placement, where deployments share tenants
     shares        online share, offline share and latency budget of each placement
     diff          from what runs to what is planned: moves in groups
     explain       why a wish does not fit, with the remedy
     publish       a draft made into a plan
-    verify        the independent check of a plan
+    verify        the independent check of a plan; its rules are in verification/
     solve         verified incumbents, best last
 
-Only `formulation` loads ortools, and only `solve` imports it.
+Only `formulation`, `counts.sparse` and `counts.solver` load ortools, and only `solve` and
+`carrying` import them.
 """

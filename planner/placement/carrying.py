@@ -8,13 +8,13 @@ shape and class carry alike; a class is given first to those that have it, then 
 failure domains in turn, so that no domain holds all of one class.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from planner.model import OFFLINE_ONLY, Placement
 from planner.placement.counting import Counting, counting_of
-from planner.placement.counts.standing import Standing, standing_of
+from planner.placement.counts.standing import Standing, flow_of, standing_of
 from planner.placement.fleet import Draft, Fleet
 from planner.placement.weights import MOVE, NODE, REPLICA_WORK
 
@@ -32,13 +32,14 @@ class Shortage:
 
 
 def carried(
-    fleet: Fleet, placements: Sequence[Placement]
+    fleet: Fleet, placements: Sequence[Placement], *, is_flow: bool = False
 ) -> tuple[list[Placement], dict[str, Shortage]]:
     """Placements with class, online and offline share; and what is short, by deployment.
 
     Args:
         fleet: The survey.
         placements: All that run or are to run; their loads are not read.
+        is_flow: Keeps the class each has, and splits the work alone: a linear programme.
 
     Raises:
         SolverError: The solver failed.
@@ -52,16 +53,32 @@ def carried(
     for key in keys:
         if key is not None:
             counts[key] += 1
-    standing = standing_of(counting.problem, dict(counts))
-    modes = _modes(fleet, counting, standing, placements, keys)
+    if is_flow:
+        modes = [
+            _mode_now(counting, placement, key)
+            for placement, key in zip(placements, keys, strict=True)
+        ]
+        held = Counter(
+            (key[1], mode) for key, mode in zip(keys, modes, strict=True) if key is not None
+        )
+        standing = flow_of(counting.problem, dict(counts), held)
+    else:
+        standing = standing_of(counting.problem, dict(counts))
+        modes = _modes(fleet, counting, standing, placements, keys)
     loaded = _loaded(counting, standing, placements, keys, modes)
     return loaded, _shortages(counting, standing)
+
+
+def _mode_now(counting: Counting, placement: Placement, key: tuple[int, int] | None) -> int:
+    """The mode of the class it has; the tightest where it has none that is known."""
+    names = counting.classes[key[1]] if key is not None else ()
+    return names.index(placement.slo_class) if placement.slo_class in names else 0
 
 
 def _shortages(counting: Counting, standing: Standing) -> dict[str, Shortage]:
     short: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for tier in ("online", "failover", "deadline"):
-        for key, missing in standing.missing[tier].items():
+        for key, missing in standing.missing.get(tier, {}).items():
             owner = counting.problem.offline[key[0]].deployment if tier == "deadline" else key[0]
             if missing > _LEAST_SHORTAGE:
                 short[counting.deployments[owner]][tier] += missing * REPLICA_WORK

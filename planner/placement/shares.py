@@ -44,11 +44,17 @@ def with_shares(fleet: Fleet, placements: Sequence[Placement]) -> tuple[Placemen
 
 
 def with_shortages(
-    fleet: Fleet, placements: Sequence[Placement]
+    fleet: Fleet, placements: Sequence[Placement], *, is_flow: bool = False
 ) -> tuple[tuple[Placement, ...], "dict[str, Shortage] | None"]:
-    """The same, and what is short by deployment; None where deployments stand alone."""
+    """The same, and what is short by deployment; None where deployments stand alone.
+
+    Args:
+        fleet: The survey.
+        placements: In any order.
+        is_flow: Whether replicas keep the SLO class they have.
+    """
     if not fleet.is_plain:
-        return _with_classes(fleet, placements)
+        return _with_classes(fleet, placements, is_flow=is_flow)
     carried = list(placements)
     for deployment in fleet.deployments.values():
         indices = [i for i, p in enumerate(carried) if p.deployment == deployment.id]
@@ -61,13 +67,13 @@ def with_shortages(
 
 
 def _with_classes(
-    fleet: Fleet, placements: Sequence[Placement]
+    fleet: Fleet, placements: Sequence[Placement], *, is_flow: bool
 ) -> tuple[tuple[Placement, ...], "dict[str, Shortage]"]:
     """The same where SLO classes or tenants bind deployments together."""
     # Loads OR-Tools, which a fleet whose deployments stand alone never needs here.
     from planner.placement.carrying import carried
 
-    fresh, short = carried(fleet, placements)
+    fresh, short = carried(fleet, placements, is_flow=is_flow)
     by_deployment: dict[str, list[int]] = defaultdict(list)
     for i, placement in enumerate(fresh):
         by_deployment[placement.deployment].append(i)

@@ -83,6 +83,8 @@ class Programme:
         part: What is decided.
         counts: The rest, which stays.
         offline: Work of the demands of deployments outside the part, which stays.
+        modes: Replicas by (shape, mode) where they stay too: what is left is a flow, a
+            linear programme without the rows that no flow changes.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Programme:
         *,
         counts: Counts,
         offline: Mapping[int, float] | None = None,
+        modes: Mapping[tuple[int, int], int] | None = None,
     ) -> None:
         self.problem = problem
         self.part = part
@@ -105,6 +108,7 @@ class Programme:
         self.short: dict[str, dict[tuple[int, ...], int]] = defaultdict(dict)
         self.new: list[tuple[int, tuple[int, int], bool]] = []
         self._counts = counts
+        self._fixed_modes = modes
         self._some_of: dict[int, int] = {}
         self._cells_of: dict[int, list[int]] = defaultdict(list)
         for c, cell in enumerate(problem.cells):
@@ -114,10 +118,11 @@ class Programme:
         self._add_counts()
         self._add_room()
         for d in part.deployments:
-            self._add_replicas(d)
             self._add_work(d)
-            self._add_failover(d)
-            self._add_spread(d)
+            if modes is None:
+                self._add_replicas(d)
+                self._add_failover(d)
+                self._add_spread(d)
         self._add_tenants(offline or {})
 
     def terms(self, shape: int, cells: Iterable[int] | None = None) -> tuple[list[Term], float]:
@@ -271,6 +276,9 @@ class Programme:
     ) -> Iterable[tuple[int, list[Term], float]]:
         """Each mode of a shape with its replicas: columns and constant."""
         modes = self.problem.shapes[q].modes
+        if self._fixed_modes is not None:
+            held = [(u, self._fixed_modes.get((q, u), 0)) for u in range(len(modes))]
+            return [(u, [], float(count)) for u, count in held if count > 0]
         if len(modes) == 1:
             return [(0, terms, constant)]
         upper = constant + sum(self.sparse.upper[column] for column, _ in terms)

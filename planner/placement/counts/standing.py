@@ -7,7 +7,7 @@ tolerance, so a search that only moves to better standings ends.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from planner.placement.counts.problem import Counts, Problem
@@ -66,6 +66,22 @@ def standing_of(problem: Problem, counts: Counts) -> Standing:
     else:
         solution = solve_lp(programme.sparse.proto())
     return merged(problem, programme, solution, None, counts)
+
+
+def flow_of(problem: Problem, counts: Counts, modes: Mapping[tuple[int, int], int]) -> Standing:
+    """The best work for counts and modes as they are; only tiers of work are judged.
+
+    Args:
+        problem: All of it.
+        counts: By (cell, shape).
+        modes: Replicas by (shape, mode); those of a shape sum to its counts.
+
+    Raises:
+        SolverError: The solver failed.
+    """
+    programme = Programme(problem, nothing_placed(problem), counts=counts, modes=modes)
+    solution = solve_lp(programme.sparse.proto())
+    return replace(merged(problem, programme, solution, None, counts), modes=dict(modes))
 
 
 def merged(
