@@ -46,14 +46,18 @@ class Facts:
     holding: Mapping[str, Sequence[Allocation]]
     _frontiers: Mapping[_Mode, Frontier] = field(repr=False)
 
+    def device_type(self, placement: Placement) -> str:
+        """Of its first device; "" where its node has none such."""
+        if not placement.devices:
+            return ""
+        device = self.devices.get((placement.node, placement.devices[0]))
+        return "" if device is None else device.device_type
+
     def frontier(self, placement: Placement) -> Frontier:
         """Of a placement's device type, its number of devices and its SLO class."""
-        device = (
-            self.devices.get((placement.node, placement.devices[0])) if placement.devices else None
-        )
         mode = (
             placement.deployment,
-            "" if device is None else device.device_type,
+            self.device_type(placement),
             len(placement.devices),
             placement.slo_class,
         )

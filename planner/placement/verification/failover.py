@@ -8,7 +8,8 @@ others may be held to other classes than before: they are divided anew, a replic
 between two classes too.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from planner.model import Placement, Plan, ReplicaState
@@ -28,14 +29,10 @@ def failover(facts: Facts, plan: Plan, serving: Serving) -> Iterator[Violation]:
         m.deployment == deployment.id and m.dimension == "failover" for m in plan.misfits
     ):
         return
-    bears = [
-        (facts.domain(p), [_bears(facts, p, one.id) for one in classes])
-        for p in serving.own
-        if _serves(facts, p)
-    ]
-    for domain in sorted({domain for domain, _ in bears}) or [""]:
-        left = [rates for of, rates in bears if of != domain]
-        lacking = _lacking(needs, left)
+    room = _room(facts, serving)
+    whole = sum(room.values(), Counter[_Rates]())
+    for domain in sorted(room) or [""]:
+        lacking = _lacking(needs, whole - room.get(domain, Counter()))
         if lacking > slack(sum(needs)):
             yield broken(
                 "failover",
@@ -45,19 +42,38 @@ def failover(facts: Facts, plan: Plan, serving: Serving) -> Iterator[Violation]:
             )
 
 
+_Rates = tuple[float, ...]  # what a replica bears held to each class, tightest first
+
+
+def _room(facts: Facts, serving: Serving) -> dict[str, Counter[_Rates]]:
+    """Replicas that serve, by failure domain and by what they bear: alike ones are counted."""
+    known: dict[tuple[str, int], _Rates] = {}
+    room: dict[str, Counter[_Rates]] = defaultdict(Counter)
+    for placement in serving.own:
+        if not _serves(facts, placement):
+            continue
+        kind = (facts.device_type(placement), len(placement.devices))
+        if kind not in known:
+            known[kind] = tuple(
+                _bears(facts, placement, one.id) for one in serving.deployment.classes
+            )
+        room[facts.domain(placement)][known[kind]] += 1
+    return room
+
+
 def _bears(facts: Facts, placement: Placement, slo_class: str) -> float:
     """Online work it carries held to that class, without offline work."""
     return facts.bears_online(replace(placement, slo_class=slo_class))
 
 
-def _lacking(needs: Sequence[float], left: Sequence[Sequence[float]]) -> float:
+def _lacking(needs: Sequence[float], left: Mapping[_Rates, int]) -> float:
     """What replicas cannot serve of each class's need, divided among the classes at best.
 
     The tightest class takes the replicas that lose least by it, until it is served; the
     last one by a part of its time. What is left goes to the next. With two classes that is
     the best there is; with more, a replica counts for the tightest two it bears, in turn.
     """
-    rest = [(1.0, list(rates)) for rates in left]
+    rest = [(float(count), rates) for rates, count in left.items()]
     lacking = 0.0
     for k, need in enumerate(needs):
         looser = range(k + 1, len(needs))
@@ -68,7 +84,7 @@ def _lacking(needs: Sequence[float], left: Sequence[Sequence[float]]) -> float:
                 else float("inf")
             )
         )
-        after: list[tuple[float, list[float]]] = []
+        after: list[tuple[float, _Rates]] = []
         for time, rates in rest:
             taken = min(time, need / rates[k]) if rates[k] > 0.0 else 0.0
             need -= taken * rates[k]  # noqa: PLW2901 - what is still to be served
