@@ -1,5 +1,6 @@
 """Tiny fleets, every placement of which was tried."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from bench.placement.board import Board, Counts, lay_out
 from bench.placement.bounds import bound_of, domain_bound_of, integer_bound_of
+from bench.placement.contestants import incumbents, settled
 from bench.placement.evaluate import evaluate
 from bench.placement.linear import SHORTFALLS
 from planner.model import (
@@ -210,6 +212,33 @@ def test_no_placement_of_all_passes_the_bounds(fleet: Snapshot) -> None:
     for bound in (integer_bound_of, domain_bound_of):
         whole = bound(board, nothing, seconds=5.0).offline
         assert best.offline - 1e-3 <= whole <= linear + 1e-3
+
+
+@given(fleet=fleets())
+@settings(max_examples=12, deadline=None)
+def test_solve_finds_the_best_placement_of_all(fleet: Snapshot) -> None:
+    """Where nothing need be short the plan is as good as any, tier by tier.
+
+    Loads are free here, since they are weighed against offline work; where something is
+    short, classes weigh against each other inside a tier, which brute force does not.
+    """
+    fleet = replace(
+        fleet,
+        nodes=tuple(
+            replace(node, host_memory_bytes=node.host_memory_bytes or 64 * GIB)
+            for node in fleet.nodes
+        ),
+        deployments=tuple(replace(one, load_s=0.0, warm_load_s=0.0) for one in fleet.deployments),
+    )
+    brute = Brute(fleet)
+    best = brute.best()[1]
+    asked = itertools.count()
+    plans = list(incumbents(fleet, work_left=lambda: 20.0 - next(asked)))
+    assert plans
+    found = brute.score(brute.held(settled(plans[-1])))
+    assert best.is_as_good_as(found, tolerance=1e-6)
+    if not best.is_short:
+        assert found.is_as_good_as(best, tolerance=5e-3)
 
 
 def test_brute_force_knows_a_fleet_solved_by_hand() -> None:
