@@ -8,6 +8,7 @@ them by index; a shape's modes are ordered tightest first, the offline-only one 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from math import isfinite
 from typing import TypeAlias
 
 
@@ -139,7 +140,7 @@ class Problem:
         if place.kind != wanted.kind:
             return 0
         each = place.slots // wanted.slots
-        if wanted.host_bytes > 0.0:
+        if wanted.host_bytes > 0.0 and isfinite(place.host_bytes):
             each = min(each, int(place.host_bytes / wanted.host_bytes + 1e-9))
         if self.wanted[wanted.deployment].is_alone:
             each = min(each, 1)
