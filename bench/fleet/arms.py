@@ -109,6 +109,7 @@ def run_arm(
     scenario: FleetScenario,
     *,
     forecast: str = "seasonal",
+    quantile: float = 0.9,
     tell: Callable[[float], None] | None = None,
 ) -> Ran:
     """Replays the day under an arm.
@@ -117,13 +118,16 @@ def run_arm(
         name: Of `ARMS`.
         scenario: The day.
         forecast: seasonal, with two days seen before, or last.
+        quantile: Of the seasonal one.
         tell: Told how far it is.
     """
     arm = ARMS[name]
     shaped = arm.shapes(scenario)
     timed = _Timed(arm.make())
     began_s = perf_counter()
-    record = replay_fleet(shaped, rounds=timed, forecast=forecast_of(shaped, forecast), reach=tell)
+    record = replay_fleet(
+        shaped, rounds=timed, forecast=forecast_of(shaped, forecast, quantile=quantile), reach=tell
+    )
     inner = timed.inner
     return Ran(
         arm=name,
@@ -135,7 +139,7 @@ def run_arm(
     )
 
 
-def forecast_of(scenario: FleetScenario, name: str) -> Forecast:
+def forecast_of(scenario: FleetScenario, name: str, *, quantile: float = 0.9) -> Forecast:
     """The forecast that all arms plan by.
 
     The seasonal one has seen two days of the same shape and level, with the wander of another
@@ -145,7 +149,7 @@ def forecast_of(scenario: FleetScenario, name: str) -> Forecast:
         return LastValue(margin_ratio=0.25)
     step_s = FORECAST_S
     rounds = max(1, round(scenario.rounds.interval_s / step_s))
-    found = Seasonal(round_s=step_s, rounds=rounds)
+    found = Seasonal(round_s=step_s, rounds=rounds, quantile=quantile)
     for service in scenario.services:
         if service.demand.is_none:
             continue

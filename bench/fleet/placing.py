@@ -121,7 +121,8 @@ def planned(snapshot: Snapshot, placements: Sequence[Placement], *, by: str) -> 
 
 def _whole(placements: Sequence[Placement]) -> tuple[Placement, ...]:
     """The same with a deployment's online shares summing to 1: committed shares that were
-    kept as near enough may not, where a replica went."""
+    kept as near enough may not, where a replica went.
+    """
     sums: defaultdict[str, float] = defaultdict(float)
     for one in placements:
         sums[one.deployment] += one.online_share

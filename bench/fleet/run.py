@@ -158,7 +158,7 @@ def _run(
 
 def _arm(arm: str, settings: FleetSettings, families: tuple[Profiled, ...], forecast: str) -> Ran:
     """One arm, in a process of its own."""
-    return run_arm(arm, scenario(settings, families), forecast=forecast)
+    return run_arm(arm, scenario(settings, families), forecast=forecast, quantile=settings.quantile)
 
 
 def _rest_figures(

@@ -94,6 +94,8 @@ class FleetSettings:
         offline_ratio: Batch work of the day, of the day's online work in devices' time.
         swing_ratio: Of the day's shape.
         round_s: Between full solves.
+        quantile: Of the forecast that all arms plan by: of 0.8, 0.9 and 0.95 the least at which
+            every deployment of a smaller fleet attained its SLO.
         seed: Of all that is random.
         probe_s: Window of each probe of a profile.
     """
@@ -101,10 +103,11 @@ class FleetSettings:
     nodes: int = 200
     models: int = 20
     hours: float = 24.0
-    online_ratio: float = 0.3
+    online_ratio: float = 0.4
     offline_ratio: float = 0.5
     swing_ratio: float = 0.5
     round_s: float = 900.0
+    quantile: float = 0.9
     seed: int = 0
     probe_s: float = 45.0
 

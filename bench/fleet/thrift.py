@@ -2,12 +2,13 @@
 
 Owns the rule, the same for every arm that solves: a replica goes if the rest bears the
 forecast's bound and the deadlines' rate, with a reserve for those that run, so that none goes
-to come back the next round. The dearest goes first. Refuses to add or to move.
+to come back the next round. The dearest for what it bears goes first. Refuses to add or to move.
 """
 
 from collections import Counter
 
 from bench.fleet.placing import bears, frontiers_of, planned, wanted_offline
+from planner.interference.frontier import online_limit
 from planner.model import Deployment, Frontier, Placement, Plan, Snapshot
 from planner.simulation.fleet.rounds import Rounds
 
@@ -50,16 +51,16 @@ def trimmed(snapshot: Snapshot, placements: tuple[Placement, ...]) -> tuple[Plac
     kept = list(placements)
     for deployment in snapshot.deployments:
         own = [p for p in placements if p.deployment == deployment.id]
-        # The dearest first; what is new before what runs, and lonely ones before others.
-        own.sort(
-            key=lambda p: (
-                p.replica is not None,
-                -prices.get(kinds[p.node], 1.0),
-                crowd[p.node],
-                p.node,
-                p.devices,
-            )
+        # The dearest for its work first; what is new before what runs, lonely ones before others.
+        dear = {
+            kind: prices.get(kind, 1.0) / max(1e-9, online_limit(curve))
+            for kind, curve in curves[deployment.id].items()
+        }
+        ranked = sorted(
+            (p.replica is not None, -dear[kinds[p.node]], crowd[p.node], p.node, p.devices, at)
+            for at, p in enumerate(own)
         )
+        own = [own[at] for *_, at in ranked]
         counts = Counter(kinds[p.node] for p in own)
         for placement in own:
             reserve = RESERVE_RATIO if placement.replica is not None else 0.0
