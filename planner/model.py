@@ -332,6 +332,7 @@ class Misfit:
     deployment: str
     node: str | None
     dimension: str  # memory | devices | device_type | tensor_parallel | capacity | cordoned
+    # | failover | pin
     needed: float
     available: float
     message: str

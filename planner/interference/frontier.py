@@ -38,17 +38,21 @@ def frontier_for(
         deployment: Bare id.
         device_type: As agents report it.
         tensor_parallel_size: Devices of the replica; None: as many as the deployment says.
-        slo_class: The tightest class it serves, or OFFLINE_ONLY.
+        slo_class: The tightest class it serves, or OFFLINE_ONLY; "": the deployment's
+            tightest.
 
     Returns:
         The one that is known, or `DEFAULT_FRONTIER`, whose source says "default".
     """
+    owner = next((one for one in snapshot.deployments if one.id == deployment), None)
+    own = owner.tensor_parallel_size if owner is not None else None
+    tightest = owner.classes[0].id if owner is not None else ""
     for known in snapshot.frontiers:
-        if (known.deployment, known.device_type, known.slo_class) == (
-            deployment,
-            device_type,
-            slo_class,
-        ) and known.tensor_parallel_size == tensor_parallel_size:
+        if (known.deployment, known.device_type) != (deployment, device_type):
+            continue
+        if (known.tensor_parallel_size or own) == (tensor_parallel_size or own) and (
+            known.slo_class == (slo_class or tightest)
+        ):
             return known.frontier
     return DEFAULT_FRONTIER
 

@@ -148,6 +148,15 @@ def is_gone(allocation: Allocation, nodes: Mapping[str, Node]) -> bool:
     return not allocation.holds_devices or allocation.node not in nodes
 
 
+def is_frozen(fleet: Fleet, allocation: Allocation) -> bool:
+    """Whether a freeze of its node or its deployment keeps it as it is."""
+    node = fleet.nodes.get(allocation.node)
+    deployment = fleet.deployments.get(allocation.deployment)
+    return (node is not None and node.is_frozen) or (
+        deployment is not None and deployment.is_frozen
+    )
+
+
 def survey(snapshot: Snapshot) -> Fleet:
     """Judges every allocation and finds the free devices of a snapshot."""
     nodes = {node.id: node for node in sorted(snapshot.nodes, key=lambda node: node.id)}

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from planner.model import Allocation, Deployment, Plan, PlanStatus, ReplicaState, Snapshot
-from planner.placement.fleet import Draft, Fleet, Seat, Standing, survey
+from planner.placement.fleet import Draft, Fleet, Seat, Standing, is_frozen, survey
 from planner.placement.objective import Tally, cost, floor, tallies, values
 from planner.placement.publish import publish
 from planner.placement.seats import seats
@@ -47,6 +47,7 @@ def keep_all(fleet: Fleet) -> Draft:
         own = [a for a in fleet.of(deployment.id) if fleet.standing[a.replica].is_keepable]
         own.sort(key=lambda a: _keep_rank(fleet, a))
         kept.update(a.replica for a in own[: deployment.max_replicas])
+        kept.update(a.replica for a in own if is_frozen(fleet, a))
     return Draft(kept=frozenset(kept))
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from planner.model import Allocation, ReplicaState
 from planner.placement.counting import Counting
 from planner.placement.counts.problem import Counts
-from planner.placement.fleet import Draft, Fleet, Seat, Standing
+from planner.placement.fleet import Draft, Fleet, Seat, Standing, is_frozen
 from planner.placement.seats import choose_devices
 
 
@@ -143,12 +143,17 @@ class _Room:
         """Kept and new replicas, and of those to be replaced what no other stands in for yet."""
         new: list[Seat] = []
         waiting: list[Seat] = []
+        present = _Present(self.fleet)
         for _, seat in self.seats:
             free = self.fleet.free.get(seat.node, frozenset())
-            (new if free.issuperset(seat.devices) else waiting).append(seat)
+            if free.issuperset(seat.devices) and present.takes(seat):
+                new.append(seat)
+            else:
+                waiting.append(seat)
         kept = set(self.kept)
         claimed = {(s.node, d) for s in new for d in s.devices}
         arrived = Counter(seat.deployment for seat in new)
+        good = Counter(a.deployment for a in self.kept.values())
         for name, deployment in self.fleet.deployments.items():
             old = [
                 a
@@ -156,11 +161,11 @@ class _Room:
                 if self.fleet.standing[a.replica] in (Standing.DUE, Standing.BROKEN)
                 and not any((a.node, d) in claimed for d in a.devices)
             ]
-            old.sort(key=lambda a: (self.fleet.standing[a.replica] is Standing.DUE, a.replica))
-            good = sum(a.deployment == name for a in self.kept.values())
+            old.sort(key=lambda a: (self.fleet.standing[a.replica] is Standing.BROKEN, a.replica))
             stay = len(old) - arrived[name]
-            stay = max(0, min(stay, deployment.max_replicas - good - arrived[name]))
-            kept.update(a.replica for a in old[len(old) - stay :])
+            stay = max(0, min(stay, deployment.max_replicas - good[name] - arrived[name]))
+            kept.update(a.replica for a in old[:stay])
+            kept.update(a.replica for a in old if is_frozen(self.fleet, a))
         return Draft(kept=frozenset(kept), new=tuple(new), waiting=tuple(waiting))
 
     def _key(self, allocation: Allocation) -> tuple[int, int]:
@@ -186,12 +191,9 @@ class _Room:
         needed = deployment.host_memory_bytes
         if place.host_memory_bytes and self._host[node] + needed > place.host_memory_bytes:
             return False
-        beside = self._beside[node]
-        if any(beside[other] for other in deployment.anti_affinity):
-            return False
         return not any(
-            count and name in self.fleet.deployments[other].anti_affinity
-            for other, count in beside.items()
+            count and are_apart(self.fleet, name, other)
+            for other, count in self._beside[node].items()
         )
 
     def _take(self, name: str, node: str, devices: tuple[int, ...]) -> None:
@@ -203,3 +205,45 @@ class _Room:
         self._taken[node].difference_update(devices)
         self._host[node] -= self.fleet.deployments[name].host_memory_bytes
         self._beside[node][name] -= 1
+
+
+class _Present:
+    """Host memory and neighbours on each node, with all that holds devices there now."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._host: Counter[str] = Counter()
+        self._beside: dict[str, Counter[str]] = defaultdict(Counter)
+        for one in fleet.allocations.values():
+            self._add(one.deployment, one.node)
+
+    def takes(self, seat: Seat) -> bool:
+        """Takes a seat in if it may join what is there; whether it did."""
+        node = self._fleet.nodes[seat.node]
+        deployment = self._fleet.deployments[seat.deployment]
+        needed = self._host[seat.node] + deployment.host_memory_bytes
+        if node.host_memory_bytes and needed > node.host_memory_bytes:
+            return False
+        if any(
+            count and are_apart(self._fleet, seat.deployment, other)
+            for other, count in self._beside[seat.node].items()
+        ):
+            return False
+        self._add(seat.deployment, seat.node)
+        return True
+
+    def _add(self, name: str, node: str) -> None:
+        owner = self._fleet.deployments.get(name)
+        self._host[node] += owner.host_memory_bytes if owner is not None else 0
+        self._beside[node][name] += 1
+
+
+def are_apart(fleet: Fleet, one: str, other: str) -> bool:
+    """Whether either of two deployments is to share no node with the other."""
+    return any(
+        deployment is not None and name in deployment.anti_affinity
+        for deployment, name in (
+            (fleet.deployments.get(one), other),
+            (fleet.deployments.get(other), one),
+        )
+    )

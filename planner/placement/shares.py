@@ -127,7 +127,7 @@ def _split(
 def _keep_steady(fleet: Fleet, deployment: Deployment, fresh: list[Placement]) -> list[Placement]:
     """The committed shares instead, if all of them exist, are near and still bearable."""
     held = [fleet.allocations[p.replica] for p in fresh if p.replica is not None]
-    if len(held) < len(fresh):
+    if len(held) < len(fresh) or abs(sum(a.online_share for a in held) - 1.0) > ONLINE_TOLERANCE:
         return fresh
     online = [a for a in held if a.slo_class != OFFLINE_ONLY]
     wanted = sum(cls.online_work for cls in deployment.classes)

@@ -200,7 +200,7 @@ def failover_needs(
         found.append((needed[1], tuple(loose)))
     if needed[0] > 0.0 and needed[1] > 0.0:
         both = tuple(zip(tight, loose, strict=True))
-        ratios = {round(more / less, 3) for less, more in both if less > 0.0}
+        ratios = {float(f"{more / less:.7g}") for less, more in both if less > 0.0}
         for weight in sorted(ratios):
             gives = tuple(max(weight * less, more) for less, more in both)
             found.append((weight * needed[0] + needed[1], gives))

@@ -2,8 +2,8 @@
 
 Owns the formulation. Refuses to solve, and to name nodes. Invariants: a part's columns
 cost what they cost in the whole, so a part's gain is the whole's; counts outside the part
-are constants; every row is an inequality that counts of none satisfy, with what is missing
-in a column of its own, so no programme is infeasible.
+are constants; every row is an inequality that counts of none satisfy, or of the least that
+must be, with what is missing in a column of its own, so no programme is infeasible.
 
 Integers, for cells c, shapes q (deployment d(q), type, devices s_q) and modes u of q:
 
@@ -46,6 +46,7 @@ is at most what a whole type holds: a relaxation.
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 
 from planner.placement.counts.problem import Counts, Problem, failover_needs
 from planner.placement.counts.sparse import UNBOUNDED, Sparse, Term
@@ -171,9 +172,13 @@ class Programme:
                 for key, count in self._counts.items()
                 if key not in self.n
             )
+            forced = sum(
+                max(0, self.problem.least.get(key, 0) - self.problem.held.get(key, 0))
+                for _, key, _ in self.new
+            )
             self.sparse.at_most(
                 [(column, 1.0) for column, _, _ in self.new],
-                max(0.0, float(self.problem.max_moves - moved)),
+                float(max(forced, self.problem.max_moves - moved)),
             )
 
     def _add_room(self) -> None:
@@ -195,14 +200,16 @@ class Programme:
                 self.sparse.at_most(taken, -slots[c])
             else:
                 self.sparse.at_most(taken, float(cell.all_slots) - slots[c])
-            if cell.host_bytes != float("inf"):
-                whole_bytes = cell.host_bytes * cell.nodes
+            if isfinite(cell.host_bytes):
+                forced = sum(
+                    self.problem.least.get((c, q), 0) * self.problem.shapes[q].host_bytes
+                    for q, _ in in_cell[c]
+                )
+                left = max(forced, cell.host_bytes * cell.nodes - host[c])
+                unit = max(1.0, cell.host_bytes)
                 self.sparse.at_most(
-                    [
-                        (k, self.problem.shapes[q].host_bytes / cell.host_bytes)
-                        for q, k in in_cell[c]
-                    ],
-                    (whole_bytes - host[c]) / cell.host_bytes,
+                    [(k, self.problem.shapes[q].host_bytes / unit) for q, k in in_cell[c]],
+                    left / unit,
                 )
 
     def _add_replicas(self, d: int) -> None:
@@ -217,7 +224,8 @@ class Programme:
             short = self._missing("replica", (d,), self.problem.weights.replica)
             self.sparse.at_least([*terms, (short, 1.0)], wanted.min_replicas - constant)
         if terms and wanted.max_replicas < 10_000:
-            self.sparse.at_most(terms, max(0.0, wanted.max_replicas - constant))
+            forced = sum(self.sparse.lower[column] for column, _ in terms)
+            self.sparse.at_most(terms, max(forced, wanted.max_replicas - constant))
 
     def _add_work(self, d: int) -> None:
         wanted = self.problem.wanted[d]
@@ -376,29 +384,34 @@ class Programme:
         if not self.problem.wanted[d].is_spread:
             return
         by_domain: dict[int, list[Term]] = defaultdict(list)
-        of_domain: dict[int, float] = defaultdict(float)
+        of_domain: dict[int, float] = {}  # every domain that can serve it
         for q in self._shapes[d]:
-            for c, cell in enumerate(self.problem.cells):
-                if cell.domain is None:
+            for c in self._cells_of[self.problem.shapes[q].kind]:
+                domain = self.problem.cells[c].domain
+                if domain is None:
                     return
                 if (c, q) in self.n:
-                    by_domain[cell.domain].append((self.n[c, q], 1.0))
-                else:
-                    of_domain[cell.domain] += self._counts.get((c, q), 0)
+                    by_domain[domain].append((self.n[c, q], 1.0))
+                count = 0 if (c, q) in self.n else self._counts.get((c, q), 0)
+                if count or self.problem.fits(c, q) or (c, q) in self.problem.held:
+                    of_domain[domain] = of_domain.get(domain, 0.0) + count
+        if len(of_domain) < 2:
+            return
         every = [term for terms in by_domain.values() for term in terms]
-        domains = sorted(by_domain.keys() | {g for g, held in of_domain.items() if held})
-        if not every or len(domains) < 2:
+        crowd = self._missing("spread", (d,), self.problem.weights.spread)
+        if not every:
+            most = -(-sum(of_domain.values()) // len(of_domain))
+            self.sparse.at_least([(crowd, 1.0)], max(of_domain.values()) - most)
             return
         even = self.sparse.column(is_integer=True, upper=UNBOUNDED)
-        crowd = self._missing("spread", (d,), self.problem.weights.spread)
         self.sparse.at_most(
-            [(even, float(len(domains))), *((k, -v) for k, v in every)],
-            sum(of_domain.values()) + len(domains) - 1,
+            [(even, float(len(of_domain))), *((k, -v) for k, v in every)],
+            sum(of_domain.values()) + len(of_domain) - 1,
         )
-        for g in domains:
+        for g in sorted(of_domain):
             self.sparse.at_least(
                 [(crowd, 1.0), (even, 1.0), *((k, -v) for k, v in by_domain.get(g, ()))],
-                of_domain.get(g, 0.0),
+                of_domain[g],
             )
 
     def _add_tenants(self, offline: Mapping[int, float]) -> None:

@@ -107,6 +107,7 @@ def commit(snapshot: Snapshot, plan: Plan) -> Snapshot:
             "online_share": placement.online_share,
             "offline_share": placement.offline_share,
             "latency_budget_ms": placement.latency_budget_ms,
+            "slo_class": placement.slo_class,
         }
         if placement.replica is None:
             name = ids[f"new:{i}"]
