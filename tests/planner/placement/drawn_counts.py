@@ -127,7 +127,7 @@ def problems(draw, *, domains: int = 3, deployments: int = 2, spare: bool = Fals
         offline=tuple(offline),
         tenants=(
             Entitlement(most=draw(st.sampled_from([None, 0.4])), fair=0.0),
-            Entitlement(most=None, fair=draw(st.sampled_from([0.0, 0.3]))),
+            Entitlement(most=None, fair=0.3 if any(one.tenant == 1 for one in offline) else 0.0),
         ),
         domains=len({cell.domain for cell in cells}),
     )

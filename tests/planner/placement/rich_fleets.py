@@ -139,7 +139,10 @@ def _replicas(draw, nodes, specs):
                 len(free) < size
                 or not draw(st.booleans())
                 or spec.bytes_per_device_of(size) > place.devices[0].memory_bytes
-                or (place.host_memory_bytes and host + spec.host_memory_bytes > place.host_memory_bytes)
+                or (
+                    place.host_memory_bytes
+                    and host + spec.host_memory_bytes > place.host_memory_bytes
+                )
             ):
                 continue
             host += spec.host_memory_bytes
