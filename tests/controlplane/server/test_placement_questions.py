@@ -297,3 +297,29 @@ async def test_service_leaves_no_rpc_unanswered_when_listed() -> None:
     base = placement_service_pb2_grpc.PlacementServiceServicer
     for method in service.methods:
         assert getattr(PlacementServicer, method.name) is not getattr(base, method.name)
+
+
+async def test_whole_plans_are_each_listed_once_when_a_page_would_be_too_large(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page ends before it outgrows a message, and the next goes on from there."""
+    monkeypatch.setattr("controlplane.services.placement.MOST_PLACEMENTS_A_PAGE", 2)
+    running = await start()
+    async with FakeAgent(node="n1", port=running.port):
+        for most in (1, 2):
+            await running.apply(deployment(min_replicas=most, max_replicas=most))
+            await running.running("chat", most)
+        await settled(running)
+        names: list[str] = []
+        token = ""
+        while True:
+            page = await running.placement.ListPlans(
+                placement_service_pb2.ListPlansRequest(page_size=50, page_token=token, view=WHOLE)
+            )
+            names += [one.name for one in page.plans]
+            token = page.next_page_token
+            if not token:
+                break
+            assert len(page.plans) < 3
+        assert names == [f"plans/{round_}" for round_ in range(len(names), 0, -1)]
+        assert len(names) >= 3
