@@ -49,4 +49,5 @@ def to_replica(
         round=record.round,
         report=shown,
         create_time=to_timestamp(record.create_s),
+        slo_class=one.slo_class,
     )

@@ -39,7 +39,7 @@ REPLICA_STATE_FAILED: ReplicaState
 REPLICA_STATE_LOST: ReplicaState
 
 class Replica(_message.Message):
-    __slots__ = ("name", "deployment", "node", "device_indices", "desired", "state", "online_share", "offline_share", "latency_budget_ms", "after", "round", "report", "create_time")
+    __slots__ = ("name", "deployment", "node", "device_indices", "desired", "state", "online_share", "offline_share", "latency_budget_ms", "after", "round", "report", "create_time", "slo_class")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
@@ -53,6 +53,7 @@ class Replica(_message.Message):
     ROUND_FIELD_NUMBER: _ClassVar[int]
     REPORT_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    SLO_CLASS_FIELD_NUMBER: _ClassVar[int]
     name: str
     deployment: str
     node: str
@@ -66,7 +67,8 @@ class Replica(_message.Message):
     round: int
     report: ReplicaReport
     create_time: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., deployment: _Optional[str] = ..., node: _Optional[str] = ..., device_indices: _Optional[_Iterable[int]] = ..., desired: _Optional[_Union[DesiredState, str]] = ..., state: _Optional[_Union[ReplicaState, str]] = ..., online_share: _Optional[float] = ..., offline_share: _Optional[float] = ..., latency_budget_ms: _Optional[float] = ..., after: _Optional[_Iterable[str]] = ..., round: _Optional[int] = ..., report: _Optional[_Union[ReplicaReport, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    slo_class: str
+    def __init__(self, name: _Optional[str] = ..., deployment: _Optional[str] = ..., node: _Optional[str] = ..., device_indices: _Optional[_Iterable[int]] = ..., desired: _Optional[_Union[DesiredState, str]] = ..., state: _Optional[_Union[ReplicaState, str]] = ..., online_share: _Optional[float] = ..., offline_share: _Optional[float] = ..., latency_budget_ms: _Optional[float] = ..., after: _Optional[_Iterable[str]] = ..., round: _Optional[int] = ..., report: _Optional[_Union[ReplicaReport, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., slo_class: _Optional[str] = ...) -> None: ...
 
 class ReplicaReport(_message.Message):
     __slots__ = ("replica", "state", "message", "engine_version", "plugin_version", "offline_admitted", "offline_refusal", "starts", "load", "latency", "iterations")
