@@ -6,6 +6,7 @@ Invariant: few lines are kept however many come, and the newest that passes is t
 
 Plans are checked when the solve has ended, newest first, usually one: at 1000 nodes and 50
 deployments one check takes 1.5 s of a core (measured) that the solver needs while it works.
+A wrong plan that a right one followed is not looked at.
 """
 
 import json
