@@ -8,9 +8,9 @@ request no token of which was sent is retried elsewhere.
 """
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from heapq import heappop, heappush, merge
+from heapq import heappop, heappush
 from itertools import count
 from math import inf
 
@@ -21,13 +21,13 @@ from planner.rollout.budgets import engine_budgets
 from planner.routing.choose import RouteRefusal, choose
 from planner.routing.table import Route, RouteTable
 from planner.routing.traffic import Traffic
+from planner.simulation.fleet.arrivals import arrivals
 from planner.simulation.fleet.book import Book, Progress
 from planner.simulation.fleet.engines import (
     EngineKind,
     Lengths,
     mean_tokens,
     offline_request,
-    online_request,
 )
 from planner.simulation.fleet.hosts import Hosts, Live
 from planner.simulation.fleet.recording import Recorder
@@ -74,7 +74,7 @@ class Exact:
             name: one.request_work_ms / sum(mean_tokens(one.demand.lengths))
             for name, one in self._services.items()
         }
-        self._arrivals = self._merged()
+        self._arrivals = arrivals(scenario)
         self._next = next(self._arrivals, None)
         self._items = {
             name: random.Random(f"{scenario.seed}/{name}/items") for name in self._services
@@ -172,29 +172,6 @@ class Exact:
         self._recorder.add(at_s, used_device_s=used_s * len(seat.live.devices))
 
     # ------------------------------------------------------------ online requests
-
-    def _merged(self) -> Iterator[tuple[float, str, SimulatedRequest]]:
-        return merge(*(self._requests(name, one) for name, one in self._services.items()))
-
-    def _requests(
-        self, name: str, service: Service
-    ) -> Iterator[tuple[float, str, SimulatedRequest]]:
-        drawn = service.demand.requests(
-            seed=f"{self._scenario.seed}/{name}", until_s=self._scenario.duration_s
-        )
-        for index, request in enumerate(drawn):
-            rid = f"{name}/{index:07d}"
-            yield (
-                request.at_s,
-                rid,
-                online_request(
-                    rid,
-                    at_s=request.at_s,
-                    prompt_tokens=request.prompt_tokens,
-                    output_tokens=request.output_tokens,
-                    slo=service.deployment.slo,
-                ),
-            )
 
     def _arrive(self, *, now_s: float) -> None:
         assert self._next is not None

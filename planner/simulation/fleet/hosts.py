@@ -6,7 +6,6 @@ load. Invariants: a device is held by one engine at a time; an engine serves onc
 has loaded; a lost node's engines are gone at once, its replicas LOST when its lease lapses.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -14,7 +13,6 @@ from planner.model import (
     Allocation,
     Deployment,
     Desired,
-    MoveKind,
     Node,
     Placement,
     Plan,
@@ -34,6 +32,8 @@ from planner.reconcile.node import (
     StopEngine,
     plan_steps,
 )
+from planner.simulation.fleet.committing import Moved, committed
+from planner.simulation.fleet.warmth import Warmth
 
 DRAIN_GRACE_S = 30.0
 
@@ -57,16 +57,6 @@ class Live:
         return self.state is ReplicaState.RUNNING
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Moved:
-    """What a committed plan changed."""
-
-    adds: int = 0
-    removes: int = 0
-    adjusts: int = 0
-    changes: tuple[tuple[str, int, int], ...] = ()  # (deployment, added, removed)
-
-
 class Hosts:
     """Nodes, allocations, engines."""
 
@@ -81,7 +71,7 @@ class Hosts:
         self._deployments = deployments
         self._down: set[str] = set()
         self._lapsed: set[str] = set()
-        self._warm: dict[str, list[str]] = {node.id: list(node.warm_models) for node in nodes}
+        self._warmth = Warmth(nodes, deployments)
         self._types = {
             node.id: {device.index: device.device_type for device in node.devices} for node in nodes
         }
@@ -101,7 +91,7 @@ class Hosts:
             replace(
                 node,
                 is_ready=node.is_ready and node.id not in self._lapsed,
-                warm_models=tuple(self._warm[node.id]),
+                warm_models=self._warmth.of(node.id),
             )
             for node in self._nodes.values()
         )
@@ -119,67 +109,19 @@ class Hosts:
 
     def commit(self, plan: Plan, *, now_s: float) -> Moved:
         """Takes a verified plan over as the applier does, and lets agents act on it."""
-        kept = {p.replica: p for p in plan.placements if p.replica is not None}
         names = {
-            f"new:{index}": self._name(placement.deployment)
+            index: self._name(placement.deployment)
             for index, placement in enumerate(plan.placements)
             if placement.replica is None
         }
-        after = {
-            move.replica: tuple(names.get(other, other) for other in move.after)
-            for move in plan.moves
-            if move.kind is MoveKind.REMOVE
-        }
-        adjusts = 0
-        added: Counter[str] = Counter()
-        removed: Counter[str] = Counter()
-        for replica, one in list(self.allocations.items()):
-            placement = kept.get(replica)
-            if placement is not None:
-                changed = replace(
-                    one,
-                    desired=Desired.RUNNING,
-                    after=(),
-                    online_share=placement.online_share,
-                    offline_share=placement.offline_share,
-                    latency_budget_ms=placement.latency_budget_ms,
-                    slo_class=placement.slo_class,
-                )
-                adjusts += changed != one
-                self.allocations[replica] = changed
-            elif one.desired is Desired.RUNNING:
-                waits = () if one.state is ReplicaState.LOST else after.get(replica, ())
-                self.allocations[replica] = replace(one, desired=Desired.STOPPED, after=waits)
-                removed[one.deployment] += 1
-            elif replica in after:
-                self.allocations[replica] = replace(one, after=after[replica])
-        for index, placement in enumerate(plan.placements):
-            if placement.replica is not None:
-                continue
-            replica = names[f"new:{index}"]
-            self.allocations[replica] = Allocation(
-                replica=replica,
-                deployment=placement.deployment,
-                node=placement.node,
-                devices=placement.devices,
-                online_share=placement.online_share,
-                offline_share=placement.offline_share,
-                latency_budget_ms=placement.latency_budget_ms,
-                generation=self._deployments[placement.deployment].generation,
-                slo_class=placement.slo_class,
-            )
-            added[placement.deployment] += 1
-        if added or removed or adjusts:
+        generations = {name: one.generation for name, one in self._deployments.items()}
+        self.allocations, moved = committed(
+            self.allocations, plan, names=names, generations=generations
+        )
+        if moved.adds or moved.removes or moved.adjusts:
             self.revision += 1
         self.act(now_s=now_s)
-        return Moved(
-            adds=added.total(),
-            removes=removed.total(),
-            adjusts=adjusts,
-            changes=tuple(
-                (name, added[name], removed[name]) for name in sorted({*added, *removed})
-            ),
-        )
+        return moved
 
     def load_at_once(self, *, now_s: float) -> None:
         """What loads has loaded: the fleet ran before."""
@@ -213,7 +155,7 @@ class Hosts:
     def fail(self, node: str) -> list[Live]:
         """The node is gone with all its engines, which are returned."""
         self._down.add(node)
-        self._warm[node] = []
+        self._warmth.forget(node)
         lost = list(self.engines[node].values())
         self.engines[node] = {}
         self.changes += bool(lost)
@@ -349,8 +291,8 @@ class Hosts:
 
     def _start(self, node: str, wanted: AssignedReplica, *, now_s: float) -> Live:
         deployment = self._deployments[wanted.deployment]
-        is_warm = deployment.model in self._warm[node]
-        self._keep_warm(node, deployment)
+        is_warm = deployment.model in self._warmth.of(node)
+        self._warmth.read(node, deployment)
         return Live(
             replica=wanted.replica,
             deployment=wanted.deployment,
@@ -361,18 +303,6 @@ class Hosts:
             due_s=now_s + (deployment.warm_load_s if is_warm else deployment.load_s),
             budgets=wanted.budgets,
         )
-
-    def _keep_warm(self, node: str, deployment: Deployment) -> None:
-        """Weights that were read stay in host memory, the latest first, while it lasts."""
-        warm = [deployment.model, *(m for m in self._warm[node] if m != deployment.model)]
-        sizes = {d.model: d.weights_bytes for d in self._deployments.values()}
-        room = self._nodes[node].host_memory_bytes
-        kept = []
-        for model in warm:
-            room -= sizes.get(model, 0)
-            if room >= 0:
-                kept.append(model)
-        self._warm[node] = kept
 
     def _observe(self, replica: str, state: ReplicaState) -> None:
         one = self.allocations.get(replica)

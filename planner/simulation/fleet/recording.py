@@ -121,6 +121,11 @@ _SERVICE_SUMS = (
 )  # fmt: skip
 
 
+def no_sums() -> dict[str, float]:
+    """A deployment's totals before anything happened."""
+    return dict.fromkeys(_SERVICE_SUMS, 0.0)
+
+
 @dataclass(slots=True, kw_only=True)
 class Recorder:
     """Sums as they come."""
@@ -143,7 +148,7 @@ class Recorder:
 
     def add_service(self, deployment: str, at_s: float, **sums: float) -> None:
         """Likewise, also to a deployment's totals."""
-        own = self.services.setdefault(deployment, dict.fromkeys(_SERVICE_SUMS, 0.0))
+        own = self.services.setdefault(deployment, no_sums())
         index = self._index(at_s)
         for name, value in sums.items():
             own[name] += value

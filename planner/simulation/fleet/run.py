@@ -14,17 +14,13 @@ from typing import Protocol
 
 from planner.simulation.fleet.aggregate import Aggregated
 from planner.simulation.fleet.book import Book
+from planner.simulation.fleet.committing import Moved
 from planner.simulation.fleet.desires import Desires
 from planner.simulation.fleet.exact import Exact
 from planner.simulation.fleet.forecasts import Forecast, LastValue
-from planner.simulation.fleet.hosts import Hosts, Live, Moved
-from planner.simulation.fleet.recording import (
-    BatchTotals,
-    FleetRecord,
-    Recorder,
-    RoundRecord,
-    ServiceTotals,
-)
+from planner.simulation.fleet.hosts import Hosts, Live
+from planner.simulation.fleet.reckoning import recorded
+from planner.simulation.fleet.recording import FleetRecord, Recorder, RoundRecord
 from planner.simulation.fleet.rounds import Rounds
 from planner.simulation.fleet.scenario import FleetBatch, FleetScenario, Outage
 
@@ -137,7 +133,12 @@ class _Replay:
             self._advance(max(self._now_s, next_s))
             if self._now_s >= self._scenario.duration_s:
                 self._carrier.close(self._now_s)
-                return self._record()
+                return recorded(
+                    self._recorder,
+                    scenario=self._scenario,
+                    book=self._book,
+                    mode=self._carrier.name,
+                )
             if self._hosts.next_s <= self._now_s:
                 self._hosts.act(now_s=self._now_s)
             while self._calendar and self._calendar[0][0] <= self._now_s:
@@ -283,55 +284,3 @@ class _Replay:
             horizon_s=self._scenario.rounds.resplit_s,
         )
         self._hosts.set_shares(self._rounds.resplit(snapshot), now_s=self._now_s)
-
-    # ------------------------------------------------------------ the record
-
-    def _record(self) -> FleetRecord:
-        scenario, recorder = self._scenario, self._recorder
-        devices: dict[str, int] = {}
-        for node in scenario.nodes:
-            for device in node.devices:
-                devices[device.device_type] = devices.get(device.device_type, 0) + 1
-        return FleetRecord(
-            mode=self._carrier.name,
-            duration_s=scenario.duration_s,
-            interval_s=scenario.interval_s,
-            series={name: tuple(values) for name, values in recorder.series.items()},
-            services=tuple(
-                ServiceTotals(
-                    deployment=name,
-                    attainment_target=service.deployment.slo.attainment_ratio,
-                    **recorder.services.get(name, _NOTHING),
-                )
-                for name, service in sorted(scenario.by_id.items())
-            ),
-            batches=tuple(
-                BatchTotals(
-                    batch=one.batch.id,
-                    deployment=one.batch.deployment,
-                    tenant=one.batch.tenant,
-                    items=one.batch.items,
-                    done=one.done,
-                    submit_s=one.batch.submit_s,
-                    deadline_s=one.batch.deadline_s,
-                    finish_s=one.finish_s,
-                    is_missed=one.is_missed(now_s=self._now_s),
-                )
-                for one in self._book.all()
-            ),
-            rounds=tuple(recorder.rounds),
-            device_hours={k: s / 3600.0 for k, s in sorted(recorder.device_s.items())},
-            node_device_hours=sum(recorder.series["node_device_s"]) / 3600.0,
-            devices=dict(sorted(devices.items())),
-            nodes=len(scenario.nodes),
-        )
-
-
-_NOTHING = {
-    "requests": 0.0,
-    "attained": 0.0,
-    "shed": 0.0,
-    "failed": 0.0,
-    "online_work_ms": 0.0,
-    "offline_work_ms": 0.0,
-}

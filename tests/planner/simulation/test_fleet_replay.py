@@ -4,6 +4,8 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from planner.model import Allocation, Stage
 from planner.simulation.fleet.demand import Demand, constant
@@ -131,6 +133,48 @@ def test_rounds_add_replicas_when_load_rises():
     assert sum(one.adds for one in record.rounds if one.at_s > 599.0) >= 1
     late = len(record.series["requests"]) - 10
     assert sum(record.series["attained"][late:]) >= 0.99 * sum(record.series["requests"][late:])
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    rates=st.lists(st.floats(0.0, 20.0), min_size=1, max_size=6),
+    items=st.integers(0, 2000),
+    outages=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 900)), max_size=3),
+)
+def test_no_device_is_ever_held_twice(rates, items, outages):
+    """Whatever load, batches and failures come, a device has one holder and a node its own."""
+    seen: list[int] = []
+
+    class Checked(GreedyRounds):
+        def plan(self, snapshot):
+            held = [
+                (one.node, device)
+                for one in snapshot.allocations
+                if one.holds_devices
+                for device in one.devices
+            ]
+            assert len(held) == len(set(held))
+            seen.append(len(held))
+            return super().plan(snapshot)
+
+    down = {node: at_s for node, at_s in outages}  # one outage a node
+    demand = Demand(rates=tuple(rates), step_s=200.0, lengths=questions)
+    scenario = fleet(
+        nodes=4,
+        services=(replace(service(), demand=demand), service("code", rate=3.0)),
+        batches=(FleetBatch(id="b", deployment="chat", items=items, deadline_s=1100.0),)
+        if items
+        else (),
+        outages=tuple(
+            Outage(nodes=(f"n{number}",), at_s=float(at_s), for_s=150.0)
+            for number, at_s in down.items()
+        ),
+    )
+    record = replayed(scenario, Checked())
+    assert len(seen) == len(record.rounds)
+    assert record.total("attained") <= record.total("requests") * (1 + 1e-9)
+    assert record.total("held_device_s") <= 4 * 1200.0 + 1e-6
+    assert all(batch.done <= batch.items for batch in record.batches)
 
 
 def test_nothing_moves_under_constant_load():
