@@ -9,12 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from controlplane.cli.output import Format, say, show_mapping
+from controlplane.cli.replay_fleet_keys import FLEET_HELP
 
 
 def print_fleet_keys() -> None:
     """Prints a fleet's file with all that it may hold."""
-    from controlplane.cli.replay_fleet_file import FLEET_HELP  # as above
-
     print(FLEET_HELP, end="")
 
 

@@ -4,37 +4,25 @@ Owns turning a deployment's keys into a service. Replicas are profiled on the si
 engine unless the file gives a frontier. Refuses the rest of the file.
 """
 
-import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from itertools import islice
 from pathlib import Path
 
 from controlplane.cli.failures import CommandError
+from controlplane.cli.replay_fleet_engines import Fitted, context_of, engine_of, lengths_of
 from controlplane.cli.replay_fleet_part import Part
 from planner.hardware.device import device_named
-from planner.hardware.machine import Machine, build_machine
 from planner.hardware.model import MODELS, ModelShape, model_named
-from planner.hardware.oracle import oracle_model
-from planner.hardware.truth import ground_truth
 from planner.model import Deployment, Frontier, Segment, Slo, Stage
-from planner.replay.scenario import engine_settings
 from planner.rollout.budgets import engine_budgets
 from planner.simulation.fleet.demand import Demand, diurnal, traced
-from planner.simulation.fleet.engines import EngineKind, Lengths, mean_work_ms, token_work
+from planner.simulation.fleet.engines import Lengths, mean_work_ms, token_work
 from planner.simulation.fleet.measure import Probing
 from planner.simulation.fleet.profile import ReplicaProfile, profile_of
 from planner.simulation.fleet.scenario import Service
-from planner.simulation.truth import Truth
-from planner.workload.generate import azure_lengths
-from planner.workload.offline import arxiv_summarization, cnn_dailymail
 from planner.workload.traces import read_trace
 
 _PROBE_S = 60.0
-_MOST_CONTEXT = 8192
-_NOISE_RATIO = 0.03
-_DRAWN = 4000  # lengths of a set that is drawn from, over and over
 _KV_SHARE = 0.9  # of what a device has beside the weights, as machines count it
 _STAGES = {stage.value: stage for stage in Stage}
 
@@ -76,13 +64,13 @@ def read_service(
         part.refuse("device_types", f"{missing[0]!r}: no node has it; there are {', '.join(types)}")
     chunk = part.whole("chunked_prefill_size", 1024, least=16)
     slo = _slo(part.part("slo"))
-    requests = _lengths(part, "requests", "azure", model=model)
+    requests = lengths_of(part, "requests", "azure", model=model)
     has_lengths = "requests" in part
-    items = _lengths(part, "items", "arxiv", model=model)
+    items = lengths_of(part, "items", "arxiv", model=model)
     kinds = {
         device: kind
         for device in wanted
-        if (kind := _kind(part, model, device, size=size, chunk=chunk)) is not None
+        if (kind := engine_of(part, model, device, size=size, chunk=chunk)) is not None
     }
     if not kinds:
         part.refuse(
@@ -99,7 +87,7 @@ def read_service(
         if demand.lengths is not requests and has_lengths:
             demand = replace(demand, lengths=requests)
         elif demand.lengths is not requests:  # a trace's own
-            demand = replace(demand, lengths=_Fitted(demand.lengths, _context(model)))
+            demand = replace(demand, lengths=Fitted(demand.lengths, context_of(model)))
     else:
         demand = diurnal(0.0, lengths=requests)
     part.close()
@@ -215,74 +203,6 @@ def _demand(part: Part, *, lengths: Lengths, folder: Path, duration_s: float, se
     )
     part.close()
     return demand
-
-
-def _lengths(part: Part, key: str, default: str, *, model: ModelShape) -> Lengths:
-    """Draws lengths that fit the model's context."""
-    context = _context(model)
-    if part.is_mapping(key):
-        given = part.part(key)
-        prompt = given.whole("prompt", least=1, most=context - 2)
-        output = given.whole("output", least=1, most=context - prompt - 1)
-        given.close()
-        return lambda _: (prompt, output)
-    sets: dict[str, Lengths] = {
-        "azure": azure_lengths,
-        "arxiv": lambda source: source.choice(_drawn_set("arxiv")),
-        "cnn": lambda source: source.choice(_drawn_set("cnn")),
-    }
-    return _Fitted(sets[part.word(key, sets, default)], context)
-
-
-def _context(model: ModelShape) -> int:
-    """Tokens a request may have: the model's context, within what an engine's KV holds many of."""
-    return min(model.context_tokens, _MOST_CONTEXT)
-
-
-class _Fitted:
-    """Lengths cut to a context: the output to half of it, the prompt to what is left."""
-
-    def __init__(self, draw: Lengths, context: int) -> None:
-        self._draw, self._context = draw, context
-
-    def __call__(self, source: random.Random) -> tuple[int, int]:
-        prompt_tokens, output_tokens = self._draw(source)
-        output_tokens = min(output_tokens, self._context // 2)
-        return min(prompt_tokens, self._context - output_tokens - 2), output_tokens
-
-
-@lru_cache(maxsize=2)
-def _drawn_set(name: str) -> tuple[tuple[int, int], ...]:
-    draw = arxiv_summarization if name == "arxiv" else cnn_dailymail
-    requests = islice(draw(seed=0), _DRAWN)
-    return tuple((request.prompt_tokens, request.output_tokens) for request in requests)
-
-
-def _kind(
-    part: Part, model: ModelShape, device: str, *, size: int, chunk: int
-) -> EngineKind | None:
-    """The engine of that model on that device; None where it does not fit."""
-    try:
-        machine = build_machine(device_named(device), model, tensor_parallel_size=size)
-    except ValueError as error:
-        part.refuse("tensor_parallel_size", str(error))
-    if machine.kv_tokens <= _context(model):
-        return None
-    return EngineKind(
-        settings=engine_settings(machine, chunked_prefill_size=chunk),
-        model=oracle_model(machine),
-        truth=_Truths(machine),
-    )
-
-
-class _Truths:
-    """Makes the pass times of a machine from a seed."""
-
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
-
-    def __call__(self, seed: int) -> Truth:
-        return ground_truth(self._machine, noise_ratio=_NOISE_RATIO, seed=seed)
 
 
 def _frontiers(part: Part) -> dict[str, Frontier]:

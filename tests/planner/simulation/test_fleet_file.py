@@ -13,7 +13,8 @@ import yaml
 
 from controlplane.cli.app import main
 from controlplane.cli.failures import CommandError
-from controlplane.cli.replay_fleet_file import FLEET_HELP, read_fleet
+from controlplane.cli.replay_fleet_file import read_fleet
+from controlplane.cli.replay_fleet_keys import FLEET_HELP
 from planner.replay.fleet_document import SCHEMA
 
 FRONTIER = {"h100": {"max_online_work": 20_000, "segments": [[0.6, 1, 15_000]]}}
