@@ -157,7 +157,7 @@ def test_no_device_is_ever_held_twice(rates, items, outages):
             seen.append(len(held))
             return super().plan(snapshot)
 
-    down = {node: at_s for node, at_s in outages}  # one outage a node
+    down = dict(outages)  # one outage a node
     demand = Demand(rates=tuple(rates), step_s=200.0, lengths=questions)
     scenario = fleet(
         nodes=4,
