@@ -377,3 +377,47 @@ async def test_drain_is_refused_when_a_freeze_would_hold_its_replicas(start: Sta
             assert "unfreeze" in refused.message and "force" in refused.message
             await freeze(running, target, frozen=False)
         await mark(running, "Drain", node)
+
+
+async def test_rollback_goes_on_when_a_seat_is_held_and_the_leader_is_killed(
+    start: Start,
+) -> None:
+    """Who holds the seat leaves first; the next leader takes the steps that are left."""
+    running = await start()
+    async with (
+        FakeAgent(node="n1", port=running.port, devices=1) as first,
+        FakeAgent(node="n2", port=running.port, devices=1) as second,
+    ):
+        await mark(running, "Cordon", "n2")
+        await running.apply(deployment("code", min_replicas=0))
+        await running.apply(deployment("chat"))
+        await moved_to(running, "n1")
+        earlier = (await running.placement_now()).plan.name
+        await mark(running, "Uncordon", "n2")
+        await mark(running, "Drain", "n1")
+        await moved_to(running, "n2")
+        await mark(running, "Uncordon", "n1")
+        await running.apply(deployment("code"))
+        (held,) = await running.running("code", 1)
+        assert held.node == "nodes/n1"
+        done = await running.placement.RollbackPlacement(
+            placement_service_pb2.RollbackPlacementRequest(
+                plan=earlier, freeze=True, request_id=new_id()
+            )
+        )
+        assert [one.node for one in done.plan.waiting] == ["nodes/n1"]
+        assert held.name in {one.replica for one in done.plan.moves}
+        await running.crash()
+        again = await start()
+        for agent in (first, second):
+            await agent.disconnect()
+            agent.connect(again.port)
+        assert (await moved_to(again, "n1")).device_indices == [0]
+        assert await again.replicas("code") == []
+
+        async def over() -> bool:
+            now = await again.placement_now()
+            return now.rollback_to == "" and len(now.freezes) == 1
+
+        again.plane._rounds.request("test")
+        await until(over)
