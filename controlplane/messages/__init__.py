@@ -12,7 +12,9 @@ Map:
     placing      fields of a specification about where replicas go and what survives
     plans        Plan, and what a client hands back of one
     holds        Pin, Freeze, Tenant
-    totals       PlacementTotals
+    labels       labels an operator sets on a node
+    supposed     what a what-if supposes
+    totals       PlacementTotals, explanations
     assignment   the desired state of one node
     routes       the route table
 """

@@ -4,9 +4,19 @@
 
 Map:
     snapshot        committed state and demand to what the planner decides from
-    solver_process  the child that solves
-    solver          the parent's side: deadline, kill, incumbent
-    apply           verify again, make ids, commit under the epoch
+    solver          the parent's side of a solve: deadline, kill, incumbent
+    solver_*        its process, limits, answers and faults
+    apply           verify again, commit under the epoch, note the round in the ledger
+    targets         ids of new replicas, and allocations as they stand after a plan
     outcome         how the last round came out
     loop            when rounds run
+    rollback        the way back to an earlier placement; `unrestored` says what cannot be
+    returning       a rollback on its way, a step a round
+    drafted         a whole plan of placements that somebody chose
+    pinning         whether a pin can ever hold
+    dryrun          solves that are not applied, in a process of their own
+    supposed        fleets that are not there, for what-ifs
+    totals          what a placement serves and takes
+    explanation     what binds a deployment; `differences`, `seating`: what would help
+    ledgerdiff      from one stored plan to another
 """

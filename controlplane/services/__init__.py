@@ -8,9 +8,12 @@ Map:
     paging       page tokens
     lookups      resource names to stored records, NOT_FOUND
     agents       AgentService: sessions, leases, reports
-    nodes        NodeService: cordon, drain, uncordon
+    nodes        NodeService: cordon, drain, uncordon, label
     deployments  DeploymentService
-    placement    PlacementService
+    placement    PlacementService: the ledger, dry runs, explanations, what-ifs
+    placement_changes, placement_holds
+                 its mutations: apply and roll back; freeze and pin
+    tenants      TenantService
     routing      RoutingService
     rollout      RolloutService: the kill switch
     fleet        FleetService
