@@ -9,13 +9,14 @@ failure domains in turn, so that no domain holds all of one class.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from planner.model import OFFLINE_ONLY, Placement
 from planner.placement.counting import Counting, counting_of
 from planner.placement.counts.standing import Standing, flow_of, standing_of
 from planner.placement.fleet import Draft, Fleet
+from planner.placement.surviving import unsurvived
 from planner.placement.weights import MOVE, NODE, REPLICA_WORK
 
 _NOTHING = 1e-9
@@ -66,7 +67,8 @@ def carried(
         standing = standing_of(counting.problem, dict(counts))
         modes = _modes(fleet, counting, standing, placements, keys)
     loaded = _loaded(counting, standing, placements, keys, modes)
-    return loaded, _shortages(counting, standing)
+    lost = unsurvived(fleet, counting.problem, placements, keys)
+    return loaded, _shortages(counting, standing, lost)
 
 
 def _mode_now(counting: Counting, placement: Placement, key: tuple[int, int] | None) -> int:
@@ -75,13 +77,17 @@ def _mode_now(counting: Counting, placement: Placement, key: tuple[int, int] | N
     return names.index(placement.slo_class) if placement.slo_class in names else 0
 
 
-def _shortages(counting: Counting, standing: Standing) -> dict[str, Shortage]:
+def _shortages(
+    counting: Counting, standing: Standing, lost: Mapping[int, float]
+) -> dict[str, Shortage]:
     short: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
-    for tier in ("online", "failover", "deadline"):
+    for tier in ("online", "deadline"):
         for key, missing in standing.missing.get(tier, {}).items():
             owner = counting.problem.offline[key[0]].deployment if tier == "deadline" else key[0]
             if missing > _LEAST_SHORTAGE:
                 short[counting.deployments[owner]][tier] += missing * REPLICA_WORK
+    for d, missing in lost.items():
+        short[counting.deployments[d]]["failover"] = missing * REPLICA_WORK
     return {name: Shortage(**tiers) for name, tiers in short.items()}
 
 
@@ -100,7 +106,11 @@ def work_terms(fleet: Fleet, draft: Draft) -> dict[str, float]:
 def terms_of(counting: Counting, standing: Standing) -> dict[str, float]:
     """The same of a standing."""
     problem = counting.problem
-    replica, online, failover, deadline, fair, spread = standing.shortfalls
+    replica, _, _, failover, deadline, fair, spread = standing.shortfalls
+    online = sum(
+        short * problem.wanted[d].classes[k].weight
+        for (d, k), short in standing.missing["online"].items()
+    )
     loads = dropped = nodes = 0.0
     slots: dict[int, int] = defaultdict(int)
     for (c, q), count in standing.counts.items():

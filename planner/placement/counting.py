@@ -25,13 +25,14 @@ from planner.placement.counts.problem import (
     Weights,
 )
 from planner.placement.fleet import Draft, Fleet, Standing
+from planner.placement.pinning import pinned
 from planner.placement.weights import LOAD_HORIZON_S, NODE, REPLICA_WORK, WEIGHTS
 
 NODE_BY_NODE_UP_TO = 16
 """Nodes; above, nodes alike share a cell."""
 ODD_NODE_BY_NODE_UP_TO = 120
 """The same where replicas do not divide a node."""
-TIGHT_WEIGHT = 2.0
+TIGHT_WEIGHT = 5.0
 """Of the tightest of several SLO classes, beside the loosest."""
 
 
@@ -90,15 +91,16 @@ def counting_of(fleet: Fleet) -> Counting:
         if fleet.standing[replica] is not Standing.GOOD:
             continue
         kind = fleet.device_type(allocation.node, allocation.devices)
-        key = (
-            cell_of[allocation.node, kind],
-            shape_of[allocation.deployment, kind, len(allocation.devices)],
-        )
+        cell = cell_of.get((allocation.node, kind))
+        shape = shape_of.get((allocation.deployment, kind, len(allocation.devices)))
+        if cell is None or shape is None:
+            continue  # on devices that its node no longer reports
+        key = cell, shape
         held[key] += 1
         owner = fleet.deployments[allocation.deployment]
         if owner.is_frozen or fleet.nodes[allocation.node].is_frozen:
             frozen[key] += 1
-    least, most = _limits(fleet, cells, cell_nodes, shape_keys, held, frozen)
+    least, most = _limits(fleet, cells, cell_nodes, kinds, shape_keys, held, frozen)
     problem = Problem(
         cells=cells,
         shapes=shapes,
@@ -131,7 +133,7 @@ def counting_of(fleet: Fleet) -> Counting:
         ),
     )
     return Counting(
-        problem=problem,
+        problem=pinned(fleet, problem, cells=cell_nodes, deployments=deployments),
         cells=cell_nodes,
         kinds=kinds,
         deployments=deployments,
@@ -284,6 +286,7 @@ def _limits(
     fleet: Fleet,
     cells: Sequence[Cell],
     nodes: Sequence[Sequence[str]],
+    kinds: Sequence[str],
     shapes: Sequence[tuple[str, str, int]],
     held: Counts,
     frozen: Counts,
@@ -291,57 +294,27 @@ def _limits(
     """What must be, and what may be at the most, where that is less than what fits."""
     least = dict(frozen)
     most: dict[tuple[int, int], int] = {}
-    pins = {(pin.deployment, pin.node): pin.replicas for pin in fleet.snapshot.pins}
     smallest = {
-        node.id: min((d.memory_bytes for d in node.devices), default=0)
+        (node.id, kind): min(d.memory_bytes for d in node.devices if d.device_type == kind)
         for node in fleet.nodes.values()
+        for kind in {d.device_type for d in node.devices}
     }
     for c, members in enumerate(nodes):
         node = fleet.nodes[members[0]]
-        for q, (name, _, slots) in enumerate(shapes):
-            deployment = fleet.deployments[name]
-            if fleet.deployments[name].is_frozen or not node.takes_new:
-                most[c, q] = held.get((c, q), 0)
+        for q, (name, kind, slots) in enumerate(shapes):
+            if kinds[cells[c].kind] != kind:
                 continue
-            is_wanted = slots in deployment.tensor_parallel_sizes
+            deployment = fleet.deployments[name]
+            is_wanted = slots in deployment.tensor_parallel_sizes and (
+                not deployment.device_types or kind in deployment.device_types
+            )
             may = not deployment.node_groups or node.group in deployment.node_groups
-            fits = deployment.bytes_per_device_of(slots) <= smallest[node.id]
+            fits = deployment.bytes_per_device_of(slots) <= smallest[node.id, kind]
             is_avoided = len(members) == 1 and (name, node.id) in fleet.avoided
-            if not (is_wanted and may and fits) or is_avoided:
+            is_open = node.takes_new and not deployment.is_frozen
+            if not (is_open and is_wanted and may and fits) or is_avoided:
                 most[c, q] = held.get((c, q), 0)
-    for (name, node_id), replicas in sorted(pins.items()):
-        if node_id not in fleet.nodes or name not in fleet.deployments:
-            continue
-        own = [
-            (c, q)
-            for c, members in enumerate(nodes)
-            if node_id in members
-            for q, key in enumerate(shapes)
-            if key[0] == name
-        ]
-        _pin(cells, shapes, own, replicas, held=held, least=least, most=most)
     return least, most
-
-
-def _pin(
-    cells: Sequence[Cell],
-    shapes: Sequence[tuple[str, str, int]],
-    own: Sequence[tuple[int, int]],
-    replicas: int,
-    *,
-    held: Counts,
-    least: dict[tuple[int, int], int],
-    most: Mapping[tuple[int, int], int],
-) -> None:
-    """Holds a cell to the pinned replicas, what runs first, as far as its slots allow."""
-    for c, q in sorted(own, key=lambda key: (-held.get(key, 0), shapes[key[1]][2])):
-        taken = sum(n * shapes[s][2] for (cell, s), n in least.items() if cell == c)
-        room = (cells[c].all_slots - taken) // shapes[q][2] + least.get((c, q), 0)
-        may = most.get((c, q), room)
-        granted = max(least.get((c, q), 0), min(replicas, room, may))
-        if granted > 0:
-            least[c, q] = granted
-            return
 
 
 def _demands(fleet: Fleet) -> tuple[tuple[str, ...], tuple[BatchDemand, ...]]:

@@ -9,6 +9,7 @@ first, on the fullest node that fits, nodes that hold their weights before other
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from math import inf
 
 from planner.model import Allocation, ReplicaState
 from planner.placement.counting import Counting
@@ -26,15 +27,34 @@ def seated(fleet: Fleet, counting: Counting, counts: Counts) -> Draft:
         counts: Good, new and waiting replicas by (cell, shape).
     """
     room = _Room(fleet=fleet, counting=counting)
-    wanted: list[tuple[int, int]] = []
+    room.hold_due()
+    problem = counting.problem
     held = _held(fleet, counting)
-    for key in sorted(held.keys() | counts.keys()):
-        own = sorted(held.get(key, ()), key=lambda a: _keep_rank(fleet, a))
-        count = counts.get(key, 0)
-        for allocation in own[:count]:
-            room.keep(allocation)
-        wanted += [key] * max(0, count - len(own))
-    wanted.sort(key=lambda key: (-counting.shapes[key[1]][2], key))
+    may_be = {key: max(problem.fits(*key), len(held.get(key, ()))) for key in counts}
+    left = [wanted.max_replicas for wanted in problem.wanted]
+    stays = [
+        (not is_frozen(fleet, a), rank, a)
+        for key, own in held.items()
+        for rank, a in enumerate(sorted(own, key=lambda a: _keep_rank(fleet, a)))
+        if rank < counts.get(key, 0) or is_frozen(fleet, a)
+    ]
+    stays.sort(key=lambda stay: (stay[0], _keep_rank(fleet, stay[2])))
+    for is_free, _, a in stays:
+        d = counting.deployments.index(a.deployment)
+        if left[d] > 0 or not is_free:
+            room.keep(a)
+            left[d] -= 1
+    wanted: list[tuple[int, int]] = []
+    for key in sorted(counts):
+        d = problem.shapes[key[1]].deployment
+        more = min(counts[key], may_be[key]) - len(held.get(key, ()))
+        more = max(0, min(more, left[d]))
+        wanted += [key] * more
+        left[d] -= more
+    wanted.sort(key=lambda key: (key not in problem.least, -counting.shapes[key[1]][2], key))
+    if problem.max_moves is not None:
+        del wanted[problem.max_moves :]
+        room.spare_moves = problem.max_moves - len(wanted)
     for key in wanted:
         if not room.seat(key):
             room.make_room(key)
@@ -68,7 +88,15 @@ class _Room:
     _taken: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     _host: Counter[str] = field(default_factory=Counter)
     _beside: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    _moved: int = 0
+    spare_moves: float = inf  # beyond one for each replica that is to be seated
+
+    def hold_due(self) -> None:
+        """Takes the room of what serves until it is replaced, or is frozen where it is."""
+        for replica, allocation in self.fleet.allocations.items():
+            standing = self.fleet.standing[replica]
+            is_stuck = standing is Standing.BROKEN and is_frozen(self.fleet, allocation)
+            if standing is Standing.DUE or is_stuck:
+                self._take(allocation.deployment, allocation.node, allocation.devices)
 
     def keep(self, allocation: Allocation) -> None:
         """Keeps a replica where it is."""
@@ -127,10 +155,13 @@ class _Room:
                     break
                 chosen.append(a)
                 room += len(a.devices)
+            if len(chosen) > self.spare_moves:
+                continue
             if room >= slots and chosen and (best is None or len(chosen) < best[0]):
                 best = len(chosen), node, chosen
         if best is None:
             return
+        self.spare_moves -= best[0]
         for a in best[2]:
             del self.kept[a.replica]
             self._give(a.deployment, a.node, a.devices)
@@ -151,7 +182,6 @@ class _Room:
             else:
                 waiting.append(seat)
         kept = set(self.kept)
-        claimed = {(s.node, d) for s in new for d in s.devices}
         arrived = Counter(seat.deployment for seat in new)
         good = Counter(a.deployment for a in self.kept.values())
         for name, deployment in self.fleet.deployments.items():
@@ -159,14 +189,40 @@ class _Room:
                 a
                 for a in self.fleet.of(name)
                 if self.fleet.standing[a.replica] in (Standing.DUE, Standing.BROKEN)
-                and not any((a.node, d) in claimed for d in a.devices)
+                and not self._yields(a)
             ]
             old.sort(key=lambda a: (self.fleet.standing[a.replica] is Standing.BROKEN, a.replica))
             stay = len(old) - arrived[name]
             stay = max(0, min(stay, deployment.max_replicas - good[name] - arrived[name]))
             kept.update(a.replica for a in old[:stay])
-            kept.update(a.replica for a in old if is_frozen(self.fleet, a))
+        kept.update(
+            a.replica
+            for a in self.fleet.allocations.values()
+            if self.fleet.standing[a.replica].is_keepable and is_frozen(self.fleet, a)
+        )
         return Draft(kept=frozenset(kept), new=tuple(new), waiting=tuple(waiting))
+
+    def _yields(self, allocation: Allocation) -> bool:
+        """Whether a broken one goes, since what is seated on its node needs its room."""
+        if self.fleet.standing[allocation.replica] is not Standing.BROKEN:
+            return False
+        if is_frozen(self.fleet, allocation):
+            return False
+        node = allocation.node
+        if self._taken[node].intersection(allocation.devices):
+            return True
+        if not any(seat.node == node for _, seat in self.seats):
+            return False
+        needed = self._host[node] + self.fleet.deployments[allocation.deployment].host_memory_bytes
+        limit = self.fleet.nodes[node].host_memory_bytes
+        return 0 < limit < needed or self._is_apart(allocation.deployment, node)
+
+    def _is_apart(self, name: str, node: str) -> bool:
+        """Whether a deployment is to share no node with one that is there."""
+        return any(
+            count and are_apart(self.fleet, name, other)
+            for other, count in self._beside[node].items()
+        )
 
     def _key(self, allocation: Allocation) -> tuple[int, int]:
         key = self.counting.key(
@@ -191,10 +247,7 @@ class _Room:
         needed = deployment.host_memory_bytes
         if place.host_memory_bytes and self._host[node] + needed > place.host_memory_bytes:
             return False
-        return not any(
-            count and are_apart(self.fleet, name, other)
-            for other, count in self._beside[node].items()
-        )
+        return not self._is_apart(name, node)
 
     def _take(self, name: str, node: str, devices: tuple[int, ...]) -> None:
         self._taken[node].update(devices)

@@ -20,7 +20,7 @@ from planner.placement.counting import Counting, counting_of
 from planner.placement.counts.problem import Counts
 from planner.placement.counts.restricted import lp_bound
 from planner.placement.counts.search import Limits as SearchLimits
-from planner.placement.counts.search import gap, search, weighted_cost
+from planner.placement.counts.search import gap, search
 from planner.placement.counts.solver import NAME as COUNTS_SOLVER
 from planner.placement.counts.solver import SolverError
 from planner.placement.counts.standing import Standing, standing_of
@@ -217,7 +217,7 @@ class _Round:
 
     def is_worth(self, found: Standing, *, least: float) -> bool:
         """Whether counts promise enough over what was published last."""
-        by = max(self.policy.least_gain, least * abs(weighted_cost(self.counting.problem, found)))
+        by = max(self.policy.least_gain, least * abs(found.cost))
         return found.is_better(self.best, by=by)
 
     def improved(self, counts: Counts) -> Plan | None:
@@ -233,7 +233,7 @@ class _Round:
     ) -> Plan | None:
         """A draft's plan, verified; it is the best from then on."""
         reached = reached or self.standing(self.counting.count(self.fleet, draft))
-        is_proven = gap(self.counting.problem, reached, self.bound) <= 1e-6
+        is_proven = gap(reached, self.bound) <= 1e-6
         status = PlanStatus.OPTIMAL if is_proven else PlanStatus.FEASIBLE
         plan = _verified(
             publish(

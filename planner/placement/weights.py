@@ -7,8 +7,8 @@ where sizes differ, the comparison of standings decides tier by tier, not the we
 
 from collections.abc import Mapping
 
-REPLICA = 10_000.0  # a replica below min_replicas
-ONLINE = 3_000.0  # a replica-equivalent of online work not served
+REPLICA = 50_000.0  # a replica below min_replicas
+ONLINE = 10_000.0  # a replica-equivalent of online work not served
 DEADLINE = 300.0  # a replica-equivalent of deadline work not served
 DUE = 100.0  # a replica kept on a draining node or at an old generation
 FORGOTTEN = 25.0  # a broken one dropped unreplaced: the next round would try there again
@@ -18,7 +18,7 @@ SPREAD = 5.0  # a replica above the even share in the worst domain; two moves' w
 MOVE = 2.0  # a model load: what a gain has to exceed
 DROP = 0.5  # a warm replica given up
 NODE = 0.2  # a node in use, at the mean price of its kind
-FAILOVER = 1_000.0  # a replica-equivalent of online work not served when a domain is lost
+FAILOVER = 4_000.0  # a replica-equivalent of online work not served when a domain is lost
 FAIR = 60.0  # a replica-equivalent below a tenant's fair share
 
 LOAD_HORIZON_S = 300.0  # over which a model's load has to pay for itself

@@ -6,9 +6,12 @@ Map, in the order of a solve:
     sparse          columns and rows as arrays, made into a MathOpt model
     solver          MathOpt: one LP, one MIP, under limits that are no time
     standing        how good counts are, tier by tier; which of two is better
+    capacity        what counts bear of online work, kept up to date
+    repair          sticky greedy: what online work lacks, added; offline replicas yield
     merging         cells merged by device type: the LP bound's, and the first guess's
     restricted      a MIP around the LP's counts: the first good counts
     split           counts by device type made counts by cell
+    balance         replicas exchanged between domains, until no exchange helps
     neighbourhoods  which part to free next
     search          better and better counts, until the work is spent
 

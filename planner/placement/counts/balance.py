@@ -10,7 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from planner.placement.counts.problem import Counts, Problem, failover_needs
+from planner.placement.counts.capacity import Capacity
+from planner.placement.counts.problem import Counts, Problem
 
 _LEAST_GAIN = 1e-6
 _MOST_EXCHANGES = 2_000
@@ -51,27 +52,20 @@ class _Exchange:
 
 
 class _Scales:
-    """What each domain holds of every deployment, kept up to date."""
+    """What each domain holds of every deployment, and what that lacks."""
 
     def __init__(self, problem: Problem, counts: Counts) -> None:
-        self.counts: dict[tuple[int, int], int] = defaultdict(int, counts)
+        self._capacity = Capacity(problem, counts)
         self._problem = problem
-        self._room = [cell.all_slots for cell in problem.cells]
-        self._shapes = [problem.shapes_of(d) for d in range(len(problem.wanted))]
-        self._needs = [
-            failover_needs(wanted, tuple(problem.shapes[q] for q in self._shapes[d]))
-            for d, wanted in enumerate(problem.wanted)
-        ]
-        self._rank = {q: i for own in self._shapes for i, q in enumerate(own)}
-        self._domain = [cell.domain or 0 for cell in problem.cells]
-        domains = max(self._domain, default=0) + 1
-        self._held = [[[0.0] * domains for _ in needs] for needs in self._needs]
         self._in_cell: dict[int, set[int]] = defaultdict(set)
-        for (c, q), count in counts.items():
-            self._room[c] -= count * problem.shapes[q].slots
+        for c, q in counts:
             self._in_cell[c].add(q)
-            self._add(c, q, count)
-        self._lacks = [self._lack(d) for d in range(len(problem.wanted))]
+        self._lacks = [self._capacity.lack(d) for d in range(len(problem.wanted))]
+
+    @property
+    def counts(self) -> Counts:
+        """As they are now."""
+        return self._capacity.counts
 
     def short(self) -> list[int]:
         """Deployments that lack something, those that lack most first."""
@@ -80,18 +74,18 @@ class _Scales:
 
     def exchanges(self, d: int) -> Iterator[_Exchange]:
         """All that take a replica of a deployment out of a domain that holds much of it."""
-        for q in self._shapes[d]:
+        for q in self._capacity.shapes[d]:
             shape = self._problem.shapes[q]
             cells = [c for c, cell in enumerate(self._problem.cells) if cell.kind == shape.kind]
             for source in cells:
                 if self.counts.get((source, q), 0) <= self._problem.least.get((source, q), 0):
                     continue
                 for target in cells:
-                    if self._domain[target] == self._domain[source]:
+                    if self._capacity.domain(target) == self._capacity.domain(source):
                         continue
                     if self.counts.get((target, q), 0) >= self._problem.fits(target, q):
                         continue
-                    if self._room[target] >= shape.slots:
+                    if self._capacity.room[target] >= shape.slots:
                         yield _Exchange(shape=q, source=source, target=target)
                         continue
                     for other in sorted(self._in_cell[target]):
@@ -107,14 +101,13 @@ class _Scales:
         if exchange.back is not None:
             touched.add(self._problem.shapes[exchange.back].deployment)
         before = sum(self._lacks[d] for d in touched)
-        self._apply(exchange, sign=1)
-        after = sum(self._lack(d) for d in touched)
-        self._apply(exchange, sign=-1)
+        self._weigh(exchange, sign=1)
+        after = sum(self._capacity.lack(d) for d in touched)
+        self._weigh(exchange, sign=-1)
         return before - after
 
     def take(self, exchange: _Exchange) -> None:
         """Makes the exchange."""
-        self._apply(exchange, sign=1)
         self._count(exchange.source, exchange.shape, -1)
         self._count(exchange.target, exchange.shape, 1)
         touched = [exchange.shape]
@@ -124,47 +117,33 @@ class _Scales:
             touched.append(exchange.back)
         for q in touched:
             d = self._problem.shapes[q].deployment
-            self._lacks[d] = self._lack(d)
+            self._lacks[d] = self._capacity.lack(d)
 
     def _comes_back(self, other: int, target: int, source: int, *, slots: int) -> int:
         """How many of another shape make room in the target and find it in the source."""
         shape = self._problem.shapes[other]
-        times = -(-(slots - self._room[target]) // shape.slots)
+        times = -(-(slots - self._capacity.room[target]) // shape.slots)
         spare = self.counts[target, other] - self._problem.least.get((target, other), 0)
         held = self.counts.get((source, other), 0)
         if (
             times > spare
-            or self._room[source] + slots < times * shape.slots
+            or self._capacity.room[source] + slots < times * shape.slots
             or held + times > self._problem.fits(source, other)
         ):
             return 0
         return times
 
     def _count(self, c: int, q: int, by: int) -> None:
-        self.counts[c, q] += by
-        self._room[c] -= by * self._problem.shapes[q].slots
+        self._capacity.move(c, q, by)
         if self.counts[c, q]:
             self._in_cell[c].add(q)
         else:
             self._in_cell[c].discard(q)
 
-    def _apply(self, exchange: _Exchange, *, sign: int) -> None:
-        self._add(exchange.source, exchange.shape, -sign)
-        self._add(exchange.target, exchange.shape, sign)
+    def _weigh(self, exchange: _Exchange, *, sign: int) -> None:
+        weigh = self._capacity.weigh
+        weigh(exchange.source, exchange.shape, -sign)
+        weigh(exchange.target, exchange.shape, sign)
         if exchange.back is not None:
-            self._add(exchange.target, exchange.back, -sign * exchange.times)
-            self._add(exchange.source, exchange.back, sign * exchange.times)
-
-    def _add(self, c: int, q: int, count: int) -> None:
-        d = self._problem.shapes[q].deployment
-        for direction, (_, gives) in enumerate(self._needs[d]):
-            self._held[d][direction][self._domain[c]] += count * gives[self._rank[q]]
-
-    def _lack(self, d: int) -> float:
-        wanted = self._problem.wanted[d]
-        asked = sum(cls.failover_ratio * cls.work for cls in wanted.classes)
-        worst = 0.0
-        for (needed, _), held in zip(self._needs[d], self._held[d], strict=True):
-            left = sum(held) - max(held)
-            worst = max(worst, (needed - left) / needed)
-        return worst * asked
+            weigh(exchange.target, exchange.back, -sign * exchange.times)
+            weigh(exchange.source, exchange.back, sign * exchange.times)

@@ -6,7 +6,7 @@ reference; shapes, cells and demands are in a fixed order, and everything else r
 them by index; a shape's modes are ordered tightest first, the offline-only one last.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import TypeAlias
@@ -186,7 +186,19 @@ def failover_needs(
         Per direction (needed, what one replica of each shape gives), both in shares of
         the sum needed; none where nothing is asked for.
     """
-    needed = [cls.failover_ratio * cls.work for cls in wanted.classes]
+    return _division_needs([cls.failover_ratio * cls.work for cls in wanted.classes], shapes)
+
+
+def online_needs(
+    wanted: Wanted, shapes: tuple[Shape, ...]
+) -> tuple[tuple[float, tuple[float, ...]], ...]:
+    """The same of all online work, while no domain is lost."""
+    return _division_needs([cls.work for cls in wanted.classes], shapes)
+
+
+def _division_needs(
+    needed: Sequence[float], shapes: tuple[Shape, ...]
+) -> tuple[tuple[float, tuple[float, ...]], ...]:
     if sum(needed) <= 0.0:
         return ()
     tight = [_bears(shape, 0) for shape in shapes]

@@ -15,6 +15,7 @@ from planner.placement.counts.balance import balanced
 from planner.placement.counts.neighbourhoods import SHORT_KINDS, Drawing
 from planner.placement.counts.problem import Counts, Problem
 from planner.placement.counts.programme import Programme
+from planner.placement.counts.repair import repaired
 from planner.placement.counts.restricted import FAILOVER_MARGINS, Guess, guess
 from planner.placement.counts.solver import SolverError, solve_mip
 from planner.placement.counts.split import split
@@ -64,7 +65,12 @@ def search(
     """
     best = standing_of(problem, start)
     yield best
-    if work_left() and gap(problem, best, bound) > limits.guess_above:
+    if work_left() and best.has_shortfall:
+        found = standing_of(problem, repaired(problem, start))
+        if found.is_better(best):
+            best = found
+            yield best
+    if work_left() and gap(best, bound) > limits.guess_above:
         for guessed in _guessed(problem, limits=limits, work_left=work_left):
             for found in _repaired(problem, guessed, limits=limits, work_left=work_left):
                 if found.is_better(best):
@@ -82,30 +88,13 @@ def search(
     )
     for found in parts:
         yield found
-        if gap(problem, found, bound) <= limits.close_enough:
+        if gap(found, bound) <= limits.close_enough:
             return
 
 
-def weighted_cost(problem: Problem, standing: Standing) -> float:
-    """All tiers in one number: what the solver minimises and the bound bounds."""
-    weights = problem.weights
-    factors = (
-        weights.replica,
-        weights.online,
-        weights.failover,
-        weights.deadline,
-        weights.fair,
-        weights.spread,
-    )
-    return standing.net + sum(
-        factor * short for factor, short in zip(factors, standing.shortfalls, strict=True)
-    )
-
-
-def gap(problem: Problem, standing: Standing, bound: float) -> float:
+def gap(standing: Standing, bound: float) -> float:
     """By how much of its own size a standing may be worse than the best there is."""
-    cost = weighted_cost(problem, standing)
-    return max(0.0, cost - bound) / max(1.0, abs(cost))
+    return max(0.0, standing.cost - bound) / max(1.0, abs(standing.cost))
 
 
 def _guessed(

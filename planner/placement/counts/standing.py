@@ -14,8 +14,11 @@ from planner.placement.counts.problem import Counts, Problem
 from planner.placement.counts.programme import Programme, nothing_placed
 from planner.placement.counts.solver import Solution, solve_lp, solve_mip
 
-TIERS = ("replica", "online", "failover", "deadline", "fair", "spread")
-"""Shortfalls, first the one that matters most; after them the net gain."""
+TIERS = ("replica", "tight", "online", "failover", "deadline", "fair", "spread")
+"""Shortfalls, first the one that matters most; after them the net gain.
+
+`tight` is online work of each deployment's tightest SLO class, `online` of all the others.
+"""
 
 V = TypeVar("V")
 
@@ -28,8 +31,9 @@ _GAP = 1e-5
 class Standing:
     """Counts with the modes and the work that go with them.
 
-    `shortfalls` are by tier, in replica-equivalents times what they weigh inside the tier;
-    `net` is what remains of the cost: loads, drops and nodes less weighted offline work.
+    `shortfalls` are by tier, in replica-equivalents; `net` is what remains of the cost:
+    loads, drops and nodes less weighted offline work; `cost` is all of it by the weights
+    that steer the solver.
     """
 
     counts: Counts
@@ -40,6 +44,7 @@ class Standing:
     missing: Mapping[str, Mapping[tuple[int, ...], float]] = field(default_factory=dict)
     shortfalls: tuple[float, ...] = ()
     net: float = 0.0
+    cost: float = 0.0
 
     def is_better(self, other: "Standing", *, by: float = _TOLERANCE) -> bool:
         """Whether this one wins in the first tier that differs; in the last, by more than `by`."""
@@ -118,6 +123,8 @@ def merged(
     offline = dict(before.offline) if before else {}
     offline |= {j: values[column] for j, column in programme.o.items()}
     missing = _missing(programme, values, before, offline)
+    shortfalls = _shortfalls(missing)
+    net = _net(problem, new_counts, offline)
     return Standing(
         counts=new_counts,
         modes=modes,
@@ -125,8 +132,9 @@ def merged(
         produced=produced,
         offline=offline,
         missing=missing,
-        shortfalls=_shortfalls(problem, missing),
-        net=_net(problem, new_counts, offline),
+        shortfalls=shortfalls,
+        net=net,
+        cost=net + _weighted(problem, missing),
     )
 
 
@@ -142,7 +150,9 @@ def _missing(
 ) -> dict[str, dict[tuple[int, ...], float]]:
     problem = programme.problem
     decided = set(programme.part.deployments)
-    missing: dict[str, dict[tuple[int, ...], float]] = {tier: {} for tier in TIERS}
+    missing: dict[str, dict[tuple[int, ...], float]] = {
+        tier: {} for tier in TIERS if tier != "tight"
+    }
     if before is not None:
         for tier, shorts in before.missing.items():
             for key, short in shorts.items():
@@ -160,21 +170,28 @@ def _missing(
     return missing
 
 
-def _shortfalls(
-    problem: Problem, missing: Mapping[str, Mapping[tuple[int, ...], float]]
-) -> tuple[float, ...]:
-    found = []
-    for tier in TIERS:
-        if tier == "online":
-            found.append(
-                sum(
-                    short * problem.wanted[d].classes[k].weight
-                    for (d, k), short in missing[tier].items()
-                )
-            )
-        else:
-            found.append(sum(missing[tier].values()))
-    return tuple(found)
+def _shortfalls(missing: Mapping[str, Mapping[tuple[int, ...], float]]) -> tuple[float, ...]:
+    found = dict.fromkeys(TIERS, 0.0)
+    for tier, shorts in missing.items():
+        for key, short in shorts.items():
+            is_tight = tier == "online" and key[1] == 0
+            found["tight" if is_tight else tier] += short
+    return tuple(found[tier] for tier in TIERS)
+
+
+def _weighted(problem: Problem, missing: Mapping[str, Mapping[tuple[int, ...], float]]) -> float:
+    weights = problem.weights
+    factors = {
+        "replica": weights.replica,
+        "failover": weights.failover,
+        "deadline": weights.deadline,
+        "fair": weights.fair,
+        "spread": weights.spread,
+    }
+    cost = sum(factors[tier] * sum(missing.get(tier, {}).values()) for tier in factors)
+    for (d, k), short in missing.get("online", {}).items():
+        cost += weights.online * problem.wanted[d].classes[k].weight * short
+    return cost
 
 
 def _net(problem: Problem, counts: Counts, offline: Mapping[int, float]) -> float:

@@ -11,7 +11,6 @@ from planner.placement.counts.merging import merged_cells
 from planner.placement.counts.problem import Cell
 from planner.placement.counts.programme import Part, Programme, whole
 from planner.placement.counts.restricted import lp_bound
-from planner.placement.counts.search import weighted_cost
 from planner.placement.counts.solver import solve_mip
 from planner.placement.counts.standing import merged, standing_of
 from tests.planner.placement.drawn_counts import (
@@ -202,7 +201,7 @@ def test_standing_costs_what_brute_force_finds_when_counts_are_given(problem, da
     """Modes, flows, failover and spread from their definitions, sharing no code."""
     counts = _drawn_counts(data, problem)
 
-    cost = weighted_cost(problem, standing_of(problem, counts))
+    cost = standing_of(problem, counts).cost
     assert cost == pytest.approx(_carry(problem, counts) + _rest(problem, counts), abs=2e-3)
 
 
@@ -212,10 +211,10 @@ def test_optimum_is_that_of_brute_force_when_problems_are_tiny(problem):
     """No feasible counts cost less than the programme's, and its own are feasible."""
     start = standing_of(problem, problem.held)
     _, _, found = _decided(problem, whole(problem), start)
-    best = min(weighted_cost(problem, standing_of(problem, c)) for c in all_counts(problem))
+    best = min(standing_of(problem, c).cost for c in all_counts(problem))
 
     assert is_feasible(problem, found.counts)
-    assert weighted_cost(problem, found) == pytest.approx(best, abs=2e-3)
+    assert found.cost == pytest.approx(best, abs=2e-3)
 
 
 @settings(parent=_FEW, max_examples=60)
@@ -235,7 +234,7 @@ def test_part_gains_what_the_whole_gains_and_leaves_the_rest(problem, data):
     programme, solution, after = _decided(problem, part, before)
     held = solve_mip(stays.sparse.proto(), node_limit=10_000, relative_gap=0.0)
 
-    gain = weighted_cost(problem, before) - weighted_cost(problem, after)
+    gain = before.cost - after.cost
     assert held.cost - solution.cost == pytest.approx(gain, abs=2e-3)
     assert gain >= -2e-3
     assert is_feasible(problem, after.counts)
@@ -252,13 +251,13 @@ def test_bound_is_below_and_merging_no_dearer_for_any_counts(problem, data):
     small, member = merged_cells(problem)
     for _ in range(3):
         counts = _drawn_counts(data, problem)
-        cost = weighted_cost(problem, standing_of(problem, counts))
+        cost = standing_of(problem, counts).cost
         summed = {}
         for (c, q), n in counts.items():
             summed[member[c], q] = summed.get((member[c], q), 0) + n
 
         assert bound <= cost + 2e-3
-        assert weighted_cost(small, standing_of(small, summed)) <= cost + 2e-3
+        assert standing_of(small, summed).cost <= cost + 2e-3
 
 
 @pytest.mark.parametrize(
