@@ -1,7 +1,8 @@
 """`make bench-fleet`: a day of a large fleet, replayed under Slacktide and its rivals.
 
 Map:
-    settings     the fleet: nodes, models, demand, batches, failures, profiles
+    families     models, devices, SLOs, and what their replicas bear
+    settings     the fleet: nodes, demand, batches, failures
     placing      what every rival needs to make a plan
     thrift       giving back what a plan does not need
     rivals       per-model greedy, a Mélange-like programme, a split by queues

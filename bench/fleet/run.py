@@ -15,8 +15,9 @@ from slacktide.wire.version import build_version
 
 from bench.fleet.arms import ARMS, Ran, run_arm
 from bench.fleet.clairvoyant import InfeasibleError, clairvoyant
+from bench.fleet.families import Profiled
 from bench.fleet.figures import OURS, arm_figures, samples_of, show_arms, validation_figures
-from bench.fleet.settings import PRICES, FleetSettings, Profiled, profiled, scenario, sources
+from bench.fleet.settings import PRICES, FleetSettings, profiled, scenario, sources
 from bench.fleet.steadiness import at_rest, moved_at_rest
 from bench.fleet.validation import Compared, compare, small_fleets
 from bench.harness import RESULTS, Figure, Report, publish

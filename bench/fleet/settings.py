@@ -1,9 +1,7 @@
 """The fleet that is replayed: 200 nodes of three types, 20 models, a day.
 
-Owns hardware, models, demand, batches and failures, all by seed. Refuses arms. Profiles are
-taken on the engine simulator with measured operator tables where the traces' folder has
-them, derived ones else; demand follows the hour of Azure's conversations on top of a day's
-shape, or a generated wander; `sources` says which.
+Owns nodes, demand, batches and failures, all by seed. Refuses arms. Demand follows the hour of
+Azure's conversations on top of a day's shape, or a generated wander; `sources` says which.
 """
 
 import random
@@ -13,24 +11,20 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from multiprocessing import get_context
 
+from bench.fleet.families import (
+    FAMILIES,
+    Profiled,
+    budget_ms,
+    lines_of,
+    online_lengths,
+    profile,
+)
 from bench.hygen.settings import traces_folder
 from planner.hardware.device import device_named
-from planner.hardware.machine import Machine, build_machine
 from planner.hardware.model import model_named
 from planner.hardware.operators import table_names
-from planner.hardware.oracle import oracle_model
-from planner.hardware.truth import ground_truth
-from planner.model import Deployment, Device, Node, Slo, Stage
-from planner.replay.scenario import engine_settings
-from planner.rollout.budgets import engine_budgets
+from planner.model import Deployment, Device, Node, Stage
 from planner.simulation.fleet.demand import Demand, diurnal, shaped, traced
-from planner.simulation.fleet.engines import (
-    EngineKind,
-    mean_work_ms,
-    token_work,
-)
-from planner.simulation.fleet.measure import Probing
-from planner.simulation.fleet.profile import ReplicaProfile
 from planner.simulation.fleet.scenario import (
     FleetBatch,
     FleetScenario,
@@ -38,9 +32,6 @@ from planner.simulation.fleet.scenario import (
     RoundSettings,
     Service,
 )
-from planner.simulation.truth import Truth
-from planner.workload.generate import azure_lengths
-from planner.workload.offline import arxiv_summarization
 from planner.workload.traces import read_trace
 
 PRICES: Mapping[str, float] = {"h100": 3.0, "a100-80gb": 1.8, "a40": 0.7}
@@ -49,36 +40,11 @@ PRICES: Mapping[str, float] = {"h100": 3.0, "a100-80gb": 1.8, "a40": 0.7}
 TYPE_SHARES: Mapping[str, float] = {"h100": 0.3, "a100-80gb": 0.45, "a40": 0.25}
 _DOMAINS = 8
 _DEVICES = 8
-_CONTEXT = 4096
 _AZURE_FILE = "azure_llm_2023_conv.csv"
 _LOAD_BYTES_PER_S = 2e9  # weights from storage; a 7B model in 7 s, and the engine's start
-# Of the TPOT target, as a profile would set it: on these engines 0.75 keeps 99 % at three
-# quarters of the saturated load, where the derived half leaves up to a third of the room.
-_BUDGET_RATIO = 0.75
 _START_S = 45.0  # of an engine beside its weights: graphs, warm-up
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Family:
-    """Deployments alike: a model, its devices and its SLO."""
-
-    model: str
-    tensor_parallel_size: int
-    device_types: tuple[str, ...]
-    slo: Slo
-
-
-_CHAT = Slo(ttft_ms=2_000.0, tpot_ms=60.0, max_gap_ms=600.0)
-_RELAXED = Slo(ttft_ms=4_000.0, tpot_ms=100.0, max_gap_ms=1_000.0)
-_ALL, _LARGE = ("h100", "a100-80gb", "a40"), ("h100", "a100-80gb")
-FAMILIES = (
-    Family(model="llama3-8b", tensor_parallel_size=1, device_types=_ALL, slo=_CHAT),
-    Family(model="llama2-7b", tensor_parallel_size=1, device_types=_ALL, slo=_RELAXED),
-    Family(model="llama2-13b", tensor_parallel_size=1, device_types=_LARGE, slo=_CHAT),
-    Family(model="qwen-14b", tensor_parallel_size=1, device_types=_LARGE, slo=_RELAXED),
-    Family(model="yi-34b", tensor_parallel_size=2, device_types=_LARGE, slo=_RELAXED),
-    Family(model="llama3-70b", tensor_parallel_size=4, device_types=_LARGE, slo=_RELAXED),
-)
 _OF_MODELS = (0, 5, 1, 0, 2, 4, 3, 1, 0, 5, 2, 3, 1, 4, 0, 2, 5, 3, 1, 4)
 
 
@@ -112,24 +78,14 @@ class FleetSettings:
     probe_s: float = 45.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Profiled:
-    """A family with what its replicas bear, and the work of its requests."""
-
-    family: Family
-    profiles: Mapping[str, ReplicaProfile]
-    request_work_ms: float
-    item_work_ms: float
-
-
 def profiled(settings: FleetSettings, *, processes: int) -> tuple[Profiled, ...]:
     """Profiles of every family, taken side by side."""
     jobs = [(index, settings.probe_s) for index in range(len(FAMILIES))]
     if processes <= 1:
-        return tuple(_profile(*job) for job in jobs)
+        return tuple(profile(*job) for job in jobs)
     # spawn: a forked worker would inherit whatever threads numpy has started
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        return tuple(pool.map(_profile, *zip(*jobs, strict=True)))
+        return tuple(pool.map(profile, *zip(*jobs, strict=True)))
 
 
 def scenario(settings: FleetSettings, families: tuple[Profiled, ...]) -> FleetScenario:
@@ -159,7 +115,7 @@ def sources() -> dict[str, str]:
         f"{device} {family.model}"
         for family in FAMILIES
         for device in family.device_types
-        if _lines(table_names(device_named(device), model_named(family.model))[0]) is None
+        if lines_of(table_names(device_named(device), model_named(family.model))[0]) is None
     )
     return {
         "demand": "a day's cosine, shaped by "
@@ -170,97 +126,6 @@ def sources() -> dict[str, str]:
 
 
 # ------------------------------------------------------------ details
-
-
-def _profile(index: int, probe_s: float) -> Profiled:
-    family = FAMILIES[index]
-    kinds = {device: _kind(family, device) for device in family.device_types}
-    reference = kinds[family.device_types[0]].model
-    item_work = token_work(reference, _item_lengths)
-    request_ms = mean_work_ms(reference, _online_lengths)
-    budgets = engine_budgets(
-        slo=family.slo,
-        latency_budget_ms=_budget_ms(family.slo),
-        stage=Stage.ACTIVE,
-        may_run_offline=True,
-    )
-    return Profiled(
-        family=family,
-        profiles={
-            device: Probing(
-                kind=kind,
-                slo=family.slo,
-                budgets=budgets,
-                lengths=_online_lengths,
-                items=_item_lengths,
-                request_work_ms=request_ms,
-                item_work=item_work,
-                window_s=probe_s,
-            ).profile()
-            for device, kind in kinds.items()
-        },
-        request_work_ms=request_ms,
-        item_work_ms=mean_work_ms(reference, _item_lengths),
-    )
-
-
-def _budget_ms(slo: Slo) -> float:
-    """The latency budget of replicas that serve it."""
-    assert slo.tpot_ms is not None  # all families have one
-    return _BUDGET_RATIO * slo.tpot_ms
-
-
-def _kind(family: Family, device: str) -> EngineKind:
-    machine = _machine(family.model, device, family.tensor_parallel_size)
-
-    def truth(seed: int) -> Truth:
-        return ground_truth(machine, noise_ratio=0.03, seed=seed)
-
-    return EngineKind(
-        # Chunks that the tightest gap leaves room for on the slowest of the devices.
-        settings=engine_settings(machine, chunked_prefill_size=1024),
-        model=oracle_model(machine),
-        truth=truth,
-    )
-
-
-def _machine(model: str, device: str, size: int) -> Machine:
-    shape, kind = model_named(model), device_named(device)
-    operators, all_reduces = (_lines(name) for name in table_names(kind, shape))
-    if operators is None or (size > 1 and all_reduces is None):
-        return build_machine(kind, shape, tensor_parallel_size=size)
-    return build_machine(
-        kind,
-        shape,
-        tensor_parallel_size=size,
-        operators=operators,
-        all_reduces=all_reduces if size > 1 else None,
-    )
-
-
-def _lines(name: str) -> list[str] | None:
-    path = traces_folder() / name
-    return path.read_text().splitlines() if path.is_file() else None
-
-
-def _online_lengths(source: random.Random) -> tuple[int, int]:
-    prompt_tokens, output_tokens = azure_lengths(source)
-    output_tokens = min(output_tokens, _CONTEXT // 2)
-    return min(prompt_tokens, _CONTEXT - output_tokens - 2), output_tokens
-
-
-@lru_cache(maxsize=1)
-def _articles() -> tuple[tuple[int, int], ...]:
-    return tuple(
-        (min(one.prompt_tokens, _CONTEXT - 2 - one.output_tokens), one.output_tokens)
-        for one in arxiv_summarization(seed=0, count=2000)
-        if one.output_tokens < _CONTEXT - 2
-    )
-
-
-def _item_lengths(source: random.Random) -> tuple[int, int]:
-    prompt_tokens, output_tokens = source.choice(_articles())
-    return max(1, prompt_tokens), output_tokens
 
 
 def _nodes(settings: FleetSettings) -> tuple[Node, ...]:
@@ -304,7 +169,7 @@ def _services(
             swing_ratio=settings.swing_ratio,
             peak_s=(14.0 + source.choice((-6.0, 0.0, 0.0, 3.0))) * 3600.0,
             wander_seed=settings.seed * 100 + rank if by is None else None,
-            lengths=_online_lengths,
+            lengths=online_lengths,
         )
         if by is not None:
             demand = shaped(demand, by=_turned(by, source.random()))
@@ -322,7 +187,7 @@ def _services(
                     tensor_parallel_size=family.tensor_parallel_size,
                     device_types=family.device_types,
                     stage=Stage.ACTIVE,
-                    latency_budget_ms=_budget_ms(family.slo),
+                    latency_budget_ms=budget_ms(family.slo),
                     load_s=_START_S + model.weights_bytes / _LOAD_BYTES_PER_S,
                     warm_load_s=_START_S,
                 ),

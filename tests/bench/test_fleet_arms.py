@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 
 from bench.fleet.arms import ARMS, OFFLINE_SUFFIX, forecast_of, run_arm, separated
+from bench.fleet.families import FAMILIES, Profiled
 from bench.fleet.figures import arm_figures, done_ratio, held_hours, peak_hours
 from bench.fleet.rivals import MelangeLike, PerModel, cheapest_mix
 from bench.fleet.run import main
-from bench.fleet.settings import FAMILIES, FleetSettings, Profiled, scenario
+from bench.fleet.settings import FleetSettings, scenario
 from bench.fleet.steadiness import at_rest, moved_at_rest, reversals
 from bench.fleet.thrift import trimmed
 from planner.model import Frontier, Placement, ReplicaFrontier, Segment, Snapshot, Stage
