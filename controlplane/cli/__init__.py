@@ -10,6 +10,8 @@ Map:
     wording     enums, times, sizes and durations as people read them
     nodes, deployments, replicas, batches, placement, rollout, cluster
                 one noun each
+    placement_* one family of verbs each; placement_words and placement_formats say plans
+    fleetpage*  a picture of the fleet: read, boxes, nodes, tables, words, style
     load        the open-loop load generator
     replay      what-ifs on a simulated engine: replay_options what is asked for,
                 replay_workloads and replay_inputs what is simulated, replay_facts what a
