@@ -4,8 +4,8 @@ Owns the process from round to round, the deadline of a solve and what is told o
 Refuses to trust the process: a crash, a hang, too much memory or a line that is no plan ends
 it, what was received before stands, and the next solve has a fresh one. Invariants: a plan
 that `solve` gives has passed the verifier here; `solve` waits for the process no longer than
-the budget, `kill_after_s` and, for a cold one, `start_s`, whatever the process does; every
-fault is logged once, as `solver_failed`, and counted.
+the budget, its allowed overrun and, for a cold one, `start_s`, whatever the process does;
+every fault is logged once, as `solver_failed`, and counted.
 """
 
 import asyncio
@@ -154,7 +154,7 @@ class Solver:
     async def _ask(
         self, child: SolverChild, snapshot: Snapshot, answers: Answers, budget_s: float
     ) -> SolverFault | None:
-        allowed_s = budget_s + self._limits.kill_after_s
+        allowed_s = budget_s + self._limits.overrun_s(budget_s)
         start_s = 0.0 if child.is_ready else self._limits.start_s
         child.allow_cpu(start_s + allowed_s)
         try:
@@ -191,7 +191,7 @@ class Solver:
 
     def _late(self, child: SolverChild, budget_s: float) -> SolverFault:
         where = (
-            f"no end {self._limits.kill_after_s:g} s past its budget of {budget_s:g} s"
+            f"no end {self._limits.overrun_s(budget_s):g} s past its budget of {budget_s:g} s"
             if child.is_ready
             else f"not ready within {self._limits.start_s:g} s"
         )

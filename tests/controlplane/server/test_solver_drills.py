@@ -146,7 +146,7 @@ async def test_plan_stands_when_the_solver_is_killed_in_the_middle() -> None:
 
 async def test_plan_stands_when_the_solver_hangs() -> None:
     """A stopped process sends nothing, not even its end, and is killed past its deadline."""
-    async with held(Solver(limits=SolverLimits(kill_after_s=0.5))) as solver:
+    async with held(Solver(limits=SolverLimits(kill_after_s=0.5, kill_after_ratio=0.0))) as solver:
         solved = await during(solver, lambda pid: os.kill(pid, signal.SIGSTOP), budget_s=5.0)
         assert [one.kind for one in solved.faults] == [FaultKind.HUNG]
         assert "no end 0.5 s past its budget of 5 s" in solved.failure

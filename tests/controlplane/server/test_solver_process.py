@@ -209,3 +209,10 @@ async def test_solver_has_limits_and_yields_to_servers_when_started() -> None:
 
 def _victim_score(pid: int) -> int:
     return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+
+
+def test_overrun_grows_with_the_budget_when_a_fleet_is_large() -> None:
+    """A part of the budget, and never less than the constant."""
+    limits = SolverLimits(kill_after_s=2.0, kill_after_ratio=0.5)
+    assert limits.overrun_s(0.0) == 2.0
+    assert limits.overrun_s(60.0) == 32.0

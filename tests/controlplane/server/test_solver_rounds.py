@@ -67,15 +67,14 @@ async def test_what_runs_stays_and_the_next_round_is_normal_when_the_solver_fail
     script = _CHILD.replace("CODE", code)
     solver = Solver(
         (sys.executable, "-c", script, str(tmp_path / "mark")),
-        limits=SolverLimits(memory_bytes=256 * MIB, kill_after_s=0.5),
+        limits=SolverLimits(memory_bytes=256 * MIB, kill_after_s=0.5, kill_after_ratio=0.0),
     )
     async with FakeAgent(node="n1", port=running.port):
         try:
             await running.apply(deployment())
             before = await running.running("chat", 1)
-            usual, running.plane._rounds._solver = running.plane._rounds._solver, solver
-            await usual.close()
-            failed = await _next_round(running)
+            running.plane._rounds._solver = solver
+            failed = await _next_round(running, has_failure=True)
             assert failed.failure.startswith(f"{kind}: ")
             assert message in failed.failure
             told = [one for one in caplog.records if "solver_failed" in one.message]
@@ -90,14 +89,16 @@ async def test_what_runs_stays_and_the_next_round_is_normal_when_the_solver_fail
             await solver.close()
 
 
-async def _next_round(running: Running) -> placement_pb2.Plan:
-    """The ledger's entry of a round asked for now."""
-    last = (await running.plans())[0].name
+async def _next_round(running: Running, *, has_failure: bool = False) -> placement_pb2.Plan:
+    """The ledger's newest entry after a round is asked for now, or the newest failed since."""
+    before = {one.name for one in await running.plans()}
     running.plane._rounds.request("drill")
 
     async def newer() -> placement_pb2.Plan | None:
-        newest = (await running.plans())[0]
-        return newest if newest.name != last and "drill" in newest.trigger else None
+        for one in await running.plans():
+            if one.name not in before and (one.failure or not has_failure):
+                return one
+        return None
 
     found: placement_pb2.Plan = await until(newer, timeout_s=60.0)
     return found
