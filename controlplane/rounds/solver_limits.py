@@ -28,8 +28,8 @@ class SolverLimits:
     """Limits of one solver process.
 
     Args:
-        memory_bytes: Resident. Measured: 86 MiB at 50 nodes and 8 deployments, 112 MiB at
-            1000 and 50, 211 MiB at 5000 and 100.
+        memory_bytes: Resident. Measured: 93 MiB at 50 nodes and 8 deployments, 130 MiB at
+            1000 and 50, 211 MiB at 5000 and 100 in a solve that was killed in its middle.
         line_bytes: Of one plan. Measured: 1.8 MB at 1000 nodes and 50 deployments.
         start_s: To load OR-Tools; measured 1 to 6 s on two shared cores.
         kill_after_s: Past a solve's budget: solvers' own limits overrun (OR-Tools issues
