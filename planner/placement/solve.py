@@ -164,15 +164,10 @@ def _in_counts(
         if plan is None:
             return
         yield plan
-        start = round_.held
-        if len(fleet.nodes) <= NODE_BY_NODE_UP_TO:
-            greedy = round_.counting.count(fleet, improve(fleet, keep_all(fleet)))
-            if round_.standing(greedy).is_better(round_.best):
-                start = greedy
         last: Standing | None = None
         for found in search(
             round_.counting.problem,
-            start,
+            round_.held,
             bound=round_.bound,
             limits=limits.counts,
             work_left=lambda: work_left() > 0.0,

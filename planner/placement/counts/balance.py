@@ -3,7 +3,8 @@
 Owns the repair of a division over domains. Refuses to change how many replicas of a shape
 there are: one moves to a cell of its device type that has room, or changes places with one
 or more replicas of another shape. Invariants: what the domains lack in sum falls with
-every exchange, so it ends; pinned and frozen replicas stay.
+every exchange, so it ends; pinned and frozen replicas stay; devices, host memory and the
+round's moves are kept to.
 """
 
 from collections import defaultdict
@@ -58,8 +59,12 @@ class _Scales:
         self._capacity = Capacity(problem, counts)
         self._problem = problem
         self._in_cell: dict[int, set[int]] = defaultdict(set)
-        for c, q in counts:
+        self._host = [0.0] * len(problem.cells)
+        self._moves = 0
+        for (c, q), count in counts.items():
             self._in_cell[c].add(q)
+            self._host[c] += count * problem.shapes[q].host_bytes
+            self._moves += max(0, count - problem.held.get((c, q), 0))
         self._lacks = [self._capacity.lack(d) for d in range(len(problem.wanted))]
 
     @property
@@ -86,14 +91,17 @@ class _Scales:
                     if self.counts.get((target, q), 0) >= self._problem.fits(target, q):
                         continue
                     if self._capacity.room[target] >= shape.slots:
-                        yield _Exchange(shape=q, source=source, target=target)
+                        free = _Exchange(shape=q, source=source, target=target)
+                        if self._may(free):
+                            yield free
                         continue
                     for other in sorted(self._in_cell[target]):
                         times = self._comes_back(other, target, source, slots=shape.slots)
-                        if times:
-                            yield _Exchange(
-                                shape=q, source=source, target=target, back=other, times=times
-                            )
+                        swap = _Exchange(
+                            shape=q, source=source, target=target, back=other, times=times
+                        )
+                        if times and self._may(swap):
+                            yield swap
 
     def gain(self, exchange: _Exchange) -> float:
         """By how much less is lacking after it."""
@@ -133,7 +141,33 @@ class _Scales:
             return 0
         return times
 
+    def _may(self, exchange: _Exchange) -> bool:
+        """Whether host memory of both cells and the round's moves allow it."""
+        comes = self._problem.shapes[exchange.shape].host_bytes
+        if exchange.back is not None:
+            comes -= exchange.times * self._problem.shapes[exchange.back].host_bytes
+        for c, more in ((exchange.target, comes), (exchange.source, -comes)):
+            cell = self._problem.cells[c]
+            if more > 0.0 and self._host[c] + more > cell.host_bytes * cell.nodes:
+                return False
+        if self._problem.max_moves is None:
+            return True
+        changes = [(exchange.source, exchange.shape, -1), (exchange.target, exchange.shape, 1)]
+        if exchange.back is not None:
+            changes.append((exchange.target, exchange.back, -exchange.times))
+            changes.append((exchange.source, exchange.back, exchange.times))
+        more_moves = sum(self._moves_of(c, q, by) for c, q, by in changes)
+        return more_moves <= 0 or self._moves + more_moves <= self._problem.max_moves
+
+    def _moves_of(self, c: int, q: int, by: int) -> int:
+        """How many more moves a change of one count takes."""
+        held = self._problem.held.get((c, q), 0)
+        count = self.counts.get((c, q), 0)
+        return max(0, count + by - held) - max(0, count - held)
+
     def _count(self, c: int, q: int, by: int) -> None:
+        self._moves += self._moves_of(c, q, by)
+        self._host[c] += by * self._problem.shapes[q].host_bytes
         self._capacity.move(c, q, by)
         if self.counts[c, q]:
             self._in_cell[c].add(q)

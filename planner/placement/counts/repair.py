@@ -119,7 +119,8 @@ class _Bench:
             if self.capacity.room[c] >= shape.slots and self._has_host(c, shape):
                 yield _Step(cell=c, shape=q)
 
-    def _has_host(self, c: int, shape: Shape) -> bool:
+    def _has_host(self, c: int, shape: Shape, yields: tuple[tuple[int, int], ...] = ()) -> bool:
+        """Whether host memory takes one more of a shape, once others have yielded."""
         cell = self._problem.cells[c]
         if cell.host_bytes == float("inf"):
             return True
@@ -128,12 +129,13 @@ class _Bench:
             for (of, q), count in self.capacity.counts.items()
             if of == c
         )
+        used -= sum(count * self._problem.shapes[q].host_bytes for q, count in yields)
         return used + shape.host_bytes <= cell.host_bytes * cell.nodes
 
     def _evicting(self, d: int) -> Iterator[_Step]:
         for c, q, shape in self._open(d):
             yields = self._yields(c, d, shape.slots - self.capacity.room[c])
-            if yields is not None:
+            if yields is not None and self._has_host(c, shape, yields):
                 yield _Step(cell=c, shape=q, yields=yields)
 
     def _yields(self, c: int, d: int, slots: int) -> tuple[tuple[int, int], ...] | None:

@@ -22,6 +22,10 @@ from planner.placement.counts.split import split
 from planner.placement.counts.standing import Standing, merged, standing_of
 
 
+_TAIL_REPLICAS = 10
+"""Replicas a deployment on average, below which no guess is made."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """How much a search may do; nodes and parts, never time.
@@ -70,7 +74,7 @@ def search(
         if found.is_better(best):
             best = found
             yield best
-    if work_left() and gap(best, bound) > limits.guess_above:
+    if work_left() and gap(best, bound) > limits.guess_above and not _is_tail(problem, best):
         for guessed in _guessed(problem, limits=limits, work_left=work_left):
             for found in _repaired(problem, guessed, limits=limits, work_left=work_left):
                 if found.is_better(best):
@@ -141,6 +145,15 @@ def _guessed(
                 return
     except SolverError:
         return
+
+
+def _is_tail(problem: Problem, standing: Standing) -> bool:
+    """Whether most deployments have but a few replicas.
+
+    Merged counts then promise domains that dividing them cannot keep, and their MIP's root
+    takes longer than parts take to get further.
+    """
+    return sum(standing.counts.values()) < _TAIL_REPLICAS * len(problem.wanted)
 
 
 def _portions(whole: int, each: int) -> Iterator[int]:

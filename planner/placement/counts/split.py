@@ -24,13 +24,14 @@ def split(problem: Problem, guess: Guess) -> dict[tuple[int, int], int]:
         guess: Counts by merged cell.
 
     Returns:
-        Counts by cell, no more than fits any.
+        Counts by cell, no more than fits any, with no more moves than the round has.
     """
     room = [float(cell.all_slots) for cell in problem.cells]
     host = [cell.host_bytes * cell.nodes for cell in problem.cells]
     crowd: dict[tuple[int, int | None], float] = defaultdict(float)
     counts: dict[tuple[int, int], int] = defaultdict(int)
     cells_of: dict[int, list[int]] = defaultdict(list)
+    moved = 0
     for c, merged in enumerate(guess.member):
         cells_of[merged].append(c)
 
@@ -40,22 +41,27 @@ def split(problem: Problem, guess: Guess) -> dict[tuple[int, int], int]:
             counts[c, q] < max(problem.fits(c, q), problem.held.get((c, q), 0))
             and room[c] >= shape.slots
             and host[c] >= shape.host_bytes
+            and (has_moves() or counts[c, q] < problem.held.get((c, q), 0))
         )
 
+    def has_moves() -> bool:
+        return problem.max_moves is None or moved < problem.max_moves
+
     def add(c: int, q: int) -> None:
+        nonlocal moved
         shape = problem.shapes[q]
+        moved += counts[c, q] >= problem.held.get((c, q), 0)
         counts[c, q] += 1
         room[c] -= shape.slots
         host[c] -= shape.host_bytes
         crowd[shape.deployment, problem.cells[c].domain] += _weight(problem, q)
 
     left = dict(guess.counts)
+    for (c, q), least in sorted(problem.least.items()):
+        for _ in range(min(least, left.get((guess.member[c], q), 0))):
+            add(c, q)
+            left[guess.member[c], q] -= 1
     for (m, q), count in sorted(guess.counts.items()):
-        fixed = [(c, problem.least.get((c, q), 0)) for c in cells_of[m]]
-        for c, least in fixed:
-            for _ in range(least):
-                add(c, q)
-                left[m, q] -= 1
         stays = {c: problem.held.get((c, q), 0) - counts[c, q] for c in cells_of[m]}
         for _ in range(max(0, min(count, left[m, q]))):
             open_cells = [c for c in cells_of[m] if stays[c] > 0 and takes(c, q)]
