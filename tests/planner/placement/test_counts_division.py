@@ -1,0 +1,167 @@
+"""Counts divided over cells and exchanged between domains, and what repair adds to them."""
+
+from collections import Counter
+from dataclasses import replace
+
+from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import strategies as st
+
+from planner.placement.counts.balance import balanced
+from planner.placement.counts.capacity import Capacity
+from planner.placement.counts.merging import merged_cells
+from planner.placement.counts.problem import Problem
+from planner.placement.counts.repair import repaired
+from planner.placement.counts.restricted import Guess, guess
+from planner.placement.counts.split import split
+from tests.planner.placement.drawn_counts import (
+    CELL,
+    SHAPE,
+    WANTED,
+    is_feasible,
+    moves,
+    problem_of,
+    problems,
+)
+
+_QUICK = settings(
+    max_examples=80,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
+_TWO = (CELL, replace(CELL, domain=1))
+_TWO_SHAPES = {
+    "shapes": (SHAPE, replace(SHAPE, deployment=1)),
+    "wanted": (WANTED, WANTED),
+}
+_PINNED_LAST = problem_of(cells=_TWO, **_TWO_SHAPES, held={(0, 0): 2}, least={(0, 1): 1})
+_HOSTED = problem_of(
+    cells=(
+        replace(CELL, slots=4, host_bytes=3.0),
+        replace(CELL, slots=4, host_bytes=3.0, domain=1),
+    ),
+    shapes=(replace(SHAPE, host_bytes=1.5), replace(SHAPE, deployment=1, host_bytes=3.0)),
+    wanted=(
+        replace(WANTED, classes=(replace(WANTED.classes[0], failover_ratio=1.0),)),
+        WANTED,
+    ),
+)
+
+
+def _totals(problem, counts):
+    """By device type and shape."""
+    totals = Counter()
+    for (c, q), n in counts.items():
+        totals[problem.cells[c].kind, q] += n
+    return +totals
+
+
+def _lacks(problem, counts):
+    capacity = Capacity(problem, counts)
+    return [capacity.lack(d) for d in range(len(problem.wanted))]
+
+
+def _guess_of(problem, counts):
+    """Counts as the guess would hold them: summed over merged cells."""
+    merged, member = merged_cells(problem)
+    summed = Counter()
+    for (c, q), n in counts.items():
+        summed[member[c], q] += n
+    return Guess(counts=dict(summed), merged=merged, member=member)
+
+
+@st.composite
+def _divided(draw):
+    """A problem with room to spare, and feasible counts of it."""
+    problem = draw(problems(spare=True))
+    found = dict(problem.held)
+    for key in draw(st.permutations(_keys(problem))):
+        for _ in range(draw(st.integers(0, 2))):
+            more = found | {key: found.get(key, 0) + 1}
+            if is_feasible(problem, more):
+                found = more
+    assume(is_feasible(problem, found))
+    return problem, found
+
+
+def _keys(problem: Problem):
+    return [
+        (c, q)
+        for c in range(len(problem.cells))
+        for q in range(len(problem.shapes))
+        if problem.fits(c, q)
+    ]
+
+
+@_QUICK
+@given(_divided())
+@example((_PINNED_LAST, {(0, 0): 1, (0, 1): 1, (1, 0): 1}))
+def test_split_keeps_every_limit_and_adds_nothing(drawn):
+    """Devices, host memory, freezes, moves; never more than was to be divided."""
+    problem, counts = drawn
+    divided = split(problem, _guess_of(problem, counts))
+
+    assert is_feasible(problem, divided)
+    assert _totals(problem, divided) <= _totals(problem, counts)
+
+
+@_QUICK
+@given(_divided())
+def test_split_keeps_what_runs_when_totals_are_what_runs(drawn):
+    """Sticky: dividing what runs changes nothing."""
+    problem, counts = drawn
+    as_it_runs = replace(problem, held=counts)
+
+    assert split(as_it_runs, _guess_of(problem, counts)) == {k: n for k, n in counts.items() if n}
+
+
+@_QUICK
+@given(_divided())
+@example((_HOSTED, {(0, 0): 2, (1, 1): 1}))
+def test_balanced_keeps_totals_and_limits_and_lacks_no_more(drawn):
+    """Exchanges alone: as many of each shape, and the sum of what is lacking never rises."""
+    problem, counts = drawn
+    found = balanced(problem, counts)
+
+    assert is_feasible(problem, found)
+    assert _totals(problem, found) == _totals(problem, counts)
+    assert sum(_lacks(problem, found)) <= sum(_lacks(problem, counts)) + 1e-9
+    if all(lack <= 1e-6 for lack in _lacks(problem, counts)):
+        assert found == {k: n for k, n in counts.items() if n}
+
+
+def test_balanced_moves_a_replica_when_all_lie_in_one_domain():
+    """Two replicas in one of two domains survive nothing; one in each survives either loss."""
+    survives = replace(WANTED, classes=(replace(WANTED.classes[0], failover_ratio=1.0),))
+    problem = problem_of(cells=_TWO, wanted=(survives,))
+
+    assert balanced(problem, {(0, 0): 2}) == {(0, 0): 1, (1, 0): 1}
+    assert balanced(replace(problem, least={(0, 0): 2}), {(0, 0): 2}) == {(0, 0): 2}
+    no_moves = replace(problem, held={(0, 0): 2}, max_moves=0)
+    assert balanced(no_moves, {(0, 0): 2}) == {(0, 0): 2}
+
+
+@_QUICK
+@given(_divided())
+def test_repaired_keeps_every_limit_and_makes_nobody_shorter(drawn):
+    """What runs, repaired: no deployment lacks more online work than before."""
+    problem, counts = drawn
+    problem = replace(problem, held=counts)
+    found = repaired(problem, counts)
+
+    assert is_feasible(problem, found)
+    for before, after in zip(_lacks(problem, counts), _lacks(problem, found), strict=True):
+        assert after <= before + 1e-6
+
+
+@settings(parent=_QUICK, max_examples=25)
+@given(_divided())
+def test_guess_is_feasible_once_divided_and_balanced(drawn):
+    """What a search begins with from the LP keeps every limit, its moves too."""
+    problem, _ = drawn
+    made = guess(problem, failover=1.0, node_limit=5, relative_gap=1e-2)
+    found = balanced(problem, split(problem, made))
+
+    assert is_feasible(problem, found)
+    assert problem.max_moves is None or moves(problem, found) <= problem.max_moves
