@@ -21,7 +21,7 @@ NODE = 0.2  # a node in use, at the mean price of its kind
 FAILOVER = 4_000.0  # a replica-equivalent of online work not served when a domain is lost
 FAIR = 60.0  # a replica-equivalent below a tenant's fair share
 
-LOAD_HORIZON_S = 300.0  # over which a model's load has to pay for itself
+LOAD_HORIZON_S = 1200.0  # over which a load has to pay for itself; placements outlive rounds
 
 WAITING_VALUE = 0.5
 BROKEN_VALUE = 0.4

@@ -21,7 +21,6 @@ from planner.placement.counts.solver import SolverError, solve_mip
 from planner.placement.counts.split import split
 from planner.placement.counts.standing import Standing, merged, standing_of
 
-
 _TAIL_REPLICAS = 10
 """Replicas a deployment on average, below which no guess is made."""
 
