@@ -68,11 +68,10 @@ def _servable(wanted, shapes, left):
     needs = [one.failover_ratio * one.work for one in wanted.classes]
     n = len(shapes)
     # columns: time of each shape's replicas at tight, at loose; then the part
-    serves = [
-        [*(-shape.modes[k].max_online if k == j else 0.0 for j in range(2) for shape in shapes)]
-        + [needs[k]]
-        for k in range(2)
-    ]
+    serves = []
+    for k in range(2):
+        row = [-shape.modes[k].max_online if k == j else 0.0 for j in range(2) for shape in shapes]
+        serves.append([*row, needs[k]])
     times = [[float(i % n == q) for i in range(2 * n)] + [0.0] for q in range(n)]
     found = linprog(
         [0.0] * (2 * n) + [-1.0],
