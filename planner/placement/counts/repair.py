@@ -25,6 +25,12 @@ def repaired(problem: Problem, counts: Counts) -> dict[tuple[int, int], int]:
         counts: What runs.
     """
     bench = _Bench(problem, counts)
+    for (cell, shape), least in sorted(problem.least.items()):
+        while bench.capacity.counts.get((cell, shape), 0) < least:
+            pinned = bench.pinned(cell, shape)
+            if pinned is None:
+                break
+            bench.take(pinned)
     given_up: set[int] = set()
     for _ in range(_MOST_STEPS):
         lacking = [d for d in bench.lacking() if d not in given_up]
@@ -81,6 +87,28 @@ class _Bench:
             if ranked:
                 return max(ranked, key=lambda one: (one[0], -one[1].shape, -one[1].cell))[1]
         return None
+
+    def pinned(self, c: int, q: int) -> _Step | None:
+        """One more of a shape in a cell, whoever has to yield; None if that makes no room.
+
+        Where its deployment has as many replicas as it may, one that is not pinned goes.
+        """
+        shape = self._problem.shapes[q]
+        d = shape.deployment
+        if self._replicas[d] >= self._problem.wanted[d].max_replicas:
+            spare = [
+                key
+                for key, count in sorted(self.capacity.counts.items())
+                if self._problem.shapes[key[1]].deployment == d
+                and count > self._problem.least.get(key, 0)
+            ]
+            if not spare:
+                return None
+            self._move(*spare[0], -1)
+        if self.capacity.room[c] >= shape.slots:
+            return _Step(cell=c, shape=q)
+        yields = self._yields(c, d, shape.slots - self.capacity.room[c])
+        return None if yields is None else _Step(cell=c, shape=q, yields=yields)
 
     def take(self, step: _Step) -> None:
         """Makes the step."""

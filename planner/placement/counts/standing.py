@@ -123,7 +123,8 @@ def merged(
     offline = dict(before.offline) if before else {}
     offline |= {j: values[column] for j, column in programme.o.items()}
     missing = _missing(programme, values, before, offline)
-    shortfalls = _shortfalls(missing)
+    unpinned = _unpinned(problem, new_counts)
+    shortfalls = _shortfalls(missing, unpinned=unpinned)
     net = _net(problem, new_counts, offline)
     return Standing(
         counts=new_counts,
@@ -134,7 +135,7 @@ def merged(
         missing=missing,
         shortfalls=shortfalls,
         net=net,
-        cost=net + _weighted(problem, missing),
+        cost=net + _weighted(problem, missing) + problem.weights.replica * unpinned,
     )
 
 
@@ -170,8 +171,16 @@ def _missing(
     return missing
 
 
-def _shortfalls(missing: Mapping[str, Mapping[tuple[int, ...], float]]) -> tuple[float, ...]:
+def _unpinned(problem: Problem, counts: Counts) -> float:
+    """Replicas short of what pins and freezes ask for."""
+    return float(sum(max(0, least - counts.get(key, 0)) for key, least in problem.least.items()))
+
+
+def _shortfalls(
+    missing: Mapping[str, Mapping[tuple[int, ...], float]], *, unpinned: float
+) -> tuple[float, ...]:
     found = dict.fromkeys(TIERS, 0.0)
+    found["replica"] = unpinned
     for tier, shorts in missing.items():
         for key, short in shorts.items():
             is_tight = tier == "online" and key[1] == 0
