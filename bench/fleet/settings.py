@@ -69,7 +69,7 @@ class FleetSettings:
     nodes: int = 200
     models: int = 20
     hours: float = 24.0
-    online_ratio: float = 0.4
+    online_ratio: float = 0.3
     offline_ratio: float = 0.5
     swing_ratio: float = 0.5
     round_s: float = 900.0
