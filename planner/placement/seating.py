@@ -15,6 +15,7 @@ from planner.model import Allocation, ReplicaState
 from planner.placement.counting import Counting
 from planner.placement.counts.problem import Counts
 from planner.placement.fleet import Draft, Fleet, Seat, Standing, is_frozen
+from planner.placement.neighbours import Present, are_apart
 from planner.placement.seats import choose_devices
 
 
@@ -31,7 +32,11 @@ def seated(fleet: Fleet, counting: Counting, counts: Counts) -> Draft:
     problem = counting.problem
     held = _held(fleet, counting)
     may_be = {key: max(problem.fits(*key), len(held.get(key, ()))) for key in counts}
-    left = [wanted.max_replicas for wanted in problem.wanted]
+    stuck = Counter(a.deployment for r, a in fleet.allocations.items() if _is_stuck(fleet, r))
+    left = [
+        one.max_replicas - stuck[name]
+        for one, name in zip(problem.wanted, counting.deployments, strict=True)
+    ]
     stays = [
         (not is_frozen(fleet, a), rank, a)
         for key, own in held.items()
@@ -93,9 +98,7 @@ class _Room:
     def hold_due(self) -> None:
         """Takes the room of what serves until it is replaced, or is frozen where it is."""
         for replica, allocation in self.fleet.allocations.items():
-            standing = self.fleet.standing[replica]
-            is_stuck = standing is Standing.BROKEN and is_frozen(self.fleet, allocation)
-            if standing is Standing.DUE or is_stuck:
+            if self.fleet.standing[replica] is Standing.DUE or _is_stuck(self.fleet, replica):
                 self._take(allocation.deployment, allocation.node, allocation.devices)
 
     def keep(self, allocation: Allocation) -> None:
@@ -174,7 +177,7 @@ class _Room:
         """Kept and new replicas, and of those to be replaced what no other stands in for yet."""
         new: list[Seat] = []
         waiting: list[Seat] = []
-        present = _Present(self.fleet)
+        present = Present(self.fleet)
         for _, seat in self.seats:
             free = self.fleet.free.get(seat.node, frozenset())
             if free.issuperset(seat.devices) and present.takes(seat):
@@ -260,43 +263,7 @@ class _Room:
         self._beside[node][name] -= 1
 
 
-class _Present:
-    """Host memory and neighbours on each node, with all that holds devices there now."""
-
-    def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
-        self._host: Counter[str] = Counter()
-        self._beside: dict[str, Counter[str]] = defaultdict(Counter)
-        for one in fleet.allocations.values():
-            self._add(one.deployment, one.node)
-
-    def takes(self, seat: Seat) -> bool:
-        """Takes a seat in if it may join what is there; whether it did."""
-        node = self._fleet.nodes[seat.node]
-        deployment = self._fleet.deployments[seat.deployment]
-        needed = self._host[seat.node] + deployment.host_memory_bytes
-        if node.host_memory_bytes and needed > node.host_memory_bytes:
-            return False
-        if any(
-            count and are_apart(self._fleet, seat.deployment, other)
-            for other, count in self._beside[seat.node].items()
-        ):
-            return False
-        self._add(seat.deployment, seat.node)
-        return True
-
-    def _add(self, name: str, node: str) -> None:
-        owner = self._fleet.deployments.get(name)
-        self._host[node] += owner.host_memory_bytes if owner is not None else 0
-        self._beside[node][name] += 1
-
-
-def are_apart(fleet: Fleet, one: str, other: str) -> bool:
-    """Whether either of two deployments is to share no node with the other."""
-    return any(
-        deployment is not None and name in deployment.anti_affinity
-        for deployment, name in (
-            (fleet.deployments.get(one), other),
-            (fleet.deployments.get(other), one),
-        )
-    )
+def _is_stuck(fleet: Fleet, replica: str) -> bool:
+    """Whether a broken replica is frozen where it is."""
+    is_broken = fleet.standing[replica] is Standing.BROKEN
+    return is_broken and is_frozen(fleet, fleet.allocations[replica])

@@ -104,7 +104,6 @@ def test_pin_is_met_as_far_as_it_can_be_when_it_contradicts_another_rule(
     assert plan.status is PlanStatus.INFEASIBLE
 
 
-@pytest.mark.xfail(reason="the greedy's counts, which begin the search, keep no such rule")
 def test_pins_share_a_node_when_together_they_do_not_fit():
     """Two deployments pin more devices than a node has: the second is told what it misses."""
     other = deployment("code", tensor_parallel_size=2)
@@ -130,6 +129,15 @@ def test_what_a_freeze_keeps_stays_when_max_replicas_or_moves_say_less():
     snapshot = rich([a_node("n1")], [spec], held, max_moves=0)
 
     assert {p.replica for p in last(snapshot).placements} == {"r0", "r1", "r2"}
+
+
+def test_frozen_broken_replicas_count_when_others_are_wanted():
+    """What a freeze keeps takes its place within max_replicas, though it serves nothing."""
+    held = [running("r1", "chat", "n1", 0, state=ReplicaState.FAILED)]
+    nodes = [a_node("n1", is_frozen=True), a_node("n2")]
+    plan = last(rich(nodes, [chat(max_replicas=2, min_replicas=2)], held))
+
+    assert sorted(p.node for p in plan.placements) == ["n1", "n2"]
 
 
 def test_surplus_goes_when_max_replicas_is_lowered():
@@ -215,7 +223,6 @@ def test_rollout_ends_when_every_device_is_taken_and_generations_change():
     assert {a.deployment for a in snapshot.allocations} == {"chat", "code"}
 
 
-@pytest.mark.xfail(reason="the greedy's counts, which begin the search, keep no such rule")
 def test_host_memory_of_what_leaves_is_not_given_twice():
     """A new replica waits until the one that goes has given back host memory too."""
     place = a_node("n1", devices=4, host_memory_bytes=3 * GIB)
