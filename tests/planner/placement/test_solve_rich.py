@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+import planner.placement.counting as counting_module
 from planner.model import Desired, MoveKind
 from planner.placement.counting import counting_of
 from planner.placement.counts.search import Limits as SearchLimits
@@ -54,6 +55,20 @@ def test_plans_are_verified_and_closed_nodes_gain_nothing(snapshot):
         assert {p.node for p in plan.waiting} <= open_nodes
         assert plan.bound <= plan.objective + 1e-6
         assert all(";" in m.message for m in plan.misfits)
+
+
+@settings(parent=_SOME, max_examples=30)
+@given(rich_fleets(nodes=6))
+def test_plans_are_verified_when_nodes_alike_share_a_cell(snapshot):
+    """As in large fleets: counts of nodes alike find seats, or are left out, lawfully."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(counting_module, "NODE_BY_NODE_UP_TO", 0)
+        patched.setattr(counting_module, "ODD_NODE_BY_NODE_UP_TO", 0)
+        plans = _plans(snapshot)
+
+    assert plans
+    for plan in plans:
+        assert verify(snapshot, plan) == ()
 
 
 @settings(parent=_SOME, max_examples=20)
