@@ -93,8 +93,8 @@ class _Bench:
 
         Where its deployment has as many replicas as it may, one that is not pinned goes.
         """
-        shape = self._problem.shapes[q]
-        d = shape.deployment
+        d = self._problem.shapes[q].deployment
+        gone: tuple[int, int] | None = None
         if self._replicas[d] >= self._problem.wanted[d].max_replicas:
             spare = [
                 key
@@ -104,11 +104,21 @@ class _Bench:
             ]
             if not spare:
                 return None
-            self._move(*spare[0], -1)
-        if self.capacity.room[c] >= shape.slots:
-            return _Step(cell=c, shape=q)
-        yields = self._yields(c, d, shape.slots - self.capacity.room[c])
-        return None if yields is None else _Step(cell=c, shape=q, yields=yields)
+            gone = spare[0]
+            self._move(*gone, -1)
+        step = self._forced(c, q)
+        if step is None and gone is not None:
+            self._move(*gone, 1)
+        return step
+
+    def _forced(self, c: int, q: int) -> _Step | None:
+        shape = self._problem.shapes[q]
+        yields: tuple[tuple[int, int], ...] | None = ()
+        if self.capacity.room[c] < shape.slots:
+            yields = self._yields(c, shape.deployment, shape.slots - self.capacity.room[c])
+        if yields is None or not self._has_host(c, shape, yields):
+            return None
+        return _Step(cell=c, shape=q, yields=yields)
 
     def take(self, step: _Step) -> None:
         """Makes the step."""

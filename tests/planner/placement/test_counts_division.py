@@ -155,6 +155,40 @@ def test_repaired_keeps_every_limit_and_makes_nobody_shorter(drawn):
         assert after <= before + 1e-6
 
 
+def test_repaired_meets_a_pin_only_where_host_memory_takes_it():
+    """Two replicas of 2 in 3: what runs stays, the pin is left to later; in 4 both are there."""
+    shape = replace(SHAPE, host_bytes=2.0)
+    small, large = (
+        problem_of(
+            cells=(replace(CELL, host_bytes=host),),
+            shapes=(shape, replace(shape, deployment=1)),
+            wanted=(replace(WANTED, min_replicas=1),) * 2,
+            held={(0, 0): 1},
+            least={(0, 1): 1},
+        )
+        for host in (3.0, 4.0)
+    )
+
+    assert repaired(small, small.held) == {(0, 0): 1}
+    assert repaired(large, large.held) == {(0, 0): 1, (0, 1): 1}
+
+
+def test_repaired_gives_up_no_replica_for_a_pin_that_finds_no_room():
+    """At max_replicas one that is not pinned goes for the pin; not where the pin cannot be met."""
+    cells = (CELL, replace(CELL, host_bytes=1.0))
+    problem = problem_of(
+        cells=cells,
+        shapes=(replace(SHAPE, host_bytes=2.0),),
+        wanted=(replace(WANTED, max_replicas=1),),
+        held={(0, 0): 1},
+        least={(1, 0): 1},
+    )
+
+    assert repaired(problem, problem.held) == {(0, 0): 1}
+    open_problem = replace(problem, cells=(CELL, CELL))
+    assert repaired(open_problem, problem.held) == {(1, 0): 1}
+
+
 @settings(parent=_QUICK, max_examples=25)
 @given(_divided())
 def test_guess_is_feasible_once_divided_and_balanced(drawn):
