@@ -10,16 +10,20 @@ Map, in the order of a solve:
     formulation   a small fleet as a MIP over devices alike
     disaggregate  its counts to nodes and devices
     counting      a large fleet, or one with SLO classes, tenants or several shapes, in counts
+    pinning       pins and freezes as the least that counts must have
+    surviving     replicas that count when a failure domain is lost
     counts/       the search in counts
+    neighbours    who shares a node with whom, and its host memory
     seating       counts to nodes and devices
     carrying      SLO class and work of each placement, where deployments share tenants
     shares        online share, offline share and latency budget of each placement
     diff          from what runs to what is planned: moves in groups
     explain       why a wish does not fit, with the remedy
     publish       a draft made into a plan
+    resplit       between rounds: the placement stays, the work is split anew
     verify        the independent check of a plan; its rules are in verification/
     solve         verified incumbents, best last
 
-Only `formulation`, `counts.sparse` and `counts.solver` load ortools, and only `solve` and
-`carrying` import them.
+Only `formulation`, `counts.sparse` and `counts.solver` load ortools. They come in with
+`solve` and `carrying`; the objective and the shares load `carrying` where they need it.
 """

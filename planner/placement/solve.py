@@ -157,14 +157,15 @@ def _in_counts(
     try:
         round_ = _Round(fleet=fleet, counting=counting_of(fleet), policy=policy)
         round_.bound = lp_bound(round_.counting.problem)
-        plan = round_.published(seated(fleet, round_.counting, round_.held), is_kept=True)
+        kept = seated(fleet, round_.counting, round_.counting.problem.held)
+        plan = round_.published(kept, is_kept=True)
         if plan is None:
             return
         yield plan
         last: Standing | None = None
         for found in search(
             round_.counting.problem,
-            round_.held,
+            round_.counting.count(fleet, kept),
             bound=round_.bound,
             limits=limits.counts,
             work_left=lambda: work_left() > 0.0,
@@ -191,11 +192,6 @@ class _Round:
     policy: Policy
     bound: float = 0.0
     _best: Standing | None = None
-
-    @property
-    def held(self) -> Counts:
-        """What runs as wanted."""
-        return self.counting.problem.held
 
     @property
     def best(self) -> Standing:
