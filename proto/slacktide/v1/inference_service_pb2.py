@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from slacktide.v1 import replica_pb2 as slacktide_dot_v1_dot_replica__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$slacktide/v1/inference_service.proto\x12\x0cslacktide.v1\x1a\x1aslacktide/v1/replica.proto\"\xef\x01\n\x0fGenerateRequest\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12+\n\ttoken_ids\x18\x03 \x01(\x0b\x32\x16.slacktide.v1.TokenIdsH\x00\x12\x32\n\x0c\x63onversation\x18\x04 \x01(\x0b\x32\x1a.slacktide.v1.ConversationH\x00\x12(\n\x08sampling\x18\x05 \x01(\x0b\x32\x16.slacktide.v1.Sampling\x12\x0f\n\x07replica\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\tB\x08\n\x06prompt\"\x17\n\x08TokenIds\x12\x0b\n\x03ids\x18\x01 \x03(\x05\";\n\x0c\x43onversation\x12+\n\x08messages\x18\x01 \x03(\x0b\x32\x19.slacktide.v1.ChatMessage\",\n\x0b\x43hatMessage\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"\xc2\x01\n\x08Sampling\x12\x12\n\nmax_tokens\x18\x01 \x01(\x05\x12\x18\n\x0btemperature\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05top_p\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05top_k\x18\x04 \x01(\x05H\x02\x88\x01\x01\x12\x0c\n\x04stop\x18\x05 \x03(\t\x12\x12\n\nignore_eos\x18\x06 \x01(\x08\x12\x11\n\x04seed\x18\x07 \x01(\x03H\x03\x88\x01\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x07\n\x05_seed\"\x94\x01\n\x10GenerateResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x11\n\ttoken_ids\x18\x02 \x03(\x05\x12\x13\n\x0btoken_count\x18\x03 \x01(\x05\x12$\n\x06\x66inish\x18\x04 \x01(\x0b\x32\x14.slacktide.v1.Finish\x12$\n\x06served\x18\x05 \x01(\x0b\x32\x14.slacktide.v1.Served\"P\n\x06Served\x12\x0f\n\x07replica\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\'\n\x04load\x18\x03 \x01(\x0b\x32\x19.slacktide.v1.ReplicaLoad\"\x86\x01\n\x06\x46inish\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x15\n\rprompt_tokens\x18\x02 \x01(\x05\x12\x15\n\rcached_tokens\x18\x03 \x01(\x05\x12\x15\n\routput_tokens\x18\x04 \x01(\x05\x12\'\n\x04load\x18\x05 \x01(\x0b\x32\x19.slacktide.v1.ReplicaLoad2_\n\x10InferenceService\x12K\n\x08Generate\x12\x1d.slacktide.v1.GenerateRequest\x1a\x1e.slacktide.v1.GenerateResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$slacktide/v1/inference_service.proto\x12\x0cslacktide.v1\x1a\x1aslacktide/v1/replica.proto\"\x82\x02\n\x0fGenerateRequest\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12+\n\ttoken_ids\x18\x03 \x01(\x0b\x32\x16.slacktide.v1.TokenIdsH\x00\x12\x32\n\x0c\x63onversation\x18\x04 \x01(\x0b\x32\x1a.slacktide.v1.ConversationH\x00\x12(\n\x08sampling\x18\x05 \x01(\x0b\x32\x16.slacktide.v1.Sampling\x12\x0f\n\x07replica\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12\x11\n\tslo_class\x18\x08 \x01(\tB\x08\n\x06prompt\"\x17\n\x08TokenIds\x12\x0b\n\x03ids\x18\x01 \x03(\x05\";\n\x0c\x43onversation\x12+\n\x08messages\x18\x01 \x03(\x0b\x32\x19.slacktide.v1.ChatMessage\",\n\x0b\x43hatMessage\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"\xc2\x01\n\x08Sampling\x12\x12\n\nmax_tokens\x18\x01 \x01(\x05\x12\x18\n\x0btemperature\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05top_p\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05top_k\x18\x04 \x01(\x05H\x02\x88\x01\x01\x12\x0c\n\x04stop\x18\x05 \x03(\t\x12\x12\n\nignore_eos\x18\x06 \x01(\x08\x12\x11\n\x04seed\x18\x07 \x01(\x03H\x03\x88\x01\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x07\n\x05_seed\"\x94\x01\n\x10GenerateResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x11\n\ttoken_ids\x18\x02 \x03(\x05\x12\x13\n\x0btoken_count\x18\x03 \x01(\x05\x12$\n\x06\x66inish\x18\x04 \x01(\x0b\x32\x14.slacktide.v1.Finish\x12$\n\x06served\x18\x05 \x01(\x0b\x32\x14.slacktide.v1.Served\"c\n\x06Served\x12\x0f\n\x07replica\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\'\n\x04load\x18\x03 \x01(\x0b\x32\x19.slacktide.v1.ReplicaLoad\x12\x11\n\tslo_class\x18\x04 \x01(\t\"\x86\x01\n\x06\x46inish\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x15\n\rprompt_tokens\x18\x02 \x01(\x05\x12\x15\n\rcached_tokens\x18\x03 \x01(\x05\x12\x15\n\routput_tokens\x18\x04 \x01(\x05\x12\'\n\x04load\x18\x05 \x01(\x0b\x32\x19.slacktide.v1.ReplicaLoad2_\n\x10InferenceService\x12K\n\x08Generate\x12\x1d.slacktide.v1.GenerateRequest\x1a\x1e.slacktide.v1.GenerateResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,21 +33,21 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'slacktide.v1.inference_serv
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_GENERATEREQUEST']._serialized_start=83
-  _globals['_GENERATEREQUEST']._serialized_end=322
-  _globals['_TOKENIDS']._serialized_start=324
-  _globals['_TOKENIDS']._serialized_end=347
-  _globals['_CONVERSATION']._serialized_start=349
-  _globals['_CONVERSATION']._serialized_end=408
-  _globals['_CHATMESSAGE']._serialized_start=410
-  _globals['_CHATMESSAGE']._serialized_end=454
-  _globals['_SAMPLING']._serialized_start=457
-  _globals['_SAMPLING']._serialized_end=651
-  _globals['_GENERATERESPONSE']._serialized_start=654
-  _globals['_GENERATERESPONSE']._serialized_end=802
-  _globals['_SERVED']._serialized_start=804
-  _globals['_SERVED']._serialized_end=884
-  _globals['_FINISH']._serialized_start=887
-  _globals['_FINISH']._serialized_end=1021
-  _globals['_INFERENCESERVICE']._serialized_start=1023
-  _globals['_INFERENCESERVICE']._serialized_end=1118
+  _globals['_GENERATEREQUEST']._serialized_end=341
+  _globals['_TOKENIDS']._serialized_start=343
+  _globals['_TOKENIDS']._serialized_end=366
+  _globals['_CONVERSATION']._serialized_start=368
+  _globals['_CONVERSATION']._serialized_end=427
+  _globals['_CHATMESSAGE']._serialized_start=429
+  _globals['_CHATMESSAGE']._serialized_end=473
+  _globals['_SAMPLING']._serialized_start=476
+  _globals['_SAMPLING']._serialized_end=670
+  _globals['_GENERATERESPONSE']._serialized_start=673
+  _globals['_GENERATERESPONSE']._serialized_end=821
+  _globals['_SERVED']._serialized_start=823
+  _globals['_SERVED']._serialized_end=922
+  _globals['_FINISH']._serialized_start=925
+  _globals['_FINISH']._serialized_end=1059
+  _globals['_INFERENCESERVICE']._serialized_start=1061
+  _globals['_INFERENCESERVICE']._serialized_end=1156
 # @@protoc_insertion_point(module_scope)

@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class GenerateRequest(_message.Message):
-    __slots__ = ("deployment", "text", "token_ids", "conversation", "sampling", "replica", "request_id")
+    __slots__ = ("deployment", "text", "token_ids", "conversation", "sampling", "replica", "request_id", "slo_class")
     DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
@@ -16,6 +16,7 @@ class GenerateRequest(_message.Message):
     SAMPLING_FIELD_NUMBER: _ClassVar[int]
     REPLICA_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    SLO_CLASS_FIELD_NUMBER: _ClassVar[int]
     deployment: str
     text: str
     token_ids: TokenIds
@@ -23,7 +24,8 @@ class GenerateRequest(_message.Message):
     sampling: Sampling
     replica: str
     request_id: str
-    def __init__(self, deployment: _Optional[str] = ..., text: _Optional[str] = ..., token_ids: _Optional[_Union[TokenIds, _Mapping]] = ..., conversation: _Optional[_Union[Conversation, _Mapping]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., replica: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+    slo_class: str
+    def __init__(self, deployment: _Optional[str] = ..., text: _Optional[str] = ..., token_ids: _Optional[_Union[TokenIds, _Mapping]] = ..., conversation: _Optional[_Union[Conversation, _Mapping]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., replica: _Optional[str] = ..., request_id: _Optional[str] = ..., slo_class: _Optional[str] = ...) -> None: ...
 
 class TokenIds(_message.Message):
     __slots__ = ("ids",)
@@ -78,14 +80,16 @@ class GenerateResponse(_message.Message):
     def __init__(self, text: _Optional[str] = ..., token_ids: _Optional[_Iterable[int]] = ..., token_count: _Optional[int] = ..., finish: _Optional[_Union[Finish, _Mapping]] = ..., served: _Optional[_Union[Served, _Mapping]] = ...) -> None: ...
 
 class Served(_message.Message):
-    __slots__ = ("replica", "node", "load")
+    __slots__ = ("replica", "node", "load", "slo_class")
     REPLICA_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
     LOAD_FIELD_NUMBER: _ClassVar[int]
+    SLO_CLASS_FIELD_NUMBER: _ClassVar[int]
     replica: str
     node: str
     load: _replica_pb2.ReplicaLoad
-    def __init__(self, replica: _Optional[str] = ..., node: _Optional[str] = ..., load: _Optional[_Union[_replica_pb2.ReplicaLoad, _Mapping]] = ...) -> None: ...
+    slo_class: str
+    def __init__(self, replica: _Optional[str] = ..., node: _Optional[str] = ..., load: _Optional[_Union[_replica_pb2.ReplicaLoad, _Mapping]] = ..., slo_class: _Optional[str] = ...) -> None: ...
 
 class Finish(_message.Message):
     __slots__ = ("reason", "prompt_tokens", "cached_tokens", "output_tokens", "load")

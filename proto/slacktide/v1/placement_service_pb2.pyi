@@ -38,20 +38,34 @@ class GetPlacementRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetPlacementResponse(_message.Message):
-    __slots__ = ("plan", "revision", "freezes", "last_round", "rollback_to", "totals")
+    __slots__ = ("plan", "revision", "freezes", "last_round", "rollback_to", "totals", "frontier_shares")
     PLAN_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     FREEZES_FIELD_NUMBER: _ClassVar[int]
     LAST_ROUND_FIELD_NUMBER: _ClassVar[int]
     ROLLBACK_TO_FIELD_NUMBER: _ClassVar[int]
     TOTALS_FIELD_NUMBER: _ClassVar[int]
+    FRONTIER_SHARES_FIELD_NUMBER: _ClassVar[int]
     plan: _placement_pb2.Plan
     revision: int
     freezes: _containers.RepeatedCompositeFieldContainer[_placement_pb2.Freeze]
     last_round: _placement_pb2.Plan
     rollback_to: str
     totals: _placement_pb2.PlacementTotals
-    def __init__(self, plan: _Optional[_Union[_placement_pb2.Plan, _Mapping]] = ..., revision: _Optional[int] = ..., freezes: _Optional[_Iterable[_Union[_placement_pb2.Freeze, _Mapping]]] = ..., last_round: _Optional[_Union[_placement_pb2.Plan, _Mapping]] = ..., rollback_to: _Optional[str] = ..., totals: _Optional[_Union[_placement_pb2.PlacementTotals, _Mapping]] = ...) -> None: ...
+    frontier_shares: _containers.RepeatedCompositeFieldContainer[FrontierShare]
+    def __init__(self, plan: _Optional[_Union[_placement_pb2.Plan, _Mapping]] = ..., revision: _Optional[int] = ..., freezes: _Optional[_Iterable[_Union[_placement_pb2.Freeze, _Mapping]]] = ..., last_round: _Optional[_Union[_placement_pb2.Plan, _Mapping]] = ..., rollback_to: _Optional[str] = ..., totals: _Optional[_Union[_placement_pb2.PlacementTotals, _Mapping]] = ..., frontier_shares: _Optional[_Iterable[_Union[FrontierShare, _Mapping]]] = ...) -> None: ...
+
+class FrontierShare(_message.Message):
+    __slots__ = ("replica", "online_ratio", "offline_ratio", "source")
+    REPLICA_FIELD_NUMBER: _ClassVar[int]
+    ONLINE_RATIO_FIELD_NUMBER: _ClassVar[int]
+    OFFLINE_RATIO_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    replica: str
+    online_ratio: float
+    offline_ratio: float
+    source: str
+    def __init__(self, replica: _Optional[str] = ..., online_ratio: _Optional[float] = ..., offline_ratio: _Optional[float] = ..., source: _Optional[str] = ...) -> None: ...
 
 class PlanPlacementRequest(_message.Message):
     __slots__ = ("deployments",)

@@ -97,7 +97,7 @@ class ReplicaReport(_message.Message):
     def __init__(self, replica: _Optional[str] = ..., state: _Optional[_Union[ReplicaState, str]] = ..., message: _Optional[str] = ..., engine_version: _Optional[str] = ..., plugin_version: _Optional[str] = ..., offline_admitted: _Optional[bool] = ..., offline_refusal: _Optional[str] = ..., starts: _Optional[int] = ..., load: _Optional[_Union[ReplicaLoad, _Mapping]] = ..., latency: _Optional[_Union[LatencyWindow, _Mapping]] = ..., iterations: _Optional[_Union[IterationWindow, _Mapping]] = ...) -> None: ...
 
 class ReplicaLoad(_message.Message):
-    __slots__ = ("online_running", "online_waiting", "offline_running", "offline_parked", "offline_waiting", "online_work", "offline_work", "kv_used_ratio", "offline_tokens_total", "online_tokens_total")
+    __slots__ = ("online_running", "online_waiting", "offline_running", "offline_parked", "offline_waiting", "online_work", "offline_work", "kv_used_ratio", "offline_tokens_total", "online_tokens_total", "online_work_by_class")
     ONLINE_RUNNING_FIELD_NUMBER: _ClassVar[int]
     ONLINE_WAITING_FIELD_NUMBER: _ClassVar[int]
     OFFLINE_RUNNING_FIELD_NUMBER: _ClassVar[int]
@@ -108,6 +108,7 @@ class ReplicaLoad(_message.Message):
     KV_USED_RATIO_FIELD_NUMBER: _ClassVar[int]
     OFFLINE_TOKENS_TOTAL_FIELD_NUMBER: _ClassVar[int]
     ONLINE_TOKENS_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    ONLINE_WORK_BY_CLASS_FIELD_NUMBER: _ClassVar[int]
     online_running: int
     online_waiting: int
     offline_running: int
@@ -118,7 +119,16 @@ class ReplicaLoad(_message.Message):
     kv_used_ratio: float
     offline_tokens_total: int
     online_tokens_total: int
-    def __init__(self, online_running: _Optional[int] = ..., online_waiting: _Optional[int] = ..., offline_running: _Optional[int] = ..., offline_parked: _Optional[int] = ..., offline_waiting: _Optional[int] = ..., online_work: _Optional[float] = ..., offline_work: _Optional[float] = ..., kv_used_ratio: _Optional[float] = ..., offline_tokens_total: _Optional[int] = ..., online_tokens_total: _Optional[int] = ...) -> None: ...
+    online_work_by_class: _containers.RepeatedCompositeFieldContainer[ClassWork]
+    def __init__(self, online_running: _Optional[int] = ..., online_waiting: _Optional[int] = ..., offline_running: _Optional[int] = ..., offline_parked: _Optional[int] = ..., offline_waiting: _Optional[int] = ..., online_work: _Optional[float] = ..., offline_work: _Optional[float] = ..., kv_used_ratio: _Optional[float] = ..., offline_tokens_total: _Optional[int] = ..., online_tokens_total: _Optional[int] = ..., online_work_by_class: _Optional[_Iterable[_Union[ClassWork, _Mapping]]] = ...) -> None: ...
+
+class ClassWork(_message.Message):
+    __slots__ = ("slo_class", "online_work")
+    SLO_CLASS_FIELD_NUMBER: _ClassVar[int]
+    ONLINE_WORK_FIELD_NUMBER: _ClassVar[int]
+    slo_class: str
+    online_work: float
+    def __init__(self, slo_class: _Optional[str] = ..., online_work: _Optional[float] = ...) -> None: ...
 
 class LatencyWindow(_message.Message):
     __slots__ = ("requests", "attained", "ttft_p50_ms", "ttft_p99_ms", "itl_p50_ms", "itl_p99_ms", "ttft_mean_ms", "itl_mean_ms")

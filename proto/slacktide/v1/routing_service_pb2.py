@@ -26,7 +26,7 @@ from slacktide.v1 import replica_pb2 as slacktide_dot_v1_dot_replica__pb2
 from slacktide.v1 import slo_pb2 as slacktide_dot_v1_dot_slo__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"slacktide/v1/routing_service.proto\x12\x0cslacktide.v1\x1a\x1aslacktide/v1/replica.proto\x1a\x16slacktide/v1/slo.proto\"G\n\x12WatchRoutesRequest\x12\x0f\n\x07gateway\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\"p\n\x13WatchRoutesResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12#\n\x06routes\x18\x03 \x03(\x0b\x32\x13.slacktide.v1.Route\x12\x13\n\x0b\x64\x65ployments\x18\x04 \x03(\t\"\xf3\x01\n\x05Route\x12\x0f\n\x07replica\x18\x01 \x01(\t\x12\x12\n\ndeployment\x18\x02 \x01(\t\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\x14\n\x0conline_share\x18\x05 \x01(\x01\x12)\n\x05state\x18\x06 \x01(\x0e\x32\x1a.slacktide.v1.ReplicaState\x12\'\n\x04load\x18\x07 \x01(\x0b\x32\x19.slacktide.v1.ReplicaLoad\x12\x1e\n\x03slo\x18\x08 \x01(\x0b\x32\x11.slacktide.v1.Slo\x12\x1c\n\x14max_running_requests\x18\t \x01(\x05\x32\x66\n\x0eRoutingService\x12T\n\x0bWatchRoutes\x12 .slacktide.v1.WatchRoutesRequest\x1a!.slacktide.v1.WatchRoutesResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"slacktide/v1/routing_service.proto\x12\x0cslacktide.v1\x1a\x1aslacktide/v1/replica.proto\x1a\x16slacktide/v1/slo.proto\"G\n\x12WatchRoutesRequest\x12\x0f\n\x07gateway\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\"\xa6\x01\n\x13WatchRoutesResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12#\n\x06routes\x18\x03 \x03(\x0b\x32\x13.slacktide.v1.Route\x12\x13\n\x0b\x64\x65ployments\x18\x04 \x03(\t\x12\x34\n\x0bslo_classes\x18\x05 \x03(\x0b\x32\x1f.slacktide.v1.DeploymentClasses\"<\n\x11\x44\x65ploymentClasses\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x13\n\x0bslo_classes\x18\x02 \x03(\t\"\x86\x02\n\x05Route\x12\x0f\n\x07replica\x18\x01 \x01(\t\x12\x12\n\ndeployment\x18\x02 \x01(\t\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\x14\n\x0conline_share\x18\x05 \x01(\x01\x12)\n\x05state\x18\x06 \x01(\x0e\x32\x1a.slacktide.v1.ReplicaState\x12\'\n\x04load\x18\x07 \x01(\x0b\x32\x19.slacktide.v1.ReplicaLoad\x12\x1e\n\x03slo\x18\x08 \x01(\x0b\x32\x11.slacktide.v1.Slo\x12\x1c\n\x14max_running_requests\x18\t \x01(\x05\x12\x11\n\tslo_class\x18\n \x01(\t2f\n\x0eRoutingService\x12T\n\x0bWatchRoutes\x12 .slacktide.v1.WatchRoutesRequest\x1a!.slacktide.v1.WatchRoutesResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,10 +35,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_WATCHROUTESREQUEST']._serialized_start=104
   _globals['_WATCHROUTESREQUEST']._serialized_end=175
-  _globals['_WATCHROUTESRESPONSE']._serialized_start=177
-  _globals['_WATCHROUTESRESPONSE']._serialized_end=289
-  _globals['_ROUTE']._serialized_start=292
-  _globals['_ROUTE']._serialized_end=535
-  _globals['_ROUTINGSERVICE']._serialized_start=537
-  _globals['_ROUTINGSERVICE']._serialized_end=639
+  _globals['_WATCHROUTESRESPONSE']._serialized_start=178
+  _globals['_WATCHROUTESRESPONSE']._serialized_end=344
+  _globals['_DEPLOYMENTCLASSES']._serialized_start=346
+  _globals['_DEPLOYMENTCLASSES']._serialized_end=406
+  _globals['_ROUTE']._serialized_start=409
+  _globals['_ROUTE']._serialized_end=671
+  _globals['_ROUTINGSERVICE']._serialized_start=673
+  _globals['_ROUTINGSERVICE']._serialized_end=775
 # @@protoc_insertion_point(module_scope)
