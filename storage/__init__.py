@@ -7,10 +7,12 @@ Map:
     errors       what can go wrong
     records      what is stored beyond the planner's values
     plan_records the ledger's entries, pins, freezes, tenants
+    forecast_records
+                 what rounds learned: forecasts of demand, frontiers
     codecs       values to JSON documents and back
     store        the facade over fleet state: revisions, epochs, request ids
     transaction  one writing transaction of it
-    fleet, nodes, deployments, allocations, plans, holds
+    fleet, nodes, deployments, allocations, plans, holds, forecasts
                  SQL, a subject each; used by those two only
     batches      the facade over batches, their items and segments
     batch_records, offline_facts

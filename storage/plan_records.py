@@ -27,6 +27,16 @@ class PlanOutcome(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DemandRecord:
+    """Online work of one deployment as a round saw it, engine-ms per second."""
+
+    deployment: str
+    observed: float  # then, smoothed
+    forecast: float  # the upper bound of the next rounds; 0: none was made
+    placed: float  # what the round placed for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanRecord:
     """An entry of the ledger.
 
@@ -46,6 +56,7 @@ class PlanRecord:
     failure: str = ""
     refused_groups: tuple[int, ...] = ()
     placements_from: int | None = None
+    demand: tuple[DemandRecord, ...] = ()  # of deployments with any
 
     @property
     def source(self) -> int:

@@ -10,9 +10,10 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from storage import allocations, deployments, fleet, nodes, plans
+from storage import allocations, deployments, fleet, forecasts, nodes, plans
 from storage.database import Database
 from storage.errors import StaleEpochError
+from storage.forecast_records import ForecastRecord, FrontierRecord
 from storage.plan_records import PlanOutcome, PlanRecord
 from storage.records import (
     AllocationRecord,
@@ -121,6 +122,16 @@ class FleetStore:
             return plans.listed(
                 connection, before=before, limit=limit, is_whole=is_whole, outcomes=outcomes
             )
+
+    def list_forecasts(self) -> tuple[ForecastRecord, ...]:
+        """What was learned of the deployments' demand, by deployment."""
+        with self.database.read() as connection:
+            return forecasts.listed(connection)
+
+    def list_frontiers(self) -> tuple[FrontierRecord, ...]:
+        """Frontiers that were measured or derived, by key."""
+        with self.database.read() as connection:
+            return forecasts.frontiers_listed(connection)
 
     def note_gateway(self, gateway: GatewayRecord) -> None:
         """Remembers that a gateway watches; no change of state."""

@@ -5,13 +5,16 @@ changes nothing, so that it raises no revision.
 """
 
 import time
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from sqlalchemy.engine import Connection
 
 from planner.model import Plan
-from storage import allocations, deployments, fleet, holds, nodes, plans
+from storage import allocations, deployments, fleet, forecasts, holds, nodes, plans
+from storage.forecast_records import ForecastRecord, FrontierRecord
 from storage.plan_records import (
+    DemandRecord,
     FreezeRecord,
     PinRecord,
     PlanOutcome,
@@ -99,6 +102,7 @@ class FleetTransaction:
         inputs_hash: str = "",
         failure: str = "",
         refused_groups: tuple[int, ...] = (),
+        demand: tuple[DemandRecord, ...] = (),
     ) -> PlanRecord:
         """Writes the next entry of the ledger and returns it with its round.
 
@@ -116,6 +120,7 @@ class FleetTransaction:
             inputs_hash=inputs_hash,
             failure=failure,
             refused_groups=refused_groups,
+            demand=demand,
             placements_from=None if outcome.makes_placements else self.state.plan_round,
         )
         plans.append(self.connection, record)
@@ -197,6 +202,20 @@ class FleetTransaction:
         gone = holds.remove_tenant(self.connection, id_)
         self.is_changed |= gone
         return gone
+
+    def put_forecasts(
+        self, records: Iterable[ForecastRecord], *, gone: Collection[str] = ()
+    ) -> None:
+        """Keeps what was learned of demand, and drops it of deployments that are gone.
+
+        It is no fleet state, so it raises no revision.
+        """
+        forecasts.remove(self.connection, gone)
+        forecasts.put(self.connection, records)
+
+    def put_frontier(self, record: FrontierRecord) -> None:
+        """Keeps a frontier; likewise no fleet state."""
+        forecasts.put_frontier(self.connection, record)
 
     def set_kill_switch(self, *, engaged: bool, reason: str) -> FleetState:
         """Stops or allows all offline work; a repeat keeps the time of the change."""

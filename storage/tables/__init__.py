@@ -8,9 +8,19 @@ Map:
     plans        the ledger: plans, moves, placements
     placement    pins, freezes, tenants
     batches      batches, segments, items
+    forecasts    what rounds learned: forecasts, frontiers
 """
 
-from storage.tables import batches, deployments, fleet, nodes, placement, plans
+from storage.tables import batches, deployments, fleet, forecasts, nodes, placement, plans
 from storage.tables.base import metadata
 
-__all__ = ["batches", "deployments", "fleet", "metadata", "nodes", "placement", "plans"]
+__all__ = [
+    "batches",
+    "deployments",
+    "fleet",
+    "forecasts",
+    "metadata",
+    "nodes",
+    "placement",
+    "plans",
+]

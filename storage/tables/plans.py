@@ -23,7 +23,7 @@ plans = sa.Table(
     sa.Column("inputs_hash", sa.Text, nullable=False, server_default=""),
     sa.Column("outcome", sa.Text, nullable=False, server_default="applied"),
     sa.Column("placements_from", sa.BigInteger),  # null: its own, in plan_placements
-    sa.Column("body", sa.JSON, nullable=False),  # terms, misfits, failure, refused groups
+    sa.Column("body", sa.JSON, nullable=False),  # terms, misfits, failure, demand
 )
 
 plan_placements = sa.Table(

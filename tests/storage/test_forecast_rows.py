@@ -1,0 +1,89 @@
+"""What rounds learned is kept, and is no fleet state."""
+
+from pathlib import Path
+
+import alembic.command
+import alembic.config
+import pytest
+import sqlalchemy as sa
+
+from storage import database as database_module
+from storage.database import Database
+from storage.errors import StaleEpochError
+from storage.forecast_records import ForecastRecord, FrontierRecord, FrontierSource
+from storage.plan_records import DemandRecord
+from storage.store import FleetStore
+from tests.storage.examples import PLAN
+
+CHAT = ForecastRecord(deployment="chat", body='{"a": 1}', update_s=1.0)
+CODE = ForecastRecord(deployment="code", body="{}", update_s=2.0)
+
+
+def test_forecasts_are_replaced_and_dropped_without_a_revision(store: FleetStore) -> None:
+    """The newest of a deployment stays; those of deleted deployments go."""
+    with store.write() as state:
+        state.put_forecasts([CHAT, CODE])
+    newer = ForecastRecord(deployment="chat", body="[]", update_s=3.0)
+    with store.write() as state:
+        state.put_forecasts([newer], gone={"code", "never"})
+    assert store.list_forecasts() == (newer,)
+    assert store.state().revision == 0
+
+
+def test_forecast_of_an_old_leader_is_refused_when_a_new_one_leads(store: FleetStore) -> None:
+    """What the new leader stored stays."""
+    old = store.acquire_epoch("cp-a", now_s=1.0)
+    new = store.acquire_epoch("cp-b", now_s=1.0)
+    with store.write(epoch=new) as state:
+        state.put_forecasts([CHAT])
+    with pytest.raises(StaleEpochError), store.write(epoch=old) as state:
+        state.put_forecasts([CODE])
+    assert store.list_forecasts() == (CHAT,)
+
+
+def test_frontiers_are_read_back_with_their_source(store: FleetStore) -> None:
+    """By key, each of one kind."""
+    ours = [
+        FrontierRecord(key="a", source=FrontierSource.DERIVED, body="{}", create_s=1.0),
+        FrontierRecord(key="b", source=FrontierSource.MEASURED, body="[]", create_s=2.0),
+    ]
+    for record in (ours[1], ours[0], ours[0]):
+        with store.write() as state:
+            state.put_frontier(record)
+    assert store.list_frontiers() == tuple(ours)
+    assert store.state().revision == 0
+
+
+def test_ledger_says_what_was_observed_and_placed_for(store: FleetStore) -> None:
+    """Both, and the forecast between them, come back with the round."""
+    demand = (DemandRecord(deployment="chat", observed=120.5, forecast=310.0, placed=350.0),)
+    with store.write() as state:
+        record = state.append_plan(PLAN, epoch=1, trigger="t", solve_s=0.1, demand=demand)
+    assert store.get_plan(record.round) == record
+    (listed,) = store.list_plans(before=None, limit=1, is_whole=False)
+    assert listed.demand == demand
+
+
+def test_second_schema_is_read_when_its_database_is_migrated(tmp_path: Path) -> None:
+    """A ledger written before says nothing of demand, and nothing was learned."""
+    url = f"sqlite:///{tmp_path}/state.db"
+    engine = sa.create_engine(url, connect_args={"check_same_thread": False})
+    sa.event.listen(engine, "connect", database_module._on_sqlite_connect)
+    sa.event.listen(engine, "begin", database_module._on_sqlite_begin)
+    config = alembic.config.Config()
+    config.set_main_option("script_location", str(database_module._MIGRATIONS))
+    config.attributes["engine"] = engine
+    alembic.command.upgrade(config, "0003")
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO plans (round, base_revision, epoch, status, solver, objective, bound,"
+            " trigger, solve_s, create_s, body) VALUES"
+            " (7, 8, 1, 'feasible', 'greedy', 1.5, 1.0, 'old', 0.1, 3.0, ?)",
+            ('{"terms": [], "misfits": [], "placements": []}',),
+        )
+    engine.dispose()
+    store = FleetStore(Database.open(url))
+    read = store.get_plan(7)
+    assert read is not None and read.demand == ()
+    assert (store.list_forecasts(), store.list_frontiers()) == ((), ())
+    store.database.close()
