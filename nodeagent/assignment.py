@@ -12,7 +12,11 @@ from planner.model import Desired, Slo, Stage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredReplica:
-    """One replica the node shall run, or stop."""
+    """One replica the node shall run, or stop.
+
+    `slo` is what the replica is held to: that of `slo_class`, the tightest class it serves,
+    where its deployment has classes. A request is held to the SLO of its own.
+    """
 
     id: str
     deployment: str
@@ -31,6 +35,18 @@ class DesiredReplica:
     chunked_prefill_size: int = 512
     dtype: str = ""
     drain_grace_s: float = 0.0
+    slo_class: str = ""
+    slo_classes: tuple[tuple[str, Slo], ...] = ()  # of its deployment, tightest first
+
+    def class_of(self, asked: str) -> tuple[str, Slo]:
+        """The class a request is served in and its SLO.
+
+        The tightest where it names none, or one this replica has not heard of: the promise
+        of any other is kept with it.
+        """
+        if not self.slo_classes:
+            return "", self.slo
+        return next((one for one in self.slo_classes if one[0] == asked), self.slo_classes[0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from slacktide.wire.names import resource_id, resource_name
 from nodeagent.assignment import Assignment, DesiredReplica, UnusableReplica
 from nodeagent.models.facts import ModelFacts
 from nodeagent.status import ReplicaLoad, ReplicaStatus
-from planner.model import Desired, Device, ReplicaState, Slo, Stage
+from planner.model import OFFLINE_ONLY, Desired, Device, ReplicaState, Slo, Stage
 
 _STAGES = {
     deployment_pb2.STAGE_UNSPECIFIED: Stage.OBSERVE,  # as deployment.proto says
@@ -107,6 +107,8 @@ def node_to_proto(
     labels: Sequence[tuple[str, str]],
     agent_version: str,
     sglang_version: str,
+    host_memory_bytes: int = 0,
+    warm_models: Sequence[str] = (),
 ) -> node_pb2.Node:
     """What the agent says of its node."""
     return node_pb2.Node(
@@ -120,6 +122,8 @@ def node_to_proto(
         agent_version=agent_version,
         sglang_version=sglang_version,
         labels=dict(labels),
+        host_memory_bytes=host_memory_bytes,
+        warm_models=warm_models,
     )
 
 
@@ -162,6 +166,7 @@ def _replica_from_proto(
     ):
         if getattr(spec, field) < 0:
             raise ValueError(f"{field} {getattr(spec, field)}: allowed are integers >= 0")
+    classes = tuple((one.id, slo_from_proto(one.slo)) for one in spec.slo_classes)
     latency_budget_ms = replica.latency_budget_ms or spec.latency_budget_ms
     for field, number in (
         ("latency_budget_ms", latency_budget_ms),
@@ -174,7 +179,7 @@ def _replica_from_proto(
         id=resource_id("replicas", replica.name),
         deployment=resource_id("deployments", replica.deployment),
         model=spec.model,
-        slo=slo_from_proto(spec.slo),
+        slo=_held_to(replica.slo_class, classes, slo_from_proto(spec.slo)),
         device_indices=indices,
         desired=desired,
         online_share=replica.online_share,
@@ -188,7 +193,21 @@ def _replica_from_proto(
         chunked_prefill_size=spec.chunked_prefill_size or _CHUNKED_PREFILL_SIZE,
         dtype=spec.dtype,
         drain_grace_s=assigned.drain_grace.ToNanoseconds() / 1e9,
+        slo_class=replica.slo_class,
+        slo_classes=classes,
     )
+
+
+def _held_to(slo_class: str, classes: Sequence[tuple[str, Slo]], own: Slo) -> Slo:
+    """What a replica is held to: its class, the tightest where it is not known, or `own`.
+
+    One that serves no online requests is held to the loosest: it only ever stands in.
+    """
+    if not classes:
+        return own
+    if slo_class == OFFLINE_ONLY:
+        return classes[-1][1]
+    return dict(classes).get(slo_class, classes[0][1])
 
 
 def load_to_proto(load: ReplicaLoad) -> replica_pb2.ReplicaLoad:
@@ -204,6 +223,10 @@ def load_to_proto(load: ReplicaLoad) -> replica_pb2.ReplicaLoad:
         kv_used_ratio=load.kv_used_ratio,
         offline_tokens_total=load.offline_tokens_total,
         online_tokens_total=load.online_tokens_total,
+        online_work_by_class=[
+            replica_pb2.ClassWork(slo_class=name, online_work=work)
+            for name, work in load.online_work_by_class
+        ],
     )
 
 

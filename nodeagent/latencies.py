@@ -32,7 +32,8 @@ class LatencySummary:
 class Stream:
     """One request under way; `Latencies.measure` makes it."""
 
-    def __init__(self, latencies: "Latencies", *, arrived_s: float) -> None:
+    def __init__(self, latencies: "Latencies", *, arrived_s: float, slo: Slo) -> None:
+        self.slo = slo
         self._latencies = latencies
         self._arrived_s = arrived_s
         self._chunks: list[Chunk] = []
@@ -56,7 +57,7 @@ class Stream:
 
 
 class Latencies:
-    """Samples of one replica against its SLO. Times are of one monotonic clock."""
+    """Samples of one replica against its SLO, or a request's own. Times are of one clock."""
 
     def __init__(self, slo: Slo) -> None:
         self.slo = slo
@@ -67,11 +68,16 @@ class Latencies:
         self._reported_s = float("-inf")
 
     @contextmanager
-    def measure(self, *, arrived_s: float) -> Iterator[Stream]:
-        """Counts a request as running until the block ends; `finish` records it."""
+    def measure(self, *, arrived_s: float, slo: Slo | None = None) -> Iterator[Stream]:
+        """Counts a request as running until the block ends; `finish` records it.
+
+        Args:
+            arrived_s: when it came.
+            slo: what it is held to; None: what the replica is.
+        """
         self.running += 1
         try:
-            yield Stream(self, arrived_s=arrived_s)
+            yield Stream(self, arrived_s=arrived_s, slo=slo or self.slo)
         finally:
             self.running -= 1
 
@@ -80,7 +86,7 @@ class Latencies:
         if stream.is_abandoned:
             return
         trace = stream.trace(outcome)
-        self._ends.append((now_s, attains(trace, self.slo), ttft_ms(trace)))
+        self._ends.append((now_s, attains(trace, stream.slo), ttft_ms(trace)))
 
     def add_gaps(self, gap_ms: float, *, zeros: int, now_s: float) -> None:
         """Counts one gap, and zeros for the tokens that came with it."""

@@ -27,7 +27,7 @@ from nodeagent.status import ReplicaLoad, ReplicaStatus
 from nodeagent.telemetry import Telemetry
 from nodeagent.work import WorkMeter
 from planner.batching.state import WorkClass
-from planner.model import ReplicaState
+from planner.model import ReplicaState, Slo
 
 _log = logging.getLogger(__name__)
 
@@ -139,6 +139,10 @@ class Replica:
         """Online requests held at the most, running or queued."""
         return _QUEUE_FACTOR * self._desired.max_running_requests
 
+    def class_of(self, asked: str) -> tuple[str, Slo]:
+        """The SLO class a request is served in, "" without classes, and its SLO."""
+        return self._desired.class_of(asked)
+
     def load(self) -> ReplicaLoad:
         """Load now: own counts where they are live, the engine's where only it knows."""
         state = self._telemetry.state
@@ -151,6 +155,7 @@ class Replica:
             offline_work=self._work.rate(WorkClass.OFFLINE),
             online_tokens_total=self._work.tokens(WorkClass.ONLINE),
             offline_tokens_total=self._work.tokens(WorkClass.OFFLINE),
+            online_work_by_class=self._work_by_class(),
         )
         if state is None:
             return load
@@ -161,6 +166,13 @@ class Replica:
             offline_waiting=state.offline.waiting,
             kv_used_ratio=state.kv_used_ratio,
         )
+
+    def _work_by_class(self) -> tuple[tuple[str, float], ...]:
+        """Online work of each class of its deployment; () where it has none."""
+        if not self._desired.slo_classes:
+            return ()
+        rates = self._work.online_rates()
+        return tuple((name, rates.get(name, 0.0)) for name, _ in self._desired.slo_classes)
 
     def take_status(self) -> ReplicaStatus:
         """The report's content; latencies and iterations are those since the last call."""
@@ -196,13 +208,14 @@ class Replica:
         self._drain_by_s = by_s if self._drain_by_s is None else min(self._drain_by_s, by_s)
         self._drain_requested.set()
 
-    def count_online(self, finish: EngineFinish) -> None:
-        """Accounts a finished online request."""
+    def count_online(self, finish: EngineFinish, *, slo_class: str) -> None:
+        """Accounts a finished online request of an SLO class."""
         self._work.add(
             WorkClass.ONLINE,
             prompt_tokens=finish.prompt_tokens,
             cached_tokens=finish.cached_tokens,
             output_tokens=finish.output_tokens,
+            slo_class=slo_class,
         )
 
     def abort_soon(self, rid: str) -> None:

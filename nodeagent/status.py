@@ -26,6 +26,7 @@ class ReplicaLoad:
     kv_used_ratio: float = 0.0
     offline_tokens_total: int = 0
     online_tokens_total: int = 0
+    online_work_by_class: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ Refuses requests under way: they count when they end. Invariant: memory is bound
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from planner.batching.state import WorkClass
 from planner.latency.predictor import LatencyModel
@@ -26,7 +26,7 @@ class WorkMeter:
     def __init__(self, *, model: Callable[[], LatencyModel], clock: Callable[[], float]) -> None:
         self._model = model
         self._clock = clock
-        self._samples: deque[tuple[float, WorkClass, float]] = deque(maxlen=_MOST_SAMPLES)
+        self._samples: deque[tuple[float, WorkClass, str, float]] = deque(maxlen=_MOST_SAMPLES)
         self._tokens = dict.fromkeys(WorkClass, 0)
 
     def add(
@@ -36,6 +36,7 @@ class WorkMeter:
         prompt_tokens: int,
         output_tokens: int,
         cached_tokens: int = 0,
+        slo_class: str = "",
     ) -> float:
         """Counts a request that ended now; returns its work, engine-milliseconds."""
         work_ms = request_work_ms(
@@ -45,7 +46,7 @@ class WorkMeter:
             output_tokens=output_tokens,
         )
         self._tokens[work_class] += prompt_tokens + output_tokens
-        self._samples.append((self._clock(), work_class, work_ms))
+        self._samples.append((self._clock(), work_class, slo_class, work_ms))
         return work_ms
 
     def tokens(self, work_class: WorkClass) -> int:
@@ -54,11 +55,20 @@ class WorkMeter:
 
     def rate(self, work_class: WorkClass) -> float:
         """Work over the last seconds, in engine-milliseconds per second."""
+        recent = self._recent()
+        return sum(ms for of_class, _, ms in recent if of_class is work_class) / _WINDOW_S
+
+    def online_rates(self) -> dict[str, float]:
+        """Online work by SLO class over the same seconds."""
+        total_ms: dict[str, float] = {}
+        for of_class, slo_class, work_ms in self._recent():
+            if of_class is WorkClass.ONLINE:
+                total_ms[slo_class] = total_ms.get(slo_class, 0.0) + work_ms
+        return {slo_class: ms / _WINDOW_S for slo_class, ms in total_ms.items()}
+
+    def _recent(self) -> Iterator[tuple[WorkClass, str, float]]:
         since_s = self._clock() - _WINDOW_S
-        total_ms = 0.0
-        for at_s, of_class, work_ms in reversed(self._samples):
+        for at_s, of_class, slo_class, work_ms in reversed(self._samples):
             if at_s < since_s:
-                break
-            if of_class is work_class:
-                total_ms += work_ms
-        return total_ms / _WINDOW_S
+                return
+            yield of_class, slo_class, work_ms

@@ -121,6 +121,14 @@ def replay_command(
             show_default=False,
         ),
     ] = None,
+    slo_class: Annotated[
+        str,
+        typer.Option(
+            help="SLO class of the requests. Default: the deployment's tightest, if it has any;"
+            " its targets are not read, give them as --slo-….",
+            show_default=False,
+        ),
+    ] = "",
     seed: Annotated[int, typer.Option(help="Of a generated workload and of prompts.")] = 0,
     vocab: Annotated[
         int, typer.Option(min=1, help="Prompt token ids lie in 0..VOCAB-1.")
@@ -168,6 +176,7 @@ def replay_command(
     settings = LoadSettings(
         gateway=_reachable(gateway or _local_gateway()),
         deployment=deployment,
+        slo_class=slo_class,
         seed=seed,
         vocab_tokens=vocab,
         timeout_s=timeout,

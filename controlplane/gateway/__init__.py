@@ -11,6 +11,7 @@ Map:
     tablefile  the last table on disk
     watch      the watch stream, from any of several control planes
     agents     one channel an agent, and which agents were unreachable of late
+    asked      what a client asks for, as far as a gateway reads it
     attempts   requests sent to replicas and not answered yet
     proxy      Generate: pick, forward, retry before the first token
     handover   leaving a port that a successor already listens at

@@ -14,16 +14,17 @@ from typing import assert_never
 
 import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError
 from slacktide.v1 import inference_service_pb2, replica_pb2, routing_service_pb2
 from slacktide.wire.errors import Refusal
-from slacktide.wire.names import resource_id, resource_name
+from slacktide.wire.names import resource_id
 
 from controlplane.gateway.agents import AgentChannels
+from controlplane.gateway.asked import Asked, parse_asked
 from controlplane.gateway.attempts import Attempt, Attempts
 from controlplane.gateway.book import RouteBook
 from controlplane.gateway.tables import online_requests
 from planner.routing.choose import RefusalKind, RouteRefusal, choose
+from planner.routing.classes import SERVES, rank
 from planner.routing.table import Route
 from planner.routing.traffic import Traffic
 
@@ -48,7 +49,8 @@ _HOLD_STEP_S = 0.1
 _LIVE_S = 5.0
 """A replica heard of through its responses within this needs no second-hand load."""
 
-_MAX_REQUEST_ID_LENGTH = 128
+_NOTE_STAND_IN_S = 10.0
+"""How often it is logged that replicas stand in for those of an SLO class."""
 
 _LOST_CODES = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 """CANCELLED that this gateway did not ask for: the agent stopped with the call open."""
@@ -71,6 +73,7 @@ class GenerateProxy:
         self._max_streams = max_streams
         self._traffic = Traffic()
         self._open_requests = 0
+        self._stand_in_noted_s: dict[tuple[str, str], float] = {}
         self.attempts = Attempts()
 
     def handler(self) -> grpc.GenericRpcHandler:
@@ -95,7 +98,7 @@ class GenerateProxy:
 
     async def generate(self, raw: bytes, context: _Context) -> AsyncIterator[bytes]:
         """Forwards one request and its stream."""
-        deployment = _validate(raw)
+        asked = parse_asked(raw)
         if self._open_requests >= self._max_streams:
             raise Refusal(
                 code=grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -106,28 +109,25 @@ class GenerateProxy:
             )
         self._open_requests += 1
         try:
-            async for message in self._forward(raw, deployment, context):
+            async for message in self._forward(asked, context):
                 yield message
         finally:
             self._open_requests -= 1
 
-    async def _forward(
-        self, request: bytes, deployment: str, context: _Context
-    ) -> AsyncIterator[bytes]:
+    async def _forward(self, asked: Asked, context: _Context) -> AsyncIterator[bytes]:
         started_s = monotonic()
         remaining_s = context.time_remaining()
         deadline_s = started_s + min(_LONGEST_REQUEST_S, remaining_s or _LONGEST_REQUEST_S)
         failed: dict[str, str] = {}
         while True:
-            route = await self._pick(deployment, failed, hold_until_s=started_s + _HOLD_S)
+            route = await self._pick(asked, failed, hold_until_s=started_s + _HOLD_S)
+            slo_class = self._class_of(asked, route)
             call = self._channels.generate(
                 route.address,
-                # Fields of a message appended to another overwrite: the replica is set
-                # without writing the prompt again.
-                request + _addressed_to(route.replica),
+                asked.addressed_to(route.replica, slo_class=slo_class),
                 timeout_s=_deadline_within(deadline_s - monotonic()),
             )
-            peers = [r.replica for r in self._book.table.routes_of(deployment) or ()]
+            peers = [r.replica for r in self._book.table.routes_of(asked.deployment) or ()]
             self._traffic.start(route.replica, peers=peers)
             last = b""
             with self.attempts.hold(route, call) as attempt:
@@ -153,11 +153,26 @@ class GenerateProxy:
                     self._traffic.finish(route.replica)
             failed[route.replica] = cause
             _log.warning(
-                "request_retried deployment=%s replica=%s node=%s cause=%r",
-                deployment, route.replica, route.node, cause,
+                "request_retried deployment=%s slo_class=%s replica=%s node=%s cause=%r",
+                asked.deployment, slo_class, route.replica, route.node, cause,
             )  # fmt: skip
 
-    async def _pick(self, deployment: str, failed: dict[str, str], *, hold_until_s: float) -> Route:
+    def _class_of(self, asked: Asked, route: Route) -> str:
+        """The class it is served in: the tightest where it names none. Says who stands in."""
+        classes = self._book.table.classes_of(asked.deployment)
+        slo_class = asked.slo_class or next(iter(classes), "")
+        if rank(route, slo_class, classes) > SERVES:
+            key, now_s = (asked.deployment, slo_class), monotonic()
+            if now_s - self._stand_in_noted_s.get(key, float("-inf")) >= _NOTE_STAND_IN_S:
+                self._stand_in_noted_s[key] = now_s
+                _log.warning(
+                    "stand_in_serves deployment=%s slo_class=%s replica=%s held_to=%s"
+                    " reason='no replica that serves the class runs'",
+                    asked.deployment, slo_class, route.replica, route.slo_class,
+                )  # fmt: skip
+        return slo_class
+
+    async def _pick(self, asked: Asked, failed: dict[str, str], *, hold_until_s: float) -> Route:
         """The next replica to try; waits a little where one may come back.
 
         Raises:
@@ -168,15 +183,16 @@ class GenerateProxy:
             choice = choose(
                 self._book.table,
                 self._traffic,
-                deployment=deployment,
+                deployment=asked.deployment,
+                slo_class=asked.slo_class,
                 now_s=now_s,
                 excluded=failed,
                 suspect=self._channels.suspects(now_s=now_s),
             )
             if isinstance(choice, Route):
                 return choice
-            if now_s >= hold_until_s or not self._may_recover(choice, deployment):
-                raise _refusal(choice, deployment, failed, is_known=self._book.is_known)
+            if now_s >= hold_until_s or not self._may_recover(choice, asked.deployment):
+                raise _refusal(choice, asked, failed, is_known=self._book.is_known)
             await self._book.wait_change(timeout_s=_HOLD_STEP_S)
             failed.clear()
 
@@ -186,7 +202,7 @@ class GenerateProxy:
                 return self._book.was_served(deployment)
             case RefusalKind.ALL_FAILED:
                 return True
-            case RefusalKind.UNKNOWN_DEPLOYMENT | RefusalKind.CONTENDED:
+            case RefusalKind.UNKNOWN_DEPLOYMENT | RefusalKind.UNKNOWN_CLASS | RefusalKind.CONTENDED:
                 return False
             case _:
                 assert_never(refusal.kind)
@@ -226,54 +242,6 @@ class GenerateProxy:
         self._traffic.report(replica, online_requests=online_requests(load), now_s=monotonic())
 
 
-def _validate(raw: bytes) -> str:
-    """Checks what needs no tokenizer; the agent checks the rest.
-
-    Returns:
-        The deployment's id.
-
-    Raises:
-        Refusal: INVALID_ARGUMENT, naming the field.
-    """
-    try:
-        request = inference_service_pb2.GenerateRequest.FromString(raw)
-    except DecodeError as error:
-        raise _invalid("", "not a GenerateRequest; send one of slacktide.v1") from error
-    try:
-        deployment = resource_id("deployments", request.deployment)
-    except ValueError as error:
-        raise _invalid("deployment", str(error)) from error
-    prompt = request.WhichOneof("prompt")
-    if prompt is None:
-        raise _invalid("prompt", "not set; set one of text, token_ids and conversation")
-    if prompt == "token_ids" and not request.token_ids.ids:
-        raise _invalid("token_ids", "empty; give at least one token")
-    if prompt == "conversation" and not request.conversation.messages:
-        raise _invalid("conversation", "empty; give at least one message")
-    if request.sampling.max_tokens < 0:
-        raise _invalid("sampling.max_tokens", f"{request.sampling.max_tokens}; must be > 0")
-    if len(request.request_id) > _MAX_REQUEST_ID_LENGTH:
-        raise _invalid(
-            "request_id",
-            f"{len(request.request_id)} characters; at most {_MAX_REQUEST_ID_LENGTH}",
-        )
-    return deployment
-
-
-def _invalid(field: str, description: str) -> Refusal:
-    return Refusal(
-        code=grpc.StatusCode.INVALID_ARGUMENT,
-        reason="INVALID_REQUEST",
-        message=f"request: {field}: {description}" if field else f"request: {description}",
-        violations=[(field, description)],
-    )
-
-
-def _addressed_to(replica: str) -> bytes:
-    name = resource_name("replicas", replica)
-    return inference_service_pb2.GenerateRequest(replica=name).SerializeToString()
-
-
 def _deadline_within(remaining_s: float) -> float:
     """The agent's deadline, in seconds from now, so that it ends before the caller's."""
     return max(0.0, remaining_s - max(_MARGIN_S, _MARGIN_SHARE * remaining_s))
@@ -290,9 +258,9 @@ def _is_from_agent(error: grpc.aio.AioRpcError) -> bool:
 
 
 def _refusal(
-    refusal: RouteRefusal, deployment: str, failed: dict[str, str], *, is_known: bool
+    refusal: RouteRefusal, asked: Asked, failed: dict[str, str], *, is_known: bool
 ) -> Refusal:
-    metadata = {"deployment": deployment}
+    metadata = {"deployment": asked.deployment}
     if not is_known:
         return Refusal(
             code=grpc.StatusCode.UNAVAILABLE,
@@ -302,9 +270,13 @@ def _refusal(
             metadata=metadata,
             retry_after_s=1.0,
         )
+    violations = []
     match refusal.kind:
         case RefusalKind.UNKNOWN_DEPLOYMENT:
             code = grpc.StatusCode.NOT_FOUND
+        case RefusalKind.UNKNOWN_CLASS:
+            code = grpc.StatusCode.INVALID_ARGUMENT
+            violations.append(("slo_class", refusal.message))
         case RefusalKind.CONTENDED:
             code = grpc.StatusCode.RESOURCE_EXHAUSTED
         case RefusalKind.NONE_RUNNING | RefusalKind.ALL_FAILED:
@@ -316,6 +288,7 @@ def _refusal(
         code=code,
         reason=refusal.kind.name,
         message=refusal.message + causes,
+        violations=violations,
         metadata=metadata,
         retry_after_s=refusal.retry_after_s,
     )

@@ -32,6 +32,10 @@ def parse_table(response: routing_service_pb2.WatchRoutesResponse) -> RouteTable
         epoch=response.epoch,
         routes=tuple(_parse_route(route) for route in response.routes),
         deployments=tuple(resource_id("deployments", name) for name in response.deployments),
+        slo_classes=tuple(
+            (resource_id("deployments", one.deployment), tuple(one.slo_classes))
+            for one in response.slo_classes
+        ),
     )
 
 
@@ -55,4 +59,5 @@ def _parse_route(route: routing_service_pb2.Route) -> Route:
         online_share=route.online_share,
         state=state,
         max_running_requests=route.max_running_requests,
+        slo_class=route.slo_class,
     )

@@ -31,6 +31,7 @@ class LoadSettings:
     Args:
         gateway: host:port.
         deployment: bare id.
+        slo_class: of every request; "": the deployment's default.
         seed: of prompts' content.
         vocab_tokens: prompt ids lie in 0..vocab_tokens - 1.
         timeout_s: after which a request is cancelled and counts as timed out.
@@ -40,6 +41,7 @@ class LoadSettings:
 
     gateway: str
     deployment: str
+    slo_class: str = ""
     seed: int = 0
     vocab_tokens: int = BYTE_VOCAB_TOKENS
     timeout_s: float = 60.0
@@ -176,6 +178,7 @@ class _Run:
                 max_tokens=planned.output_tokens, temperature=0.0, ignore_eos=True
             ),
             request_id=f"load-{settings.seed}-{index}",
+            slo_class=settings.slo_class,
         )
 
 

@@ -38,6 +38,14 @@ def route_table(
         deployments=[
             resource_name("deployments", one.id) for one in view.deployments if not one.is_deleted
         ],
+        slo_classes=[
+            routing_service_pb2.DeploymentClasses(
+                deployment=resource_name("deployments", one.id),
+                slo_classes=[each.id for each in one.spec.slo_classes],
+            )
+            for one in view.deployments
+            if one.spec.slo_classes and not one.is_deleted
+        ],
     )
 
 
@@ -73,4 +81,5 @@ def _route(
         load=loads.get(one.replica),
         slo=to_slo(deployment.spec.slo),
         max_running_requests=record.engine.max_running_requests,
+        slo_class=one.slo_class,
     )

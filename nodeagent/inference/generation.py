@@ -37,6 +37,7 @@ class Generation:
     replica: str  # empty: any of the deployment
     max_tokens: int
     temperature: float
+    slo_class: str = ""  # as asked for
     text: str | None = None
     token_ids: tuple[int, ...] | None = None
     turns: tuple[Turn, ...] | None = None
@@ -67,6 +68,7 @@ def parse_generation(request: inference_service_pb2.GenerateRequest) -> Generati
     return Generation(
         deployment=resource_id("deployments", request.deployment),
         replica=resource_id("replicas", request.replica) if request.replica else "",
+        slo_class=request.slo_class,
         text=request.text if kind == "text" else None,
         token_ids=tuple(request.token_ids.ids) if kind == "token_ids" else None,
         turns=(

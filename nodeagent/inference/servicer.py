@@ -31,6 +31,7 @@ from nodeagent.inference.generation import (
 )
 from nodeagent.latencies import Latencies
 from nodeagent.status import ReplicaLoad
+from planner.model import Slo
 from planner.slo import Outcome
 
 _log = logging.getLogger(__name__)
@@ -64,11 +65,14 @@ class OnlineReplica(Protocol):
     def vocab_size(self) -> int:
         """Token ids the model has; 0: unknown."""
 
+    def class_of(self, asked: str) -> tuple[str, Slo]:
+        """The SLO class a request is served in, "" without classes, and its SLO."""
+
     def load(self) -> ReplicaLoad:
         """Load now."""
 
-    def count_online(self, finish: EngineFinish) -> None:
-        """Accounts a finished request."""
+    def count_online(self, finish: EngineFinish, *, slo_class: str) -> None:
+        """Accounts a finished request of an SLO class."""
 
     def abort_soon(self, rid: str) -> None:
         """Has the engine abort the request."""
@@ -102,6 +106,7 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
         replica, client = self._choose(generation)
         check_context(generation, context_tokens=replica.context_tokens)
         check_vocabulary(generation, vocab_size=replica.vocab_size)
+        _check_class(generation, replica)
         if replica.latencies.running >= replica.online_limit:
             raise Refusal(
                 code=grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -125,19 +130,20 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
         arrived_s: float,
     ) -> Any:
         rid = new_rid()
+        slo_class, slo = replica.class_of(generation.slo_class)
         served: inference_service_pb2.Served | None = inference_service_pb2.Served(
             replica=resource_name("replicas", replica.id),
             node=resource_name("nodes", self._node),
             load=load_to_proto(replica.load()),
+            slo_class=slo_class,
         )
-        slo = replica.latencies.slo
         chunks = (
             client.chat(chat_body(generation, rid=rid, slo=slo))
             if generation.turns is not None
             else client.generate(generate_body(generation, rid=rid, slo=slo))
         )
         outcome: Outcome | None = None
-        with replica.latencies.measure(arrived_s=arrived_s) as stream:
+        with replica.latencies.measure(arrived_s=arrived_s, slo=slo) as stream:
             try:
                 async with aclosing(chunks):
                     async for chunk in chunks:
@@ -151,7 +157,7 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
                         served = None
                         if chunk.finish is not None:
                             outcome = Outcome.COMPLETED
-                            replica.count_online(chunk.finish)
+                            replica.count_online(chunk.finish, slo_class=slo_class)
                             response.finish.CopyFrom(_finish_to_proto(chunk.finish, replica))
                         yield response
             except EngineRefusedError as error:
@@ -209,6 +215,25 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
                 retry_after_s=_RETRY_AFTER_S,
             )
         return min(open_, key=lambda pair: (pair[0].latencies.running, pair[0].id))
+
+
+def _check_class(generation: Generation, replica: OnlineReplica) -> None:
+    """Refuses an SLO class the deployment has not, where no gateway did.
+
+    A gateway may have heard of a class before this node: what it sends is served in the
+    tightest until then.
+    """
+    known, _ = replica.class_of(generation.slo_class)
+    if generation.replica or generation.slo_class in ("", known):
+        return
+    problem = f"{generation.slo_class[:64]!r}: not one of its SLO classes"
+    raise Refusal(
+        code=grpc.StatusCode.INVALID_ARGUMENT,
+        reason="UNKNOWN_CLASS",
+        message=f"deployment {replica.deployment}: slo_class {problem}; leave it empty, or apply"
+        " the deployment with it",
+        violations=[("slo_class", problem)],
+    )
 
 
 def _finish_to_proto(finish: EngineFinish, replica: OnlineReplica) -> inference_service_pb2.Finish:

@@ -7,7 +7,11 @@ share and s_r the requests sent to it of late, the request goes to the least
 
 The first two terms follow live load; d, the debt, is at most one request and makes the
 shares hold when the fleet is idle and every p is 0. Refuses replicas that are not
-RUNNING. Invariants: equal input, equal choice (ties go by replica id); a replica without
+RUNNING. Of SLO classes: only replicas that serve the request's class are compared, or that
+stand in for them (`classes`); p, w and s count requests of every class, so that however
+many of each come, all together divide by the shares as far as the classes leave a choice.
+The plan has no shares of single classes: only a replica's whole load meets its frontier.
+Invariants: equal input, equal choice (ties go by replica id); a replica without
 a share, or whose agent was unreachable a moment ago, is taken only when no other can.
 """
 
@@ -16,6 +20,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from planner.model import ReplicaState
+from planner.routing.classes import nearest
 from planner.routing.table import Route, RouteTable
 from planner.routing.traffic import Traffic
 
@@ -31,6 +36,7 @@ class RefusalKind(Enum):
     """Why no replica takes the request."""
 
     UNKNOWN_DEPLOYMENT = "unknown_deployment"
+    UNKNOWN_CLASS = "unknown_class"
     NONE_RUNNING = "none_running"
     ALL_FAILED = "all_failed"
     CONTENDED = "contended"
@@ -50,6 +56,7 @@ def choose(
     traffic: Traffic,
     *,
     deployment: str,
+    slo_class: str = "",
     now_s: float,
     excluded: Collection[str] = (),
     suspect: Collection[str] = (),
@@ -60,6 +67,7 @@ def choose(
         table: where requests may go.
         traffic: live load of the replicas.
         deployment: bare id.
+        slo_class: of the request; "": the deployment's tightest, if it has any.
         now_s: seconds, on the clock of the reports in `traffic`.
         excluded: replicas that failed this very request.
         suspect: agent addresses that could not be reached a moment ago.
@@ -74,6 +82,11 @@ def choose(
             kind=RefusalKind.UNKNOWN_DEPLOYMENT,
             message=f"deployment {deployment}: does not exist; known: {known}."
             " Apply it, or ask for one of these",
+        )
+    classes = table.classes_of(deployment)
+    if slo_class and slo_class not in classes:
+        return RouteRefusal(
+            kind=RefusalKind.UNKNOWN_CLASS, message=_unknown_class(deployment, slo_class, classes)
         )
     running = [route for route in routes if route.state is ReplicaState.RUNNING]
     if not running:
@@ -91,21 +104,50 @@ def choose(
             " request; try again",
             retry_after_s=RETRY_AFTER_S,
         )
-    admitting = [route for route in left if _admits(route, traffic, now_s=now_s)]
-    if not admitting:
-        return RouteRefusal(
-            kind=RefusalKind.CONTENDED,
-            message=f"deployment {deployment}: each of its {len(left)} replicas holds"
-            f" {QUEUE_DEPTH} times the requests it can run at once; slow down or add replicas",
-            retry_after_s=RETRY_AFTER_S,
+    wanted = slo_class or (classes[0] if classes else "")
+    reachable = [route for route in left if route.address not in suspect]
+    for pool in (reachable, left):
+        near, is_stand_in = nearest(pool, wanted, classes)
+        depth = 1 if is_stand_in else QUEUE_DEPTH
+        admitting = [route for route in near if _admits(route, traffic, now_s=now_s, depth=depth)]
+        if admitting:
+            return _least_loaded(admitting, traffic, now_s=now_s, suspect=suspect)
+    return RouteRefusal(
+        kind=RefusalKind.CONTENDED,
+        message=_contended(deployment, wanted, len(near), is_stand_in=is_stand_in),
+        retry_after_s=RETRY_AFTER_S,
+    )
+
+
+def _unknown_class(deployment: str, slo_class: str, classes: Collection[str]) -> str:
+    if not classes:
+        return (
+            f"deployment {deployment}: SLO class {slo_class[:64]!r}: it has no classes; leave"
+            " slo_class empty, or apply it with slo_classes"
         )
-    return _least_loaded(admitting, traffic, now_s=now_s, suspect=suspect)
+    return (
+        f"deployment {deployment}: SLO class {slo_class[:64]!r}: not one of its classes"
+        f" {', '.join(classes)}; name one of these, or none for the first"
+    )
 
 
-def _admits(route: Route, traffic: Traffic, *, now_s: float) -> bool:
+def _contended(deployment: str, slo_class: str, count: int, *, is_stand_in: bool) -> str:
+    serving = f" that serve SLO class {slo_class}" if slo_class else ""
+    if is_stand_in:
+        return (
+            f"deployment {deployment}: no replica{serving or ' for online requests'} runs, and each"
+            f" of the {count} that stand in runs all the requests it can at once; try again later"
+        )
+    return (
+        f"deployment {deployment}: each of its {count} replicas{serving} holds {QUEUE_DEPTH} times"
+        " the requests it can run at once; slow down or add replicas"
+    )
+
+
+def _admits(route: Route, traffic: Traffic, *, now_s: float, depth: int) -> bool:
     if route.max_running_requests <= 0:
         return True
-    limit = QUEUE_DEPTH * route.max_running_requests
+    limit = depth * route.max_running_requests
     return traffic.pressure(route.replica, now_s=now_s) < limit
 
 

@@ -219,3 +219,10 @@ def _slacktide(*arguments: str) -> subprocess.CompletedProcess[str]:
         check=False,
         env=environment,
     )
+
+
+async def test_every_request_carries_the_class_it_was_given(server: "ScriptedServer") -> None:
+    """None by default, so that a deployment without classes can be loaded as before."""
+    await replay(_every(0.01, count=2), _settings(server))
+    await replay(_every(0.01, count=2), _settings(server, slo_class="relaxed"))
+    assert [one.slo_class for one in server.requests] == ["", "", "relaxed", "relaxed"]
