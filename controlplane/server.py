@@ -47,6 +47,7 @@ from controlplane.batches.service import BatchServicer
 from controlplane.batches.worker import BatchWorker
 from controlplane.feed import StateFeed
 from controlplane.keeper import FleetKeeper
+from controlplane.rounds.demandwatch import DemandWatch
 from controlplane.rounds.dryrun import DryRun
 from controlplane.rounds.loop import RoundLoop
 from controlplane.rounds.outcome import RoundLog
@@ -149,6 +150,14 @@ class ControlPlane:
         )
         self._telemetry = Telemetry()
         self._gateways = GatewayNotes(self._store)
+        self._demand = DemandWatch(
+            store=self._store,
+            feed=self._feed,
+            telemetry=self._telemetry,
+            epoch=self.epoch,
+            round_interval_s=settings.round_interval_s,
+        )
+        await self._demand.load(now_s=time.time())
         self._log = RoundLog(view.plan.plan.misfits if view.plan else ())
         self._rounds = RoundLoop(
             store=self._store,
@@ -161,6 +170,7 @@ class ControlPlane:
             interval_s=settings.round_interval_s,
             budget_s=settings.solve_budget_s,
             settings=settings.placement,
+            forecast=lambda: self._demand.bounds,
         )
         self._keeper = FleetKeeper(
             store=self._store,
@@ -199,6 +209,7 @@ class ControlPlane:
                 for work in (
                     self._feed.run(),
                     self._keeper.run(),
+                    self._demand.run(),
                     self._rounds.run(),
                     self._worker.run(),
                     self._watch_epoch(),
@@ -224,6 +235,7 @@ class ControlPlane:
                 self._feed.close()
                 self._sessions.end_all(f"control plane {self._settings.control_plane} stops")
                 await self._server.stop(grace_s=self._settings.grace_s)
+                await self._keep_forecasts()
                 for task in background:
                     task.cancel()
         _log.info("control_plane_stopped id=%s", self._settings.control_plane)
@@ -325,6 +337,13 @@ class ControlPlane:
                     f" superseded by epoch {state.epoch} of {state.leader}; it stops",
                 )
             await self._feed.after(state.revision, timeout_s=60.0)
+
+    async def _keep_forecasts(self) -> None:
+        """At the end, so that a restart loses no minute of them."""
+        try:
+            await self._demand.store()
+        except Refusal as refusal:
+            _log.error("forecast_not_stored reason=%s message=%s", refusal.reason, refusal)
 
     async def _keep_house(self) -> None:
         while True:

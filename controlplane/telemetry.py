@@ -1,6 +1,7 @@
 """What agents report that is no state: loads, latencies, engine versions.
 
-Owns the last report of every replica, and the smoothed online work of every deployment.
+Owns the last report of every replica, and the online work of deployments: smoothed, for
+rounds, and as reported, for forecasts.
 Refuses to store any of it. Invariant: a report older than `FRESH_S` counts as none.
 `now_s` is a monotonic clock everywhere.
 """
@@ -35,8 +36,7 @@ class Telemetry:
         """Takes in reports by replica id."""
         for replica, report in reports.items():
             before = self._seen.get(replica)
-            said = report.load.online_work
-            work = min(max(0.0, said), MOST_WORK) if math.isfinite(said) else 0.0
+            work = _sane(report.load.online_work)
             if before is not None and now_s - before.at_s <= FRESH_S:
                 kept = math.exp(-(now_s - before.at_s) / SMOOTHING_S)
                 work = kept * before.online_work + (1 - kept) * work
@@ -71,3 +71,21 @@ class Telemetry:
             for id_ in replicas
             if (seen := self._seen.get(id_)) is not None and now_s - seen.at_s <= FRESH_S
         )
+
+    def reported_work(self, replicas: Iterable[str], *, now_s: float) -> float | None:
+        """Online work those replicas reported last, unsmoothed, engine-ms per second.
+
+        None where one of them was not heard of lately: what it serves is not known.
+        """
+        total = 0.0
+        for id_ in replicas:
+            seen = self._seen.get(id_)
+            if seen is None or now_s - seen.at_s > FRESH_S:
+                return None
+            total += _sane(seen.report.load.online_work)
+        return total
+
+
+def _sane(work: float) -> float:
+    """What a report says, within what is possible."""
+    return min(max(0.0, work), MOST_WORK) if math.isfinite(work) else 0.0

@@ -22,7 +22,7 @@ def listed(connection: Connection) -> tuple[ForecastRecord, ...]:
 def put(connection: Connection, records: Iterable[ForecastRecord]) -> None:
     """Creates or replaces the forecasts of those deployments."""
     for record in records:
-        remove(connection, (record.deployment,))
+        connection.execute(sa.delete(forecasts).where(forecasts.c.deployment == record.deployment))
         connection.execute(
             sa.insert(forecasts).values(
                 deployment=record.deployment, body=record.body, update_s=record.update_s
@@ -30,12 +30,11 @@ def put(connection: Connection, records: Iterable[ForecastRecord]) -> None:
         )
 
 
-def remove(connection: Connection, deployments: Collection[str]) -> None:
-    """Deletes the forecasts of those deployments, where there are any."""
-    if deployments:
-        connection.execute(
-            sa.delete(forecasts).where(forecasts.c.deployment.in_(sorted(deployments)))
-        )
+def keep(connection: Connection, deployments: Collection[str]) -> None:
+    """Deletes the forecasts of all other deployments."""
+    connection.execute(
+        sa.delete(forecasts).where(forecasts.c.deployment.not_in(sorted(deployments)))
+    )
 
 
 def frontiers_listed(connection: Connection) -> tuple[FrontierRecord, ...]:

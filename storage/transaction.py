@@ -204,14 +204,16 @@ class FleetTransaction:
         return gone
 
     def put_forecasts(
-        self, records: Iterable[ForecastRecord], *, gone: Collection[str] = ()
+        self, records: Iterable[ForecastRecord], *, deployments: Collection[str]
     ) -> None:
-        """Keeps what was learned of demand, and drops it of deployments that are gone.
+        """Keeps what was learned of demand; it is no fleet state, so it raises no revision.
 
-        It is no fleet state, so it raises no revision.
+        Args:
+            records: Of some deployments.
+            deployments: All there are; what is kept of any other is dropped.
         """
-        forecasts.remove(self.connection, gone)
         forecasts.put(self.connection, records)
+        forecasts.keep(self.connection, deployments)
 
     def put_frontier(self, record: FrontierRecord) -> None:
         """Keeps a frontier; likewise no fleet state."""

@@ -10,10 +10,10 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from controlplane.rounds.drafted import with_unmet
+from controlplane.rounds.demand import Demand, demand_records
+from controlplane.rounds.drafted import drafted
 from controlplane.rounds.outcome import RoundOutcome
 from controlplane.rounds.snapshot import (
-    Demand,
     PlacementSettings,
     build_snapshot,
     inputs_hash,
@@ -28,11 +28,9 @@ from planner.model import (
     PlanStatus,
     Snapshot,
 )
-from planner.placement.diff import moves
-from planner.placement.fleet import survey
-from planner.placement.shares import with_shares
 from planner.placement.verify import verify
 from storage.plan_records import PlanOutcome, PlanRecord
+from storage.records import FleetView
 from storage.store import FleetTransaction
 
 _log = logging.getLogger(__name__)
@@ -84,24 +82,24 @@ def commit_plan(
     view = state.view()
     if view.is_frozen and not round_.is_ordered:
         outcome = PlanOutcome.FROZEN if plan.moves else PlanOutcome.UNCHANGED
-        return _noted(state, plan, round_, outcome)
+        return _noted(state, view, plan, round_, outcome)
     snapshot = build_snapshot(view, round_.demand, round_.settings)
     if not round_.inputs_hash:  # what an operator ordered was made from this very state
         round_ = replace(round_, inputs_hash=inputs_hash(snapshot))
     passed, refused = _verified(snapshot, plan)
     if passed is None:
-        return _noted(state, plan, round_, PlanOutcome.REFUSED, refused=refused)
+        return _noted(state, view, plan, round_, PlanOutcome.REFUSED, refused=refused)
     named = named_plan(passed, view, make_id=make_id)
     targets = targets_of(view, named, round_=state.state.round + 1)
     known = {one.allocation.replica: one for one in view.allocations}
     changed = [one for one in targets if known.get(one.allocation.replica) != one]
     if not changed and _is_in_force(named, view.plan):
         outcome = PlanOutcome.REFUSED if refused else PlanOutcome.UNCHANGED
-        return _noted(state, named, round_, outcome, refused=refused)
+        return _noted(state, view, named, round_, outcome, refused=refused)
     for one in changed:
         state.put_allocation(one)
     outcome = PlanOutcome.PARTLY_APPLIED if refused else PlanOutcome.APPLIED
-    return _noted(state, named, round_, outcome, refused=refused)
+    return _noted(state, view, named, round_, outcome, refused=refused)
 
 
 def note_failure(state: FleetTransaction, round_: Round, *, revision: int) -> Committed:
@@ -116,11 +114,12 @@ def note_failure(state: FleetTransaction, round_: Round, *, revision: int) -> Co
         placements=(),
         moves=(),
     )
-    return _noted(state, nothing, round_, PlanOutcome.FAILED)
+    return _noted(state, state.view(), nothing, round_, PlanOutcome.FAILED)
 
 
 def _noted(
     state: FleetTransaction,
+    view: FleetView,
     plan: Plan,
     round_: Round,
     outcome: PlanOutcome,
@@ -138,6 +137,7 @@ def _noted(
         inputs_hash=round_.inputs_hash,
         failure="; ".join(one for one in (round_.failure, left_out) if one),
         refused_groups=refused,
+        demand=demand_records(view, round_.demand),
     )
     noted = RoundOutcome(
         trigger=round_.trigger,
@@ -213,19 +213,17 @@ def _with_group(placements: tuple[Placement, ...], plan: Plan, group: int) -> tu
 
 
 def _replanned(snapshot: Snapshot, plan: Plan, placements: tuple[Placement, ...]) -> Plan | None:
-    """A plan of those placements with shares and moves of its own; None if it breaks a rule."""
+    """A plan of those placements alone; None if it breaks a rule.
+
+    Shares, moves, terms and misfits are its own: what the whole plan promised or lacked is not
+    what is committed. So is the bound, which was proven of another state.
+    """
     nodes = {node.id for node in snapshot.nodes}
     wanted = {deployment.id for deployment in snapshot.deployments}
     if any(one.node not in nodes or one.deployment not in wanted for one in placements):
         return None
-    shared = with_shares(survey(snapshot), placements)
-    candidate = replace(
-        plan,
-        placements=shared,
-        moves=moves(snapshot, shared),
-        waiting=(),
-    )
-    candidate = with_unmet(snapshot, candidate)
+    candidate = drafted(snapshot, placements, solver=plan.solver)
+    candidate = replace(candidate, base_revision=plan.base_revision)
     return None if verify(snapshot, candidate) else candidate
 
 

@@ -8,7 +8,7 @@ is and is logged as an alert; a newer leader ends the loop.
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from slacktide.wire.errors import Refusal
 
@@ -52,6 +52,7 @@ class RoundLoop:
         interval_s: longest time between two rounds.
         budget_s: time a solve may take.
         settings: what placement depends on beside the state.
+        forecast: bounds of the online work to come, by deployment.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class RoundLoop:
         interval_s: float,
         budget_s: float,
         settings: PlacementSettings | None = None,
+        forecast: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
         self._store = store
         self._batches = batches
@@ -78,6 +80,7 @@ class RoundLoop:
         self._interval_s = interval_s
         self.budget_s = budget_s
         self.settings = settings or PlacementSettings()
+        self._forecast = forecast
         self._triggers: dict[str, None] = {}  # ordered, without repeats
         self._wanted = asyncio.Event()
 
@@ -160,7 +163,7 @@ class RoundLoop:
         return committed
 
     async def demand(self, view: FleetView) -> Demand:
-        """What is wanted now: observed online work, and the backlog of batches."""
+        """What is wanted: online work observed and forecast, and the backlog of batches."""
         now_s = time.monotonic()
         return Demand(
             online_work={
@@ -170,6 +173,7 @@ class RoundLoop:
                 )
                 for one in view.deployments
             },
+            forecast=self._forecast(),
             backlog=await stored(self._batches.tenant_backlog),
             now_s=time.time(),
         )

@@ -1,53 +1,43 @@
 """What a round decides from: committed state and demand, as the planner's values.
 
-Pure. Invariants: the same view, demand and settings give the same snapshot; demand is
-rounded up to steps, so that noise makes no round; a deployment whose needs are not known
-yet gains no replica, and what already runs of it is kept.
+Pure. Invariants: the same view, demand and settings give the same snapshot; a deployment
+whose needs are not known yet gains no replica, and what already runs of it is kept.
 """
 
 import hashlib
 import json
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from planner.latency.predictor import default_model
-from planner.latency.work import request_work_ms
+from controlplane.rounds.demand import (
+    REPLICA_WORK,
+    Demand,
+    batches_of,
+    classes_of,
+    online_wanted,
+    stepped,
+)
 from planner.model import (
     BatchDemand,
     Deployment,
     Desired,
     Node,
     Pin,
-    SloClass,
     Snapshot,
     Tenant,
 )
-from storage.batch_records import Backlog
 from storage.codecs import to_json
 from storage.records import DeploymentRecord, FleetView, NodeRecord
 
-DEMAND_STEP = 50.0
-"""Engine-ms per second: a twentieth of one replica."""
-BACKLOG_HORIZON_S = 60.0
-"""A backlog is wanted done within a minute; what the fleet cannot do waits."""
-REPLICA_WORK = 1000.0
-"""Engine-ms per second that one busy replica works."""
+__all__ = [
+    "Demand",
+    "PlacementSettings",
+    "build_snapshot",
+    "inputs_hash",
+]
+
 DEFAULT_LOAD_S = 60.0
 """As `planner.model.Deployment`: until a new replica serves, where nobody said."""
 DEFAULT_WARM_LOAD_S = 20.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Demand:
-    """What is wanted of the deployments, by id, and when it was looked at.
-
-    `backlog` is by (deployment, tenant).
-    """
-
-    online_work: Mapping[str, float] = field(default_factory=dict)  # smoothed, observed
-    backlog: Mapping[tuple[str, str], Backlog] = field(default_factory=dict)
-    now_s: float = 0.0  # Unix
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +68,7 @@ def build_snapshot(
     """
     settings = settings or PlacementSettings()
     live = {one.id: one for one in view.deployments if not one.is_deleted}
-    demands = {one.id: _batches(one, view, demand) for one in live.values()}
+    demands = {one.id: batches_of(one, view, demand) for one in live.values()}
     nodes = {one.id for one in view.nodes}
     return Snapshot(
         revision=view.state.revision,
@@ -139,9 +129,9 @@ def _planned(
     record: DeploymentRecord, view: FleetView, demand: Demand, batches: tuple[BatchDemand, ...]
 ) -> Deployment:
     spec, engine = record.spec, record.engine
-    classes = _classes(record, demand)
+    classes = classes_of(record, demand)
     most = REPLICA_WORK * spec.max_replicas
-    online = max(spec.expected_online_work, demand.online_work.get(record.id, 0.0))
+    online = online_wanted(record, demand)
     load_s = spec.load_s or DEFAULT_LOAD_S
     return Deployment(
         id=record.id,
@@ -158,7 +148,7 @@ def _planned(
         offline_weight=spec.offline_weight,
         generation=record.generation,
         latency_budget_ms=spec.latency_budget_ms or None,
-        online_work=sum(one.online_work for one in classes) if classes else _stepped(online),
+        online_work=sum(one.online_work for one in classes) if classes else stepped(online),
         offline_work=min(most, sum(one.offline_work for one in batches)),
         min_offline_work=min(most, sum(one.min_offline_work for one in batches)),
         slo_classes=classes,
@@ -171,77 +161,6 @@ def _planned(
         load_s=load_s,
         warm_load_s=spec.warm_load_s or min(load_s, DEFAULT_WARM_LOAD_S),
     )
-
-
-def _classes(record: DeploymentRecord, demand: Demand) -> tuple[SloClass, ...]:
-    """Its classes with what is wanted of each: what is seen, split as what is expected."""
-    spec = record.spec
-    if not spec.slo_classes:
-        return ()
-    expected = sum(one.expected_online_work for one in spec.slo_classes)
-    online = max(spec.expected_online_work, expected, demand.online_work.get(record.id, 0.0))
-    return tuple(
-        SloClass(
-            id=one.id,
-            slo=one.slo,
-            online_work=_stepped(
-                online
-                * (
-                    one.expected_online_work / expected
-                    if expected > 0
-                    else 1.0 / len(spec.slo_classes)
-                )
-            ),
-            failover_ratio=one.failover_ratio,
-        )
-        for one in spec.slo_classes
-    )
-
-
-def _batches(record: DeploymentRecord, view: FleetView, demand: Demand) -> tuple[BatchDemand, ...]:
-    """Offline work wanted and the rate deadlines rest on, engine-ms per second, by tenant."""
-    types = record.spec.device_types or tuple(
-        sorted({device.device_type for node in view.nodes for device in node.devices})
-    )
-    if not types or view.state.kill_switch:
-        return ()
-    found = []
-    for (deployment, tenant), backlog in sorted(demand.backlog.items()):
-        if deployment != record.id or backlog.items == 0:
-            continue
-        wanted, least = _rates(record, backlog, types[0], now_s=demand.now_s)
-        found.append(
-            BatchDemand(
-                deployment=record.id,
-                tenant=tenant,
-                offline_work=wanted,
-                min_offline_work=least,
-                weight=record.spec.offline_weight,
-            )
-        )
-    return tuple(found)
-
-
-def _rates(
-    record: DeploymentRecord, backlog: Backlog, device_type: str, *, now_s: float
-) -> tuple[float, float]:
-    """Offline work wanted of a backlog, and the rate its deadlines rest on."""
-    item_ms = request_work_ms(
-        default_model(device_type),
-        prompt_tokens=max(1, backlog.prompt_tokens // backlog.items),
-        cached_tokens=0,
-        output_tokens=max(1, backlog.output_tokens // backlog.items),
-    )
-    total_ms = item_ms * backlog.items
-    most = REPLICA_WORK * record.spec.max_replicas
-    token_ms = total_ms / max(1, backlog.prompt_tokens + backlog.output_tokens)
-    least = 0.0
-    due_tokens = 0
-    for deadline_s, tokens in backlog.due:  # soonest first: what is due by each of them
-        due_tokens += tokens
-        least = max(least, due_tokens * token_ms / max(1.0, deadline_s - now_s))
-    wanted = min(most, max(least, total_ms / BACKLOG_HORIZON_S))
-    return _stepped(wanted), min(most, _stepped(least))
 
 
 def _kept(record: DeploymentRecord, view: FleetView) -> Deployment:
@@ -262,7 +181,3 @@ def _kept(record: DeploymentRecord, view: FleetView) -> Deployment:
         generation=min((one.allocation.generation for one in running), default=1),
         is_frozen=view.is_frozen_target(f"deployments/{record.id}"),
     )
-
-
-def _stepped(work: float) -> float:
-    return math.ceil(work / DEMAND_STEP) * DEMAND_STEP

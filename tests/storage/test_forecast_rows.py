@@ -22,10 +22,10 @@ CODE = ForecastRecord(deployment="code", body="{}", update_s=2.0)
 def test_forecasts_are_replaced_and_dropped_without_a_revision(store: FleetStore) -> None:
     """The newest of a deployment stays; those of deleted deployments go."""
     with store.write() as state:
-        state.put_forecasts([CHAT, CODE])
+        state.put_forecasts([CHAT, CODE], deployments={"chat", "code"})
     newer = ForecastRecord(deployment="chat", body="[]", update_s=3.0)
     with store.write() as state:
-        state.put_forecasts([newer], gone={"code", "never"})
+        state.put_forecasts([newer], deployments={"chat", "new"})
     assert store.list_forecasts() == (newer,)
     assert store.state().revision == 0
 
@@ -35,9 +35,9 @@ def test_forecast_of_an_old_leader_is_refused_when_a_new_one_leads(store: FleetS
     old = store.acquire_epoch("cp-a", now_s=1.0)
     new = store.acquire_epoch("cp-b", now_s=1.0)
     with store.write(epoch=new) as state:
-        state.put_forecasts([CHAT])
+        state.put_forecasts([CHAT], deployments={"chat"})
     with pytest.raises(StaleEpochError), store.write(epoch=old) as state:
-        state.put_forecasts([CODE])
+        state.put_forecasts([CODE], deployments={"code"})
     assert store.list_forecasts() == (CHAT,)
 
 

@@ -1,0 +1,146 @@
+"""What is wanted of the deployments: online work to place for, and batches with their rates.
+
+Pure. Owns the demand a round decides from and the way from what is seen of it to work.
+Invariants: online demand is the most of what is expected, observed and forecast, so never
+less than what is observed; it is rounded up to steps, so that noise makes no round.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from planner.latency.predictor import default_model
+from planner.latency.work import request_work_ms
+from planner.model import BatchDemand, SloClass
+from storage.batch_records import Backlog
+from storage.plan_records import DemandRecord
+from storage.records import DeploymentRecord, DeploymentSpec, FleetView
+
+DEMAND_STEP = 50.0
+"""Engine-ms per second: a twentieth of one replica."""
+BACKLOG_HORIZON_S = 60.0
+"""A backlog is wanted done within a minute; what the fleet cannot do waits."""
+REPLICA_WORK = 1000.0
+"""Engine-ms per second that one busy replica works."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """What is wanted of the deployments, by id, and when it was looked at.
+
+    `backlog` is by (deployment, tenant).
+    """
+
+    online_work: Mapping[str, float] = field(default_factory=dict)  # smoothed, observed
+    forecast: Mapping[str, float] = field(default_factory=dict)  # bounds of what is to come
+    backlog: Mapping[tuple[str, str], Backlog] = field(default_factory=dict)
+    now_s: float = 0.0  # Unix
+
+
+def expected_work(spec: DeploymentSpec) -> float:
+    """Online work the spec expects, engine-ms per second; 0 where it says nothing."""
+    return max(spec.expected_online_work, sum(one.expected_online_work for one in spec.slo_classes))
+
+
+def online_wanted(record: DeploymentRecord, demand: Demand) -> float:
+    """Online work to place for: what is expected, observed or forecast, whichever is most."""
+    return max(
+        expected_work(record.spec),
+        demand.online_work.get(record.id, 0.0),
+        demand.forecast.get(record.id, 0.0),
+    )
+
+
+def demand_records(view: FleetView, demand: Demand) -> tuple[DemandRecord, ...]:
+    """What the ledger says of a round's online demand: of deployments that have any."""
+    return tuple(
+        DemandRecord(
+            deployment=one.id,
+            observed=round(demand.online_work.get(one.id, 0.0), 1),
+            forecast=round(demand.forecast.get(one.id, 0.0), 1),
+            placed=stepped(online_wanted(one, demand)),
+        )
+        for one in view.deployments
+        if not one.is_deleted and online_wanted(one, demand) > 0.0
+    )
+
+
+def classes_of(record: DeploymentRecord, demand: Demand) -> tuple[SloClass, ...]:
+    """Its classes with what is wanted of each: the whole, split as what is expected.
+
+    Agents do not tell the class of the work they report.
+    """
+    spec = record.spec
+    if not spec.slo_classes:
+        return ()
+    expected = sum(one.expected_online_work for one in spec.slo_classes)
+    online = online_wanted(record, demand)
+    return tuple(
+        SloClass(
+            id=one.id,
+            slo=one.slo,
+            online_work=stepped(
+                online
+                * (
+                    one.expected_online_work / expected
+                    if expected > 0
+                    else 1.0 / len(spec.slo_classes)
+                )
+            ),
+            failover_ratio=one.failover_ratio,
+        )
+        for one in spec.slo_classes
+    )
+
+
+def batches_of(
+    record: DeploymentRecord, view: FleetView, demand: Demand
+) -> tuple[BatchDemand, ...]:
+    """Offline work wanted and the rate deadlines rest on, engine-ms per second, by tenant."""
+    types = record.spec.device_types or tuple(
+        sorted({device.device_type for node in view.nodes for device in node.devices})
+    )
+    if not types or view.state.kill_switch:
+        return ()
+    found = []
+    for (deployment, tenant), backlog in sorted(demand.backlog.items()):
+        if deployment != record.id or backlog.items == 0:
+            continue
+        wanted, least = _rates(record, backlog, types[0], now_s=demand.now_s)
+        found.append(
+            BatchDemand(
+                deployment=record.id,
+                tenant=tenant,
+                offline_work=wanted,
+                min_offline_work=least,
+                weight=record.spec.offline_weight,
+            )
+        )
+    return tuple(found)
+
+
+def _rates(
+    record: DeploymentRecord, backlog: Backlog, device_type: str, *, now_s: float
+) -> tuple[float, float]:
+    """Offline work wanted of a backlog, and the rate its deadlines rest on."""
+    item_ms = request_work_ms(
+        default_model(device_type),
+        prompt_tokens=max(1, backlog.prompt_tokens // backlog.items),
+        cached_tokens=0,
+        output_tokens=max(1, backlog.output_tokens // backlog.items),
+    )
+    total_ms = item_ms * backlog.items
+    most = REPLICA_WORK * record.spec.max_replicas
+    token_ms = total_ms / max(1, backlog.prompt_tokens + backlog.output_tokens)
+    least = 0.0
+    due_tokens = 0
+    for deadline_s, tokens in backlog.due:  # soonest first: what is due by each of them
+        due_tokens += tokens
+        least = max(least, due_tokens * token_ms / max(1.0, deadline_s - now_s))
+    wanted = min(most, max(least, total_ms / BACKLOG_HORIZON_S))
+    return stepped(wanted), min(most, stepped(least))
+
+
+def stepped(work: float) -> float:
+    """Work rounded up to a step."""
+    return math.ceil(work / DEMAND_STEP) * DEMAND_STEP
