@@ -13,6 +13,7 @@ from slacktide.v1.node_pb2 import (
     Node,
 )
 from slacktide.v1.placement_pb2 import Placement
+from slacktide.v1.placement_service_pb2 import FrontierShare
 from slacktide.v1.replica_pb2 import (
     DESIRED_STATE_STOPPED,
     REPLICA_STATE_DRAINING,
@@ -52,8 +53,10 @@ def _state(replica: Replica) -> BoxState:
             return BoxState.PLANNED
 
 
-def box_of(replica: Replica, *, number: int, is_pinned: bool) -> Box:
-    """A replica that exists."""
+def box_of(
+    replica: Replica, *, number: int, is_pinned: bool, share: FrontierShare | None = None
+) -> Box:
+    """A replica that exists; `share` is what its planned work takes, None: not known."""
     load = replica.report.load if replica.report.HasField("load") else None
     return Box(
         replica=bare(replica.name),
@@ -64,6 +67,8 @@ def box_of(replica: Replica, *, number: int, is_pinned: bool) -> Box:
         online_share=replica.online_share,
         offline_work=replica.offline_share,
         budget_ms=replica.latency_budget_ms,
+        online_ratio=share.online_ratio if share else None,
+        offline_ratio=share.offline_ratio if share else None,
         online_now=load.online_work if load else None,
         offline_now=load.offline_work if load else None,
         is_pinned=is_pinned,

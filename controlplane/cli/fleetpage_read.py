@@ -108,11 +108,17 @@ def picture_of(
         for id_, number in numbers.items()
     )
     pinned = {(bare(pin.deployment), bare(pin.node)): pin.replicas for pin in pins}
+    shares = {share.replica: share for share in placement.frontier_shares}
     boxes: dict[str, list[Box]] = {bare(node.name): [] for node in nodes}
     for replica in drawn:
         key = (bare(replica.deployment), bare(replica.node))
         boxes.setdefault(key[1], []).append(
-            box_of(replica, number=numbers[key[0]], is_pinned=key in pinned)
+            box_of(
+                replica,
+                number=numbers[key[0]],
+                is_pinned=key in pinned,
+                share=shares.get(replica.name),
+            )
         )
     for place in waiting:
         key = (bare(place.deployment), bare(place.node))

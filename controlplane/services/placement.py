@@ -32,6 +32,7 @@ from controlplane.rounds.supposed import (
 )
 from controlplane.rounds.totals import by_deployment, running, summed
 from controlplane.services.deployments import applied
+from controlplane.services.frontier_shares import frontier_shares
 from controlplane.services.lookups import found, id_of, live, round_of
 from controlplane.services.paging import bad_token, checked_size, make_token, read_token
 from controlplane.services.placement_changes import PlacementChanges
@@ -62,13 +63,16 @@ class PlacementServicer(PlacementChanges, placement_service_pb2_grpc.PlacementSe
             )
         newest = await stored(self._store.list_plans, before=None, limit=1, is_whole=False)
         snapshot = await self._dry_run.snapshot(view)
+        placements = running(snapshot)
+        each = by_deployment(snapshot, placements)
         return placement_service_pb2.GetPlacementResponse(
             plan=to_plan_entry(view.plan),
             revision=view.state.revision,
             freezes=[to_freeze(one) for one in view.freezes],
             last_round=to_plan_entry(newest[0], is_whole=False) if newest else None,
             rollback_to=resource_name("plans", str(view.state.rollback_round or "")),
-            totals=_totals(snapshot, running(snapshot)),
+            totals=to_totals(summed(snapshot, placements, each)),
+            frontier_shares=frontier_shares(snapshot, placements, each),
         )
 
     async def PlanPlacement(  # noqa: N802

@@ -90,7 +90,7 @@ async def test_engine_is_told_the_slo_of_the_requests_class(
     first message names the class, and reports count its work.
     """
     control_plane.send(_with_classes("relaxed"))
-    desired = serving.agent._reconciler.find("r1")  # noqa: SLF001 - nothing else shows it
+    desired = serving.agent._reconciler.find("r1")
     assert desired is not None
     await until(lambda: desired.desired.slo_class == "relaxed")
     first = (await _generate(serving, "relaxed"))[0]
