@@ -45,7 +45,7 @@ def carried(
     Raises:
         SolverError: The solver failed.
     """
-    counting = counting_of(fleet)
+    counting = counting_of(fleet, has_shares=not is_flow)
     keys = [
         counting.key(fleet, p.deployment, p.node, p.devices) if p.node in fleet.nodes else None
         for p in placements

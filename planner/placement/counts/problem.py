@@ -75,6 +75,7 @@ class OfflineDemand:
     weight: float
     least: float  # rate its deadlines rest on, replica-equivalents
     most: float
+    claim: float = 1.0  # on its tenant's fair share, by the replica-equivalent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,10 +91,10 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entitlement:
-    """One tenant's quota and fair share of offline work, replica-equivalents."""
+    """One tenant's quota, and the least of its demands' claims that is its fair share."""
 
-    most: float | None
-    fair: float
+    most: float | None  # replica-equivalents
+    fair: float  # in claims
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +130,7 @@ class Problem:
     most: Counts = field(default_factory=dict)  # where it is less than what fits
     max_moves: int | None = None
     weights: Weights = Weights()
+    claim_unit: float = 1.0  # claims of one device that carries nothing but offline work
 
     def shapes_of(self, deployment: int) -> tuple[int, ...]:
         """Indices of a deployment's shapes."""

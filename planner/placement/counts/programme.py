@@ -26,7 +26,7 @@ Continuous, in replica-equivalents (1000 engine-ms per second):
     (offline)     sum_{q,u} y[q,u] >= sum_{j of d} o[j]
     (deadline)    o[j] + deadline_short[j] >= least_j
     (quota)       sum_{j of tenant} o[j] <= quota
-    (fair)        sum_{j of tenant} o[j] + fair_short >= fair share
+    (fair)        sum_{j of tenant} claim_j*o[j] + fair_short >= fair share
     (failover)    for each level l, gives[q] and needed of `failover_needs`, each domain g:
                   total - lost[g] + failover_short[d,l] >= needed
                   total <= sum_q gives[q]*N[q],   lost[g] >= sum_{c in g} gives[q]*n[c,q]
@@ -416,12 +416,16 @@ class Programme:
 
     def _add_tenants(self, offline: Mapping[int, float]) -> None:
         own: dict[int, list[Term]] = defaultdict(list)
+        claims: dict[int, list[Term]] = defaultdict(list)
         others: dict[int, float] = defaultdict(float)
+        claimed: dict[int, float] = defaultdict(float)
         for j, demand in enumerate(self.problem.offline):
             if j in self.o:
                 own[demand.tenant].append((self.o[j], 1.0))
+                claims[demand.tenant].append((self.o[j], demand.claim))
             else:
                 others[demand.tenant] += offline.get(j, 0.0)
+                claimed[demand.tenant] += demand.claim * offline.get(j, 0.0)
         for tenant in sorted(own):
             entitled = self.problem.tenants[tenant]
             if entitled.most is not None:
@@ -430,7 +434,9 @@ class Programme:
                 short = self._missing(
                     "fair", (tenant,), self.problem.weights.fair, upper=entitled.fair
                 )
-                self.sparse.at_least([*own[tenant], (short, 1.0)], entitled.fair - others[tenant])
+                self.sparse.at_least(
+                    [*claims[tenant], (short, 1.0)], entitled.fair - claimed[tenant]
+                )
 
     def _missing(
         self, tier: str, key: tuple[int, ...], weight: float, *, upper: float = UNBOUNDED

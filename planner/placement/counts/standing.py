@@ -166,7 +166,11 @@ def _missing(
                 missing[tier][key] = max(0.0, values[column])
     for index, entitled in enumerate(problem.tenants):
         if entitled.fair > 0.0:
-            got = sum(work for j, work in offline.items() if problem.offline[j].tenant == index)
+            got = sum(
+                problem.offline[j].claim * work
+                for j, work in offline.items()
+                if problem.offline[j].tenant == index
+            )
             missing["fair"][index,] = max(0.0, entitled.fair - got)
     return missing
 

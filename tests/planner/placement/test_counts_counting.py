@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import planner.placement.counting as counting_module
+import planner.placement.cells as cells_module
 from planner.model import OFFLINE_ONLY, Pin
 from planner.placement.counting import counting_of
 from planner.placement.fleet import survey
@@ -27,8 +27,8 @@ def test_cells_hold_nodes_alike_and_every_device_once(snapshot, is_pooled):
     of = survey(snapshot)
     with pytest.MonkeyPatch.context() as patched:
         if is_pooled:
-            patched.setattr(counting_module, "NODE_BY_NODE_UP_TO", 0)
-            patched.setattr(counting_module, "ODD_NODE_BY_NODE_UP_TO", 0)
+            patched.setattr(cells_module, "OWN_CELL_UP_TO", 0)
+            patched.setattr(cells_module, "ODD_OWN_CELL_UP_TO", 0)
         counting = counting_of(of)
     cells = counting.problem.cells
 

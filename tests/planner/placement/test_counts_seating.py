@@ -2,7 +2,7 @@
 
 import pytest
 
-import planner.placement.counting as counting_module
+import planner.placement.cells as cells_module
 from planner.model import ReplicaState
 from planner.placement.counting import counting_of
 from planner.placement.fleet import Seat, survey
@@ -13,8 +13,8 @@ from tests.planner.placement.fleets import GIB, deployment, fleet, node, running
 @pytest.fixture(autouse=True)
 def _nodes_alike_share_a_cell(monkeypatch):
     """As in large fleets, whatever the shapes."""
-    monkeypatch.setattr(counting_module, "NODE_BY_NODE_UP_TO", 0)
-    monkeypatch.setattr(counting_module, "ODD_NODE_BY_NODE_UP_TO", 0)
+    monkeypatch.setattr(cells_module, "OWN_CELL_UP_TO", 0)
+    monkeypatch.setattr(cells_module, "ODD_OWN_CELL_UP_TO", 0)
 
 
 def _spec(name, **fields):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-import planner.placement.counting as counting_module
+import planner.placement.cells as cells_module
 from planner.model import Desired, MoveKind
 from planner.placement.counting import counting_of
 from planner.placement.counts.search import Limits as SearchLimits
@@ -62,8 +62,8 @@ def test_plans_are_verified_and_closed_nodes_gain_nothing(snapshot):
 def test_plans_are_verified_when_nodes_alike_share_a_cell(snapshot):
     """As in large fleets: counts of nodes alike find seats, or are left out, lawfully."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(counting_module, "NODE_BY_NODE_UP_TO", 0)
-        patched.setattr(counting_module, "ODD_NODE_BY_NODE_UP_TO", 0)
+        patched.setattr(cells_module, "OWN_CELL_UP_TO", 0)
+        patched.setattr(cells_module, "ODD_OWN_CELL_UP_TO", 0)
         plans = _plans(snapshot)
 
     assert plans
