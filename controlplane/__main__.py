@@ -19,6 +19,7 @@ from slacktide.wire.version import build_version
 
 from controlplane.batches.objects import canonical
 from controlplane.rounds.snapshot import PlacementSettings
+from controlplane.rounds.solver_limits import SolverLimits
 from controlplane.server import ControlPlane, ServerSettings
 from storage.errors import StorageError
 
@@ -26,6 +27,7 @@ BLOCKING_THREADS = 48
 """Most of them wait for a locked or slow store while the others still read."""
 _UNITS_BYTES = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 _MAX_INPUT_BYTES = 1 << 50
+_LEAST_SOLVER_BYTES = 128 << 20  # OR-Tools loaded and a small fleet: 93 MiB, measured
 _UNITS_S = {"ms": 1e-3, "s": 1.0, "m": 60.0}
 
 
@@ -51,6 +53,12 @@ def main() -> int:
         grace_s=flags.grace,
         placement=PlacementSettings(
             prices=tuple(flags.device_price), max_moves=flags.max_moves or None
+        ),
+        solver=SolverLimits(
+            memory_bytes=flags.solver_memory,
+            kill_after_s=flags.solver_overrun,
+            cpu_per_s=flags.solver_cpus,
+            niceness=flags.solver_nice,
         ),
     )
     # Not uvloop: it now and then closes a new child's stdin at once when two children start
@@ -137,6 +145,35 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="replicas a round may add; 0: no bound",
     )
+    limits = SolverLimits()
+    serve.add_argument(
+        "--solver-memory",
+        type=_solver_size,
+        default=f"{limits.memory_bytes // _UNITS_BYTES['MiB']}MiB",
+        metavar="SIZE",
+        help="memory a solver process may hold; beyond it the solve ends with what it found",
+    )
+    serve.add_argument(
+        "--solver-overrun",
+        type=_seconds,
+        default=f"{limits.kill_after_s:g}s",
+        metavar="SECONDS",
+        help="how far past the solve budget, and half as much again of it, a solve may run",
+    )
+    serve.add_argument(
+        "--solver-cpus",
+        type=_solver_cpus,
+        default=limits.cpu_per_s,
+        metavar="N",
+        help="CPU seconds a solve may take per second it is given",
+    )
+    serve.add_argument(
+        "--solver-nice",
+        type=_niceness,
+        default=limits.niceness,
+        metavar="N",
+        help="niceness of solvers above the control plane's own, 0 to 19",
+    )
     serve.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
     return parser
 
@@ -174,6 +211,30 @@ def _size(text: str) -> int:
     value = int(found[1]) * _UNITS_BYTES[found[2]] if found else 0
     if not 0 < value <= _MAX_INPUT_BYTES:
         raise argparse.ArgumentTypeError(f"{text!r}: expected 1 byte to 1 PiB, e.g. 500MiB or 2GiB")
+    return value
+
+
+def _solver_size(text: str) -> int:
+    value = _size(text)
+    if value < _LEAST_SOLVER_BYTES:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: a solver needs {_LEAST_SOLVER_BYTES // _UNITS_BYTES['MiB']}MiB to load; the"
+            " default suits 5000 nodes"
+        )
+    return value
+
+
+def _solver_cpus(text: str) -> int:
+    value = _count(text)
+    if not 1 <= value <= 64:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected 1 to 64")
+    return value
+
+
+def _niceness(text: str) -> int:
+    value = _count(text)
+    if value > 19:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected 0 to 19")
     return value
 
 

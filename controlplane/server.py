@@ -9,8 +9,6 @@ process, so that no agent stays with one that can commit nothing.
 import asyncio
 import logging
 import time
-from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -47,11 +45,12 @@ from controlplane.batches.service import BatchServicer
 from controlplane.batches.worker import BatchWorker
 from controlplane.feed import StateFeed
 from controlplane.keeper import FleetKeeper
+from controlplane.opening import ServerSettings, open_database, open_objects
 from controlplane.rounds.demandwatch import DemandWatch
 from controlplane.rounds.dryrun import DryRun
 from controlplane.rounds.loop import RoundLoop
 from controlplane.rounds.outcome import RoundLog
-from controlplane.rounds.snapshot import PlacementSettings
+from controlplane.rounds.resplitting import Resplitter
 from controlplane.rounds.solver import Solver
 from controlplane.services.agents import AgentServicer
 from controlplane.services.deployments import DeploymentServicer
@@ -65,10 +64,10 @@ from controlplane.sessions import Sessions
 from controlplane.stored import stored
 from controlplane.telemetry import Telemetry
 from storage.batches import BatchStore
-from storage.database import Database
-from storage.errors import StorageError
 from storage.offline_facts import StoredFleet
 from storage.store import FleetStore
+
+__all__ = ["ControlPlane", "ServerSettings"]
 
 _log = logging.getLogger(__name__)
 
@@ -88,27 +87,6 @@ _REQUESTS_KEPT_S = 7 * 24 * 3600.0
 _HOUSEKEEPING_S = 3600.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerSettings:
-    """How a control plane is started.
-
-    `database` and `objects` default to places in `state_dir`.
-    """
-
-    listen: str
-    state_dir: Path
-    database: str = ""
-    objects: str = ""
-    input_prefixes: tuple[str, ...] = ()  # URIs outside `objects` that inputs may lie under
-    max_input_bytes: int = 1 << 30
-    control_plane: str = "cp"
-    round_interval_s: float = 10.0
-    solve_budget_s: float = 5.0
-    lease_s: float = 10.0
-    grace_s: float = 5.0
-    placement: PlacementSettings = field(default_factory=PlacementSettings)
-
-
 class ControlPlane:
     """A control plane that leads. Use as an async context manager, then `run`.
 
@@ -119,8 +97,8 @@ class ControlPlane:
 
     def __init__(self, settings: ServerSettings, *, solver: Solver | None = None) -> None:
         self._settings = settings
-        self._solver = solver or Solver()
-        self._dry_solver = Solver()
+        self._solver = solver or Solver(limits=settings.solver)
+        self._dry_solver = Solver(limits=settings.solver)
         self._server = FleetServer([_full_name(module) for module in _SERVICES])
         self.port = 0
         self.epoch = 0
@@ -134,10 +112,10 @@ class ControlPlane:
         """
         settings = self._settings
         self.port = self._server.bind(settings.listen)
-        self._database = await asyncio.to_thread(_open_database, settings)
+        self._database = await asyncio.to_thread(open_database, settings)
         self._store = FleetStore(self._database)
         self._batches = BatchStore(self._database)
-        objects = await asyncio.to_thread(_open_objects, settings)
+        objects = await asyncio.to_thread(open_objects, settings)
         self.epoch = await asyncio.to_thread(
             self._store.acquire_epoch, settings.control_plane, now_s=time.time()
         )
@@ -172,6 +150,7 @@ class ControlPlane:
             settings=settings.placement,
             forecast=lambda: self._demand.bounds,
         )
+        self._resplitter = Resplitter(feed=self._feed, rounds=self._rounds)
         self._keeper = FleetKeeper(
             store=self._store,
             batches=self._batches,
@@ -207,10 +186,12 @@ class ControlPlane:
             background = [
                 tasks.create_task(work)
                 for work in (
+                    self._warm_solver(),
                     self._feed.run(),
                     self._keeper.run(),
                     self._demand.run(),
                     self._rounds.run(),
+                    self._resplitter.run(),
                     self._worker.run(),
                     self._watch_epoch(),
                     self._gateways.run(),
@@ -338,6 +319,13 @@ class ControlPlane:
                 )
             await self._feed.after(state.revision, timeout_s=60.0)
 
+    async def _warm_solver(self) -> None:
+        """Lets OR-Tools load while agents register, so that the first round has its time."""
+        try:
+            await self._solver.warm()
+        except Exception:  # noqa: BLE001 - the first solve tries again and tells
+            _log.exception("solver_not_warm")
+
     async def _keep_forecasts(self) -> None:
         """At the end, so that a restart loses no minute of them."""
         try:
@@ -363,38 +351,3 @@ def _full_name(module: Any) -> str:
     (service,) = module.DESCRIPTOR.services_by_name.values()
     name: str = service.full_name
     return name
-
-
-def _open_database(settings: ServerSettings) -> Database:
-    try:
-        settings.state_dir.mkdir(parents=True, exist_ok=True)
-        probe = settings.state_dir / ".writable"
-        probe.write_bytes(b"")
-        probe.unlink()
-    except OSError as error:
-        raise _unwritable(settings, error) from error
-    path = (settings.state_dir / "state.db").absolute()
-    return Database.open(settings.database or f"sqlite:///{path}")
-
-
-def _open_objects(settings: ServerSettings) -> ObjectStore:
-    root = settings.objects or (settings.state_dir / "objects").absolute().as_uri()
-    try:
-        return ObjectStore(
-            root,
-            readable_prefixes=settings.input_prefixes,
-            max_input_bytes=settings.max_input_bytes,
-        )
-    except (OSError, ImportError, ValueError) as error:
-        raise StorageError(
-            f"objects {root}: {error}; name a folder or bucket that can be written with --objects"
-        ) from error
-
-
-def _unwritable(settings: ServerSettings, error: OSError) -> Refusal:
-    return Refusal(
-        code=grpc.StatusCode.FAILED_PRECONDITION,
-        reason="STATE_DIR_UNWRITABLE",
-        message=f"state folder {settings.state_dir}: {error.strerror or error}; choose a folder"
-        " this user can write with --state-dir",
-    )

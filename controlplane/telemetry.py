@@ -23,7 +23,7 @@ SMOOTHING_S = 30.0
 class _Seen:
     report: replica_pb2.ReplicaReport
     at_s: float
-    online_work: float
+    works: Mapping[str, float]  # smoothed; "" of all requests, else of an SLO class
 
 
 class Telemetry:
@@ -36,11 +36,14 @@ class Telemetry:
         """Takes in reports by replica id."""
         for replica, report in reports.items():
             before = self._seen.get(replica)
-            work = _sane(report.load.online_work)
+            works = _works(report)
             if before is not None and now_s - before.at_s <= FRESH_S:
                 kept = math.exp(-(now_s - before.at_s) / SMOOTHING_S)
-                work = kept * before.online_work + (1 - kept) * work
-            self._seen[replica] = _Seen(report=report, at_s=now_s, online_work=work)
+                works = {
+                    key: kept * before.works.get(key, 0.0) + (1 - kept) * works.get(key, 0.0)
+                    for key in before.works.keys() | works.keys()
+                }
+            self._seen[replica] = _Seen(report=report, at_s=now_s, works=works)
 
     def forget(self, replicas: Iterable[str]) -> None:
         """Drops what is known of replicas that are gone."""
@@ -66,26 +69,41 @@ class Telemetry:
 
     def online_work(self, replicas: Iterable[str], *, now_s: float) -> float:
         """Smoothed online work of those replicas together, engine-ms per second."""
-        return sum(
-            seen.online_work
-            for id_ in replicas
-            if (seen := self._seen.get(id_)) is not None and now_s - seen.at_s <= FRESH_S
+        return self.online_works(replicas, now_s=now_s).get("", 0.0)
+
+    def online_works(self, replicas: Iterable[str], *, now_s: float) -> dict[str, float]:
+        """The same by SLO class, where agents tell it, and under "" of all requests."""
+        found = (self._seen.get(id_) for id_ in replicas)
+        return _summed(
+            seen.works for seen in found if seen is not None and now_s - seen.at_s <= FRESH_S
         )
 
-    def reported_work(self, replicas: Iterable[str], *, now_s: float) -> float | None:
-        """Online work those replicas reported last, unsmoothed, engine-ms per second.
+    def reported_works(self, replicas: Iterable[str], *, now_s: float) -> dict[str, float] | None:
+        """As `online_works`, but as reported last, unsmoothed.
 
         None where one of them was not heard of lately: what it serves is not known.
         """
-        total = 0.0
-        for id_ in replicas:
-            seen = self._seen.get(id_)
-            if seen is None or now_s - seen.at_s > FRESH_S:
-                return None
-            total += _sane(seen.report.load.online_work)
-        return total
+        heard = [self._seen.get(id_) for id_ in replicas]
+        fresh = [one for one in heard if one is not None and now_s - one.at_s <= FRESH_S]
+        return _summed(_works(one.report) for one in fresh) if len(fresh) == len(heard) else None
+
+
+def _works(report: replica_pb2.ReplicaReport) -> dict[str, float]:
+    """What a report says, within what is possible."""
+    load = report.load
+    return {
+        **{one.slo_class: _sane(one.online_work) for one in load.online_work_by_class},
+        "": _sane(load.online_work),
+    }
 
 
 def _sane(work: float) -> float:
-    """What a report says, within what is possible."""
     return min(max(0.0, work), MOST_WORK) if math.isfinite(work) else 0.0
+
+
+def _summed(works: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    total: dict[str, float] = {}
+    for one in works:
+        for key, work in one.items():
+            total[key] = total.get(key, 0.0) + work
+    return total

@@ -28,12 +28,16 @@ class PlanOutcome(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemandRecord:
-    """Online work of one deployment as a round saw it, engine-ms per second."""
+    """Online work of a deployment, or of one of its SLO classes, as a round saw it.
+
+    All in engine-ms per second.
+    """
 
     deployment: str
-    observed: float  # then, smoothed
-    forecast: float  # the upper bound of the next rounds; 0: none was made
-    placed: float  # what the round placed for
+    slo_class: str = ""  # "" of a deployment without classes
+    observed: float = 0.0  # then, smoothed
+    forecast: float = 0.0  # the upper bound of the next rounds; 0: none was made
+    placed: float = 0.0  # what the round placed for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,9 +26,10 @@ REPLICA_WORK = 1000.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
-    """What is wanted of the deployments, by id, and when it was looked at.
+    """What is wanted of the deployments, and when it was looked at.
 
-    `backlog` is by (deployment, tenant).
+    Online work is by `key_of`: of deployments, and of their SLO classes where agents tell it
+    apart. `backlog` is by (deployment, tenant).
     """
 
     online_work: Mapping[str, float] = field(default_factory=dict)  # smoothed, observed
@@ -42,55 +43,71 @@ def expected_work(spec: DeploymentSpec) -> float:
     return max(spec.expected_online_work, sum(one.expected_online_work for one in spec.slo_classes))
 
 
-def online_wanted(record: DeploymentRecord, demand: Demand) -> float:
-    """Online work to place for: what is expected, observed or forecast, whichever is most."""
-    return max(
-        expected_work(record.spec),
-        demand.online_work.get(record.id, 0.0),
-        demand.forecast.get(record.id, 0.0),
-    )
+def key_of(deployment: str, slo_class: str = "") -> str:
+    """What online work of a deployment, or of one of its classes, goes by."""
+    return f"{deployment}/{slo_class}" if slo_class else deployment
+
+
+def online_wanted(record: DeploymentRecord, demand: Demand) -> dict[str, float]:
+    """Online work to place for by SLO class, "" of a deployment without any.
+
+    What is expected, observed or forecast, whichever is most. Where agents do not tell the
+    classes of what they serve, the whole is split as what is expected; what they tell of no
+    class belongs to the tightest, so that no promise is broken.
+    """
+    spec = record.spec
+    whole = _most(record.id, expected_work(spec), demand)
+    if not spec.slo_classes:
+        return {"": whole}
+    keys = {one.id: key_of(record.id, one.id) for one in spec.slo_classes}
+    if not any(key in demand.online_work for key in keys.values()):
+        expected = sum(one.expected_online_work for one in spec.slo_classes)
+        return {
+            one.id: whole
+            * (one.expected_online_work / expected if expected > 0 else 1.0 / len(keys))
+            for one in spec.slo_classes
+        }
+    works = {
+        one.id: _most(keys[one.id], one.expected_online_work, demand) for one in spec.slo_classes
+    }
+    unnamed = max(demand.online_work.get(record.id, 0.0), spec.expected_online_work)
+    works[spec.slo_classes[0].id] += max(0.0, unnamed - sum(works.values()))
+    return works
 
 
 def demand_records(view: FleetView, demand: Demand) -> tuple[DemandRecord, ...]:
-    """What the ledger says of a round's online demand: of deployments that have any."""
+    """What the ledger says of a round's online demand: of all that have any."""
     return tuple(
         DemandRecord(
             deployment=one.id,
-            observed=round(demand.online_work.get(one.id, 0.0), 1),
-            forecast=round(demand.forecast.get(one.id, 0.0), 1),
-            placed=stepped(online_wanted(one, demand)),
+            slo_class=slo_class,
+            observed=round(demand.online_work.get(key_of(one.id, slo_class), 0.0), 1),
+            forecast=round(demand.forecast.get(key_of(one.id, slo_class), 0.0), 1),
+            placed=stepped(work),
         )
         for one in view.deployments
-        if not one.is_deleted and online_wanted(one, demand) > 0.0
+        if not one.is_deleted
+        for slo_class, work in online_wanted(one, demand).items()
+        if work > 0.0
     )
 
 
 def classes_of(record: DeploymentRecord, demand: Demand) -> tuple[SloClass, ...]:
-    """Its classes with what is wanted of each: the whole, split as what is expected.
-
-    Agents do not tell the class of the work they report.
-    """
-    spec = record.spec
-    if not spec.slo_classes:
-        return ()
-    expected = sum(one.expected_online_work for one in spec.slo_classes)
-    online = online_wanted(record, demand)
+    """Its classes with what is wanted of each; none of a deployment without."""
+    works = online_wanted(record, demand)
     return tuple(
         SloClass(
             id=one.id,
             slo=one.slo,
-            online_work=stepped(
-                online
-                * (
-                    one.expected_online_work / expected
-                    if expected > 0
-                    else 1.0 / len(spec.slo_classes)
-                )
-            ),
+            online_work=stepped(works[one.id]),
             failover_ratio=one.failover_ratio,
         )
-        for one in spec.slo_classes
+        for one in record.spec.slo_classes
     )
+
+
+def _most(key: str, expected: float, demand: Demand) -> float:
+    return max(expected, demand.online_work.get(key, 0.0), demand.forecast.get(key, 0.0))
 
 
 def batches_of(

@@ -13,11 +13,12 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 
 from slacktide.wire.errors import Refusal
 
 from controlplane.feed import StateFeed
-from controlplane.rounds.demand import REPLICA_WORK, expected_work
+from controlplane.rounds.demand import REPLICA_WORK, expected_work, key_of
 from controlplane.rounds.forecasts import INTERVAL_S, Asked, Forecasts, Outlook
 from controlplane.rounds.snapshot import DEFAULT_LOAD_S
 from controlplane.stored import stored
@@ -73,7 +74,7 @@ class DemandWatch:
 
     @property
     def bounds(self) -> dict[str, float]:
-        """What is to be placed for at the least, by deployment, engine-ms per second."""
+        """What is to be placed for at the least, by `demand.key_of`, engine-ms per second."""
         return {deployment: one.bound for deployment, one in self.outlooks.items()}
 
     async def load(self, *, now_s: float) -> None:
@@ -207,20 +208,33 @@ class DemandWatch:
             one = record.allocation
             if one.desired is Desired.RUNNING and one.state is ReplicaState.RUNNING:
                 running[one.deployment].append(one.replica)
+        classes = {one.id: one.spec.slo_classes for one in self._feed.view.deployments}
         found = {}
         for deployment, replicas in running.items():
-            work = self._telemetry.reported_work(replicas, now_s=monotonic_s)
-            if work is not None:
-                found[deployment] = work
+            works = self._telemetry.reported_works(replicas, now_s=monotonic_s)
+            if works is None:
+                continue
+            found[deployment] = works[""]
+            if len(works) > 1 or works[""] == 0.0:  # else an agent that tells no classes
+                found |= {
+                    key_of(deployment, one.id): works.get(one.id, 0.0)
+                    for one in classes.get(deployment, ())
+                }
         return found
 
     def _asked(self, view: FleetView) -> dict[str, Asked]:
-        return {
-            one.id: Asked(
+        """Of every deployment, and of each of its SLO classes."""
+        asked = {}
+        for one in view.deployments:
+            if one.is_deleted:
+                continue
+            whole = Asked(
                 expected_work=expected_work(one.spec),
                 most_work=REPLICA_WORK * one.spec.max_replicas,
                 ahead_s=(one.spec.load_s or DEFAULT_LOAD_S) + self._round_interval_s,
             )
-            for one in view.deployments
-            if not one.is_deleted
-        }
+            asked[one.id] = whole
+            for each in one.spec.slo_classes:
+                own = replace(whole, expected_work=each.expected_online_work)
+                asked[key_of(one.id, each.id)] = own
+        return asked

@@ -1,8 +1,9 @@
-"""What rounds expect of online demand: one forecast a deployment, bounded and steadied.
+"""What rounds expect of online demand: a forecast of each deployment, bounded and steadied.
 
 Owns the forecasters (`planner.forecast.work`), what of their bound is believed, and their
-stored form. Refuses clocks, stores and loads: whoever watches the fleet brings them. Told
-per deployment: no agent tells the SLO class of the work it reports.
+stored form. Refuses clocks, stores and loads: whoever watches the fleet brings them. A
+deployment's SLO classes have forecasts of their own, under `demand.key_of`; all below said of
+deployments goes for them, too. The bounds of classes sum to more than the bound of the whole.
 
 What a round places for is the greatest of what the spec expects, what is observed now, and
 this bound. The bound covers `QUANTILE` of intervals as far ahead as a new replica takes to

@@ -9,15 +9,16 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from slacktide.wire.errors import Refusal
 
 from controlplane.feed import StateFeed
 from controlplane.rounds.apply import Committed, Round, commit_plan, note_failure
-from controlplane.rounds.outcome import RoundLog
+from controlplane.rounds.demand import Demand, key_of
+from controlplane.rounds.outcome import RoundLog, kept_because
 from controlplane.rounds.returning import return_step
 from controlplane.rounds.snapshot import (
-    Demand,
     PlacementSettings,
     build_snapshot,
     inputs_hash,
@@ -28,6 +29,7 @@ from controlplane.telemetry import Telemetry
 from planner.model import Plan, Snapshot
 from planner.placement.greedy import NODE_BY_NODE_UP_TO, greedy
 from storage.batches import BatchStore
+from storage.plan_records import PlanOutcome, PlanRecord
 from storage.records import FleetView
 from storage.store import FleetStore, FleetTransaction
 
@@ -81,6 +83,7 @@ class RoundLoop:
         self.budget_s = budget_s
         self.settings = settings or PlacementSettings()
         self._forecast = forecast
+        self._split_record: PlanRecord | None = None
         self._triggers: dict[str, None] = {}  # ordered, without repeats
         self._wanted = asyncio.Event()
 
@@ -155,27 +158,63 @@ class RoundLoop:
         )
         return await self._commit(lambda state: return_step(state, round_))
 
-    async def _commit(self, work: Callable[[FleetTransaction], Committed]) -> Committed:
+    @property
+    def split_record(self) -> PlanRecord | None:
+        """The newest entry of the ledger whose demand the shares in force are good for."""
+        in_force, noted = self._feed.view.plan, self._split_record
+        if noted is not None and (in_force is None or noted.round > in_force.round):
+            return noted
+        return in_force
+
+    async def commit_at(self, plan: Plan, round_: Round) -> Committed | None:
+        """Commits a plan to the revision it was made from; None where the state moved on.
+
+        Raises:
+            Refusal: the store could not, or STALE_EPOCH.
+        """
+
+        def work(state: FleetTransaction) -> Committed | None:
+            if state.state.revision != plan.base_revision:
+                return None
+            return commit_plan(state, plan, round_)
+
         committed = await stored(self._store.run, work, epoch=self._epoch)
+        return await self._noted(committed) if committed else None
+
+    async def _commit(self, work: Callable[[FleetTransaction], Committed]) -> Committed:
+        return await self._noted(await stored(self._store.run, work, epoch=self._epoch))
+
+    async def _noted(self, committed: Committed) -> Committed:
         self._log.note(committed.outcome)
         _log_round(committed)
+        if committed.is_applied or committed.record.outcome is PlanOutcome.UNCHANGED:
+            self._split_record = committed.record
         await self._feed.refresh()
         return committed
 
     async def demand(self, view: FleetView) -> Demand:
         """What is wanted: online work observed and forecast, and the backlog of batches."""
-        now_s = time.monotonic()
+        online = self.online(view, now_s=time.monotonic())
+        backlog = await stored(self._batches.tenant_backlog)
+        return replace(online, backlog=backlog, now_s=time.time())
+
+    def online(self, view: FleetView, *, now_s: float) -> Demand:
+        """What is wanted online now, without the backlog.
+
+        Args:
+            view: The state.
+            now_s: Monotonic seconds.
+        """
+        replicas: dict[str, list[str]] = {one.id: [] for one in view.deployments}
+        for record in view.allocations:
+            replicas.setdefault(record.allocation.deployment, []).append(record.allocation.replica)
         return Demand(
             online_work={
-                one.id: self._telemetry.online_work(
-                    (record.allocation.replica for record in view.of_deployment(one.id)),
-                    now_s=now_s,
-                )
-                for one in view.deployments
+                key_of(id_, slo_class): work
+                for id_, own in replicas.items()
+                for slo_class, work in self._telemetry.online_works(own, now_s=now_s).items()
             },
             forecast=self._forecast(),
-            backlog=await stored(self._batches.tenant_backlog),
-            now_s=time.time(),
         )
 
     async def _wait(self) -> None:
@@ -216,3 +255,12 @@ def _log_round(committed: Committed) -> None:
         outcome.solve_s,
         record.failure,
     )
+    why = kept_because(record)
+    if why:
+        _log.error(
+            "incumbent_kept_alert round=%d trigger=%r misfits=%d reason=%r",
+            record.round,
+            outcome.trigger,
+            len(record.plan.misfits),
+            why,
+        )

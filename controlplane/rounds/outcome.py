@@ -1,12 +1,13 @@
 """How the last round came out, also when it changed nothing.
 
-Owns what a deployment's status says of its misfits.
+Owns what a deployment's status says of its misfits, and why what runs was kept.
 """
 
 from dataclasses import dataclass
+from typing import assert_never
 
 from planner.model import Misfit, PlanStatus
-from storage.plan_records import PlanOutcome
+from storage.plan_records import PlanOutcome, PlanRecord
 from storage.records import DeploymentRecord
 
 
@@ -42,6 +43,25 @@ class RoundLog:
         if not record.engine.is_sized:
             return (_unsized(record),)
         return tuple(one.message for one in self._misfits if one.deployment == record.id)
+
+
+def kept_because(record: PlanRecord) -> str:
+    """Why what runs was kept though a round wanted otherwise, or could not say; else "".
+
+    That nothing found is worth its moves is no reason to alert anybody: so most rounds end.
+    Neither is a freeze of the fleet: somebody ordered it.
+    """
+    match record.outcome:
+        case PlanOutcome.FAILED:
+            return record.failure or "no plan came"
+        case PlanOutcome.REFUSED:
+            return record.failure or "nothing of the plan fits the state any more"
+        case PlanOutcome.UNCHANGED:
+            return record.failure
+        case PlanOutcome.APPLIED | PlanOutcome.PARTLY_APPLIED | PlanOutcome.FROZEN:
+            return ""
+        case _:
+            assert_never(record.outcome)
 
 
 def _unsized(record: DeploymentRecord) -> str:

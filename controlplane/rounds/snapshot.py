@@ -131,7 +131,7 @@ def _planned(
     spec, engine = record.spec, record.engine
     classes = classes_of(record, demand)
     most = REPLICA_WORK * spec.max_replicas
-    online = online_wanted(record, demand)
+    online = sum(stepped(work) for work in online_wanted(record, demand).values())
     load_s = spec.load_s or DEFAULT_LOAD_S
     return Deployment(
         id=record.id,
@@ -148,7 +148,7 @@ def _planned(
         offline_weight=spec.offline_weight,
         generation=record.generation,
         latency_budget_ms=spec.latency_budget_ms or None,
-        online_work=sum(one.online_work for one in classes) if classes else stepped(online),
+        online_work=online,
         offline_work=min(most, sum(one.offline_work for one in batches)),
         min_offline_work=min(most, sum(one.min_offline_work for one in batches)),
         slo_classes=classes,

@@ -66,7 +66,7 @@ class SolverChild:
 
     def allow_cpu(self, wall_s: float) -> None:
         """Lets it compute for a solve of so long, from now."""
-        allow_cpu(self.pid, wall_s)
+        allow_cpu(self.pid, wall_s, cpu_per_s=self._limits.cpu_per_s)
 
     async def send(self, line: bytes) -> None:
         """Writes one line.

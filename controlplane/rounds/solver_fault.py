@@ -27,9 +27,9 @@ REMEDIES = {
     FaultKind.KILLED: "signal 9: look for `Out of memory` in the kernel log, or ask who sent it;"
     " another: read what the solver wrote to the stderr of the control plane",
     FaultKind.EXITED: "read what the solver wrote to the stderr of the control plane",
-    FaultKind.OUT_OF_MEMORY: "raise the memory limit of the solver; see what grew in the fleet",
+    FaultKind.OUT_OF_MEMORY: "raise --solver-memory; see what grew in the fleet",
     FaultKind.OUT_OF_CPU: "see why this control plane stood still; it ends a solver in time else",
-    FaultKind.HUNG: "raise the solve budget if this repeats at this fleet's size",
+    FaultKind.HUNG: "raise --solve-budget if this repeats at this fleet's size",
     FaultKind.GARBLED: "check that all of the installed control plane is of one release",
     FaultKind.TOO_LARGE: "check that all of the installed control plane is of one release",
     FaultKind.REFUSED: "report it with the ledger entry of the round: a defect of the solver",

@@ -20,7 +20,6 @@ _log = logging.getLogger(__name__)
 
 _MIB = 1024 * 1024
 _OOM_SCORE = 500  # of -1000 to 1000: proc(5); half of all memory worse than what serves
-_CPU_PER_WALL = 2  # the solvers run one thread; the other is for what libraries start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +37,8 @@ class SolverLimits:
             steps. Measured at 1000 nodes and 50 deployments, with 0.4 of a core: 9 s past a
             budget of 20 s, and the plan that was worth it came last.
         niceness: Above the control plane's own; 5 is a third of its share of a busy core.
+        cpu_per_s: CPU seconds a solve may take per second it is given. The solvers run one
+            thread; the other is for what libraries start.
         watch_every_s: How often memory is looked at.
     """
 
@@ -47,6 +48,7 @@ class SolverLimits:
     kill_after_s: float = 2.0
     kill_after_ratio: float = 0.5
     niceness: int = 5
+    cpu_per_s: int = 2
     watch_every_s: float = 0.05
 
     def overrun_s(self, budget_s: float) -> float:
@@ -76,7 +78,7 @@ def lay_on(pid: int, limits: SolverLimits) -> None:
         _log.warning("solver_limits_not_laid pid=%d error=%r", pid, str(error))
 
 
-def allow_cpu(pid: int, wall_s: float) -> None:
+def allow_cpu(pid: int, wall_s: float, *, cpu_per_s: int) -> None:
     """Lets a process compute for a solve of so long, from now; beyond it gets SIGXCPU.
 
     The wall clock ends a solve first. This ends it where the control plane stands still.
@@ -85,7 +87,7 @@ def allow_cpu(pid: int, wall_s: float) -> None:
         return
     with contextlib.suppress(psutil.Error, OSError, ValueError):
         times = psutil.Process(pid).cpu_times()
-        allowed = int(times.user + times.system + _CPU_PER_WALL * wall_s) + 1
+        allowed = int(times.user + times.system + cpu_per_s * wall_s) + 1
         resource.prlimit(pid, resource.RLIMIT_CPU, (allowed, resource.RLIM_INFINITY))
 
 

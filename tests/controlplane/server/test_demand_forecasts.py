@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +14,7 @@ from slacktide.v1 import replica_pb2
 from slacktide.wire.errors import Refusal
 
 from controlplane.feed import StateFeed
-from controlplane.rounds.demand import Demand, demand_records
+from controlplane.rounds.demand import Demand, demand_records, online_wanted
 from controlplane.rounds.demandwatch import STORE_EVERY, DemandWatch
 from controlplane.rounds.forecasts import (
     INTERVAL_S,
@@ -33,6 +33,7 @@ from storage.records import (
     DeploymentSpec,
     EngineSpec,
     NodeRecord,
+    SloClassSpec,
 )
 from storage.store import FleetStore
 
@@ -188,12 +189,25 @@ class Fleet:
             round_interval_s=10.0,
         )
 
-    async def serve(self, intervals: int, *, first: int, work: float | None) -> None:
+    async def serve(
+        self,
+        intervals: int,
+        *,
+        first: int,
+        work: float | None,
+        classes: Mapping[str, float] | None = None,
+    ) -> None:
         """So many intervals, a look each second; None: the agent is silent."""
         for second in range(int(intervals * INTERVAL_S)):
             now_s = first * INTERVAL_S + second + 0.5
             if work is not None:
-                load = replica_pb2.ReplicaLoad(online_work=work)
+                load = replica_pb2.ReplicaLoad(
+                    online_work=work,
+                    online_work_by_class=[
+                        replica_pb2.ClassWork(slo_class=id_, online_work=part)
+                        for id_, part in (classes or {}).items()
+                    ],
+                )
                 report = replica_pb2.ReplicaReport(replica="replicas/chat-a", load=load)
                 self.telemetry.record({"chat-a": report}, now_s=now_s)
             await self.watch.look(now_s=now_s, monotonic_s=now_s)
@@ -283,3 +297,42 @@ async def test_forecast_is_dropped_when_its_deployment_is_deleted(fleet: Fleet) 
     await fleet.serve(STORE_EVERY, first=BEGIN + STORE_EVERY, work=100.0)
     assert fleet.store.list_forecasts() == ()
     assert fleet.watch.bounds == {}
+
+
+TIGHT, LOOSE = (
+    SloClassSpec(id=id_, slo=Slo(ttft_ms=500.0, itl_ms=100.0), expected_online_work=work)
+    for id_, work in (("tight", 100.0), ("loose", 300.0))
+)
+CLASSED = replace(CHAT, spec=replace(CHAT.spec, slo_classes=(TIGHT, LOOSE)))
+
+
+def test_classes_are_placed_for_as_agents_tell_them() -> None:
+    """Each by its own observation and forecast; the untold rest is the tightest's."""
+    demand = Demand(
+        online_work={"chat": 900.0, "chat/tight": 500.0, "chat/loose": 250.0},
+        forecast={"chat": 2000.0, "chat/tight": 560.0},
+    )
+    assert online_wanted(CLASSED, demand) == {
+        "tight": 560.0 + 900.0 - (560.0 + 300.0),
+        "loose": 300.0,
+    }
+    untold = Demand(online_work={"chat": 900.0}, forecast={"chat": 2000.0})
+    assert online_wanted(CLASSED, untold) == {"tight": 500.0, "loose": 1500.0}
+    records = demand_records(_view({"chat": CLASSED}), demand)
+    assert [(one.slo_class, one.observed, one.placed) for one in records] == [
+        ("tight", 500.0, 600.0),
+        ("loose", 250.0, 300.0),
+    ]
+
+
+async def test_classes_are_forecast_when_agents_tell_them(fleet: Fleet) -> None:
+    """The whole and each class have a forecast; an agent that tells no class leaves them out."""
+    with fleet.store.write() as state:
+        state.put_deployment(CLASSED)
+    await fleet.watch._feed.refresh()
+    await fleet.serve(4, first=BEGIN, work=600.0, classes={"tight": 450.0, "loose": 150.0})
+    assert set(fleet.watch.bounds) == {"chat", "chat/tight", "chat/loose"}
+    assert fleet.watch.bounds["chat/tight"] >= 450.0 > fleet.watch.bounds["chat/loose"] >= 150.0
+    await fleet.serve(4, first=BEGIN + 4, work=600.0)
+    last = fleet.watch._forecasts.last_index
+    assert (last("chat"), last("chat/tight")) == (BEGIN + 7, BEGIN + 3)
