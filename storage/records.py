@@ -11,6 +11,8 @@ from storage.plan_records import FLEET_TARGET, FreezeRecord, PinRecord, PlanReco
 
 GROUP_LABEL = "group"
 """Label of a node that names its group."""
+FAILURE_DOMAIN_LABEL = "failure-domain"
+"""Label of a node that names its failure domain, in place of the agent."""
 HOST_MEMORY_LABEL = "host-memory-bytes"
 """Label of a node that says how much host memory replicas may take, in place of the agent."""
 
@@ -163,6 +165,11 @@ class NodeRecord:
         return dict(self.shown_labels).get(GROUP_LABEL, "")
 
     @property
+    def domain(self) -> str:
+        """Its failure domain, an operator's in place of the agent's."""
+        return dict(self.shown_labels).get(FAILURE_DOMAIN_LABEL, "") or self.failure_domain
+
+    @property
     def host_memory(self) -> int:
         """Host memory for replicas in bytes, 0 where nobody said."""
         said = dict(self.shown_labels).get(HOST_MEMORY_LABEL, "")
@@ -174,7 +181,7 @@ class NodeRecord:
         return Node(
             id=self.id,
             devices=self.devices,
-            failure_domain=self.failure_domain,
+            failure_domain=self.domain,
             is_ready=self.is_ready,
             is_cordoned=self.is_cordoned,
             is_draining=self.is_draining,

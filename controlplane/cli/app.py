@@ -25,6 +25,7 @@ from controlplane.cli import (
     replay,
     replicas,
     rollout,
+    tenants,
 )
 from controlplane.cli.connection import connect
 from controlplane.cli.failures import CommandError, explain
@@ -64,6 +65,7 @@ app.add_typer(deployments.app, name="deployment")
 app.add_typer(replicas.app, name="replica")
 app.add_typer(batches.app, name="batch")
 app.add_typer(placement.app, name="placement")
+app.add_typer(tenants.app, name="tenant")
 app.add_typer(rollout.app, name="rollout")
 app.add_typer(cluster.app, name="cluster")
 app.command("replay", help=replay.REPLAY_HELP)(replay.replay_command)

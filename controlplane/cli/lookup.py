@@ -10,6 +10,7 @@ import grpc
 from slacktide.v1.batch_service_pb2 import ListBatchesRequest
 from slacktide.v1.deployment_service_pb2 import ListDeploymentsRequest, ListReplicasRequest
 from slacktide.v1.node_service_pb2 import ListNodesRequest
+from slacktide.v1.tenant_service_pb2 import ListTenantsRequest
 
 from controlplane.cli.connection import connect
 from controlplane.cli.failures import CommandError
@@ -56,6 +57,14 @@ def batch_names(fleet: Fleet, deadline_s: float = CALL_DEADLINE_S) -> list[str]:
     return [batch.name for page in asked for batch in page.batches]
 
 
+def tenant_names(fleet: Fleet, deadline_s: float = CALL_DEADLINE_S) -> list[str]:
+    """All tenants that were described, as resource names."""
+    asked = pages(
+        lambda t: fleet.tenants.ListTenants(ListTenantsRequest(page_token=t), timeout=deadline_s)
+    )
+    return [tenant.name for page in asked for tenant in page.tenants]
+
+
 def find_node(fleet: Fleet, given: str) -> str:
     """nodes/{node} for an id, a name or a unique prefix."""
     return pick("nodes", given, node_names(fleet))
@@ -76,11 +85,17 @@ def find_batch(fleet: Fleet, given: str) -> str:
     return pick("batches", given, batch_names(fleet))
 
 
+def find_tenant(fleet: Fleet, given: str) -> str:
+    """tenants/{tenant} for an id, a name or a unique prefix."""
+    return pick("tenants", given, tenant_names(fleet))
+
+
 _SINGULAR = {
     "nodes": "node",
     "deployments": "deployment",
     "replicas": "replica",
     "batches": "batch",
+    "tenants": "tenant",
 }
 
 
@@ -126,3 +141,4 @@ complete_node = _completer(node_names)
 complete_deployment = _completer(deployment_names)
 complete_replica = _completer(replica_names)
 complete_batch = _completer(batch_names)
+complete_tenant = _completer(tenant_names)

@@ -1,4 +1,4 @@
-"""`slacktide node`: list, describe, cordon, drain, uncordon."""
+"""`slacktide node`: list, describe, cordon, drain, uncordon; `label` is in `node_labels`."""
 
 import time
 from datetime import UTC, datetime
@@ -18,7 +18,9 @@ from slacktide.v1.node_service_pb2 import (
 from controlplane.cli.connection import connect
 from controlplane.cli.failures import CommandError, ExitCode
 from controlplane.cli.lookup import complete_node, find_node
+from controlplane.cli.node_labels import label
 from controlplane.cli.output import Column, Format, FormatOption, say, show_list, show_one
+from controlplane.cli.placement_formats import WideFormat, WideOption, plain
 from controlplane.cli.wording import (
     age_words,
     bare,
@@ -36,11 +38,15 @@ NodeArgument = Annotated[
 ]
 ReasonOption = Annotated[str, typer.Option(help="Why, for whoever looks next.")]
 _POLL_S = 0.5
+app.command()(label)
 
 
 @app.command("list")
-def list_nodes(output: FormatOption = Format.TABLE) -> None:
-    """Lists nodes with their state, devices and agent version."""
+def list_nodes(output: WideOption = WideFormat.TABLE) -> None:
+    """Lists nodes with their state, devices and agent version.
+
+    Wide adds what placement goes by: node group, host memory, warm models; and labels.
+    """
     answer = ListNodesResponse()
     with connect() as fleet:
         for page in pages(
@@ -50,7 +56,7 @@ def list_nodes(output: FormatOption = Format.TABLE) -> None:
         ):
             answer.nodes.extend(page.nodes)
     now = datetime.now(UTC)
-    columns = (
+    columns = [
         Column[Node](header="node", cell=lambda n: bare(n.name)),
         Column[Node](header="state", cell=_state),
         Column[Node](header="devices", cell=_devices),
@@ -59,12 +65,19 @@ def list_nodes(output: FormatOption = Format.TABLE) -> None:
         Column[Node](header="sglang", cell=lambda n: n.sglang_version or "-"),
         Column[Node](header="seen", cell=lambda n: age_words(n.last_report_time, now=now)),
         Column[Node](header="message", cell=lambda n: n.message or n.reason),
-    )
-    show_list(answer, answer.nodes, columns, output)
+    ]
+    if output is WideFormat.WIDE:
+        columns += [
+            Column[Node](header="group", cell=lambda n: n.group or "-"),
+            Column[Node](header="host memory", cell=_host_memory),
+            Column[Node](header="warm models", cell=lambda n: ", ".join(n.warm_models) or "-"),
+            Column[Node](header="labels", cell=lambda n: _labels(n, ", ") or "-"),
+        ]
+    show_list(answer, answer.nodes, columns, plain(output))
 
 
 @app.command()
-def describe(node: NodeArgument, output: FormatOption = Format.TABLE) -> None:
+def describe(node: NodeArgument, output: WideOption = WideFormat.TABLE) -> None:
     """Shows one node in full."""
     with connect() as fleet:
         found = _get(fleet, find_node(fleet, node))
@@ -77,13 +90,16 @@ def describe(node: NodeArgument, output: FormatOption = Format.TABLE) -> None:
         ("message", found.message),
         ("address", found.address),
         ("failure domain", found.failure_domain),
+        ("group", found.group),
         ("devices", "\n".join(devices)),
+        ("host memory", _host_memory(found)),
+        ("warm models", "\n".join(found.warm_models)),
         ("agent version", found.agent_version),
         ("sglang version", found.sglang_version),
         ("last report", time_words(found.last_report_time)),
-        ("labels", "\n".join(f"{k}={v}" for k, v in sorted(found.labels.items()))),
+        ("labels", _labels(found, "\n")),
     ]
-    show_one(found, facts, output)
+    show_one(found, facts, plain(output))
 
 
 @app.command()
@@ -178,6 +194,14 @@ def _confirm(node: Node, output: Format) -> None:
 def _state(node: Node) -> str:
     word = enum_word(NodeState, node.state)
     return f"{word}, cordoned" if node.cordoned and word == "ready" else word
+
+
+def _host_memory(node: Node) -> str:
+    return size_words(node.host_memory_bytes) if node.host_memory_bytes else "not known"
+
+
+def _labels(node: Node, between: str) -> str:
+    return between.join(f"{key}={value}" for key, value in sorted(node.labels.items()))
 
 
 def _devices(node: Node) -> str:

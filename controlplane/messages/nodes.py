@@ -146,7 +146,7 @@ def to_node(
         reason=record.reason,
         drain_deadline_time=to_timestamp(record.drain_deadline_s),
         address=record.address,
-        failure_domain=record.failure_domain,
+        failure_domain=record.domain,
         devices=[
             node_pb2.Device(
                 index=device.index,

@@ -168,12 +168,22 @@ class NodeServicer(node_service_pb2_grpc.NodeServiceServicer):
         id_ = id_of("nodes", request.name)
         labels = parse_labels(request.labels, request.removed)
 
-        def work(state: FleetTransaction) -> node_service_pb2.LabelNodeResponse:
-            node = found(state.node(id_), kind="node", id_=id_)
-            kept = {key: value for key, value in node.operator_labels if key not in request.removed}
-            marked = replace(node, operator_labels=tuple(sorted({**kept, **labels}.items())))
+        def labelled(node: NodeRecord | None) -> NodeRecord:
+            known = found(node, kind="node", id_=id_)
+            kept = {k: value for k, value in known.operator_labels if k not in request.removed}
+            marked = replace(known, operator_labels=tuple(sorted({**kept, **labels}.items())))
             if len(marked.operator_labels) > MAX_LABELS:
                 raise too_many_labels(id_, len(marked.operator_labels))
+            return marked
+
+        if request.validate_only:
+            view = self._feed.view
+            return node_service_pb2.LabelNodeResponse(
+                node=self._shown(view, labelled(view.node(id_)))
+            )
+
+        def work(state: FleetTransaction) -> node_service_pb2.LabelNodeResponse:
+            marked = labelled(state.node(id_))
             state.put_node(marked)
             return node_service_pb2.LabelNodeResponse(node=self._shown(state.view(), marked))
 

@@ -12,6 +12,7 @@ from controlplane.messages.holds import parse_tenant, to_tenant
 from controlplane.services.lookups import found, id_of
 from controlplane.services.mutations import mutate
 from controlplane.services.paging import page
+from storage.plan_records import TenantRecord
 from storage.store import FleetStore, FleetTransaction
 
 
@@ -60,11 +61,13 @@ class TenantServicer(tenant_service_pb2_grpc.TenantServiceServicer):
         """Creates or replaces a tenant; the same again changes nothing."""
         given = parse_tenant(request.tenant, now_s=time.time())
 
+        if request.validate_only:
+            known = {one.id: one for one in self._feed.view.tenants}
+            record = _applied(given, known.get(given.id))
+            return tenant_service_pb2.ApplyTenantResponse(tenant=to_tenant(record))
+
         def work(state: FleetTransaction) -> tenant_service_pb2.ApplyTenantResponse:
-            before = state.tenant(given.id)
-            record = given if before is None else replace(given, create_s=before.create_s)
-            if before is not None and replace(record, update_s=before.update_s) == before:
-                record = before
+            record = _applied(given, state.tenant(given.id))
             state.put_tenant(record)
             return tenant_service_pb2.ApplyTenantResponse(tenant=to_tenant(record))
 
@@ -83,6 +86,10 @@ class TenantServicer(tenant_service_pb2_grpc.TenantServiceServicer):
     ) -> tenant_service_pb2.DeleteTenantResponse:
         """Deletes a tenant; its batches go on, with weight 1 and no quota."""
         id_ = id_of("tenants", request.name)
+        if request.validate_only:
+            known = {one.id: one for one in self._feed.view.tenants}
+            found(known.get(id_), kind="tenant", id_=id_)
+            return tenant_service_pb2.DeleteTenantResponse()
 
         def work(state: FleetTransaction) -> tenant_service_pb2.DeleteTenantResponse:
             found(state.remove_tenant(id_) or None, kind="tenant", id_=id_)
@@ -97,3 +104,11 @@ class TenantServicer(tenant_service_pb2_grpc.TenantServiceServicer):
         )
         self._request_round(f"tenant {id_} deleted")
         return response
+
+
+def _applied(given: TenantRecord, before: TenantRecord | None) -> TenantRecord:
+    """The tenant as given; as it was where that is the same."""
+    if before is None:
+        return given
+    record = replace(given, create_s=before.create_s)
+    return before if replace(record, update_s=before.update_s) == before else record

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from slacktide.v1 import tenant_pb2 as slacktide_dot_v1_dot_tenant__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!slacktide/v1/tenant_service.proto\x12\x0cslacktide.v1\x1a\x19slacktide/v1/tenant.proto\";\n\x12ListTenantsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"U\n\x13ListTenantsResponse\x12%\n\x07tenants\x18\x01 \x03(\x0b\x32\x14.slacktide.v1.Tenant\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\" \n\x10GetTenantRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"9\n\x11GetTenantResponse\x12$\n\x06tenant\x18\x01 \x01(\x0b\x32\x14.slacktide.v1.Tenant\"N\n\x12\x41pplyTenantRequest\x12$\n\x06tenant\x18\x01 \x01(\x0b\x32\x14.slacktide.v1.Tenant\x12\x12\n\nrequest_id\x18\x02 \x01(\t\";\n\x13\x41pplyTenantResponse\x12$\n\x06tenant\x18\x01 \x01(\x0b\x32\x14.slacktide.v1.Tenant\"7\n\x13\x44\x65leteTenantRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x16\n\x14\x44\x65leteTenantResponse2\xdc\x02\n\rTenantService\x12R\n\x0bListTenants\x12 .slacktide.v1.ListTenantsRequest\x1a!.slacktide.v1.ListTenantsResponse\x12L\n\tGetTenant\x12\x1e.slacktide.v1.GetTenantRequest\x1a\x1f.slacktide.v1.GetTenantResponse\x12R\n\x0b\x41pplyTenant\x12 .slacktide.v1.ApplyTenantRequest\x1a!.slacktide.v1.ApplyTenantResponse\x12U\n\x0c\x44\x65leteTenant\x12!.slacktide.v1.DeleteTenantRequest\x1a\".slacktide.v1.DeleteTenantResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!slacktide/v1/tenant_service.proto\x12\x0cslacktide.v1\x1a\x19slacktide/v1/tenant.proto\";\n\x12ListTenantsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"U\n\x13ListTenantsResponse\x12%\n\x07tenants\x18\x01 \x03(\x0b\x32\x14.slacktide.v1.Tenant\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\" \n\x10GetTenantRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"9\n\x11GetTenantResponse\x12$\n\x06tenant\x18\x01 \x01(\x0b\x32\x14.slacktide.v1.Tenant\"e\n\x12\x41pplyTenantRequest\x12$\n\x06tenant\x18\x01 \x01(\x0b\x32\x14.slacktide.v1.Tenant\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\";\n\x13\x41pplyTenantResponse\x12$\n\x06tenant\x18\x01 \x01(\x0b\x32\x14.slacktide.v1.Tenant\"N\n\x13\x44\x65leteTenantRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"\x16\n\x14\x44\x65leteTenantResponse2\xdc\x02\n\rTenantService\x12R\n\x0bListTenants\x12 .slacktide.v1.ListTenantsRequest\x1a!.slacktide.v1.ListTenantsResponse\x12L\n\tGetTenant\x12\x1e.slacktide.v1.GetTenantRequest\x1a\x1f.slacktide.v1.GetTenantResponse\x12R\n\x0b\x41pplyTenant\x12 .slacktide.v1.ApplyTenantRequest\x1a!.slacktide.v1.ApplyTenantResponse\x12U\n\x0c\x44\x65leteTenant\x12!.slacktide.v1.DeleteTenantRequest\x1a\".slacktide.v1.DeleteTenantResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,13 +41,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETTENANTRESPONSE']._serialized_start=260
   _globals['_GETTENANTRESPONSE']._serialized_end=317
   _globals['_APPLYTENANTREQUEST']._serialized_start=319
-  _globals['_APPLYTENANTREQUEST']._serialized_end=397
-  _globals['_APPLYTENANTRESPONSE']._serialized_start=399
-  _globals['_APPLYTENANTRESPONSE']._serialized_end=458
-  _globals['_DELETETENANTREQUEST']._serialized_start=460
-  _globals['_DELETETENANTREQUEST']._serialized_end=515
-  _globals['_DELETETENANTRESPONSE']._serialized_start=517
-  _globals['_DELETETENANTRESPONSE']._serialized_end=539
-  _globals['_TENANTSERVICE']._serialized_start=542
-  _globals['_TENANTSERVICE']._serialized_end=890
+  _globals['_APPLYTENANTREQUEST']._serialized_end=420
+  _globals['_APPLYTENANTRESPONSE']._serialized_start=422
+  _globals['_APPLYTENANTRESPONSE']._serialized_end=481
+  _globals['_DELETETENANTREQUEST']._serialized_start=483
+  _globals['_DELETETENANTREQUEST']._serialized_end=561
+  _globals['_DELETETENANTRESPONSE']._serialized_start=563
+  _globals['_DELETETENANTRESPONSE']._serialized_end=585
+  _globals['_TENANTSERVICE']._serialized_start=588
+  _globals['_TENANTSERVICE']._serialized_end=936
 # @@protoc_insertion_point(module_scope)
