@@ -22,6 +22,7 @@ from planner.model import (
     ReplicaState,
     Snapshot,
 )
+from planner.placement.rolling import rolled_in_place
 
 
 class Standing(Enum):
@@ -178,12 +179,8 @@ def survey(snapshot: Snapshot) -> Fleet:
         and allocation.deployment in deployments
         and allocation.generation >= deployments[allocation.deployment].generation
     )
-    for deployment in deployments.values():
-        if deployment.is_frozen:
-            continue
-        rolled = _roll_in_place(deployment, nodes, allocations, standing, free, avoided)
-        if rolled is not None:
-            standing[rolled] = Standing.DROPPED
+    for replica in _rolled(nodes, deployments, allocations, standing, free, avoided):
+        standing[replica] = Standing.DROPPED
     return Fleet(
         snapshot=snapshot,
         nodes=nodes,
@@ -241,44 +238,49 @@ def _free_devices(
     }
 
 
-def _roll_in_place(
-    deployment: Deployment,
+def _rolled(
     nodes: Mapping[str, Node],
+    deployments: Mapping[str, Deployment],
     allocations: Mapping[str, Allocation],
     standing: Mapping[str, Standing],
     free: Mapping[str, frozenset[int]],
     avoided: frozenset[tuple[str, str]],
-) -> str | None:
-    """The one replica of an old generation to drop before its successor is added, if any.
-
-    Only where no free devices would take a successor, only one at a time, and never the
-    last that runs unless it is the only one.
-    """
-    own = [a for a in allocations.values() if a.deployment == deployment.id]
-    old = [
-        a
-        for a in own
-        if standing[a.replica].is_keepable
-        and a.generation < deployment.generation
-        and nodes[a.node].takes_new
-    ]
-    in_transition = any(
-        standing[a.replica] is Standing.LEAVING
-        or (standing[a.replica] is Standing.GOOD and a.state is not ReplicaState.RUNNING)
-        for a in own
-    )
-    if not old or in_transition:
-        return None
-    for node, indices in free.items():
-        if (deployment.id, node) not in avoided and has_room(nodes[node], indices, deployment):
-            return None
-    first = min(old, key=lambda a: (a.state is ReplicaState.RUNNING, a.replica))
-    runs_on = any(a.state is ReplicaState.RUNNING for a in own if a is not first)
-    return first.replica if runs_on or len(own) == 1 or not _runs(first) else None
-
-
-def _runs(allocation: Allocation) -> bool:
-    return allocation.state is ReplicaState.RUNNING
+) -> list[str]:
+    """Replicas of an old generation to drop before their successors are added."""
+    present: dict[str, list[Allocation]] = defaultdict(list)
+    own: dict[str, list[Allocation]] = defaultdict(list)
+    for allocation in allocations.values():
+        present[allocation.node].append(allocation)
+        own[allocation.deployment].append(allocation)
+    found = []
+    for name, deployment in deployments.items():
+        old = [
+            a
+            for a in own[name]
+            if standing[a.replica].is_keepable
+            and a.generation < deployment.generation
+            and nodes[a.node].takes_new
+        ]
+        in_transition = any(
+            standing[a.replica] is Standing.LEAVING
+            or (standing[a.replica] is Standing.GOOD and a.state is not ReplicaState.RUNNING)
+            for a in own[name]
+        )
+        if deployment.is_frozen or in_transition or not old:
+            continue
+        rolled = rolled_in_place(
+            deployment,
+            old=old,
+            own=own[name],
+            nodes=nodes,
+            deployments=deployments,
+            present=present,
+            free=free,
+            avoided=avoided,
+        )
+        if rolled is not None:
+            found.append(rolled)
+    return found
 
 
 def has_room(node: Node, indices: frozenset[int], deployment: Deployment) -> bool:

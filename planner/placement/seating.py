@@ -2,8 +2,9 @@
 
 Owns the choice inside a cell. Sticky: a replica that is kept keeps node and devices.
 Where devices are free in pieces too small for a larger replica, smaller ones of the same
-cell move over for it, as few as make room. Refuses to weigh: counts that find no seat are
-left out, and the standing of what was seated shows it. Deterministic; larger replicas sit
+cell move over for it, as few as make room; where that finds none, it sits in another cell of
+its device type, if it can in the same failure domain. Refuses to weigh: counts that find no
+seat anywhere are left out, and the standing of what was seated shows it. Deterministic; larger replicas sit
 first, on the fullest node that fits, nodes that hold their weights before others.
 """
 
@@ -60,9 +61,10 @@ def seated(fleet: Fleet, counting: Counting, counts: Counts) -> Draft:
     if problem.max_moves is not None:
         del wanted[problem.max_moves :]
         room.spare_moves = problem.max_moves - len(wanted)
-    for key in wanted:
-        if not room.seat(key):
-            room.make_room(key)
+    unseated = [key for key in wanted if not room.seat(key) and not room.make_room(key)]
+    for key in unseated:
+        if key not in problem.least:  # a pin is met on its node alone
+            room.seat_elsewhere(key)
     return room.draft()
 
 
@@ -133,8 +135,25 @@ class _Room:
         self._take(seat.deployment, seat.node, seat.devices)
         return True
 
-    def make_room(self, key: tuple[int, int]) -> None:
-        """Moves smaller replicas of the cell over so that one more fits, if that can be."""
+    def seat_elsewhere(self, key: tuple[int, int]) -> bool:
+        """Seats it in another cell of its device type, first in the same failure domain."""
+        cell, shape = key
+        problem = self.counting.problem
+        cells = problem.cells
+        present = Counter(seated for seated, _ in self.seats)
+        present.update(self._key(a) for a in self.kept.values())
+        others = [
+            c
+            for c, other in enumerate(cells)
+            if c != cell
+            and other.kind == cells[cell].kind
+            and present[c, shape] < problem.fits(c, shape)
+        ]
+        others.sort(key=lambda c: (cells[c].domain != cells[cell].domain, c))
+        return any(self.seat((c, shape)) for c in others)
+
+    def make_room(self, key: tuple[int, int]) -> bool:
+        """Moves smaller replicas of the cell over so that one more fits; whether it does."""
         cell, shape = key
         name, kind, slots = self.counting.shapes[shape]
         best: tuple[int, str, list[Allocation]] | None = None
@@ -163,15 +182,17 @@ class _Room:
             if room >= slots and chosen and (best is None or len(chosen) < best[0]):
                 best = len(chosen), node, chosen
         if best is None:
-            return
+            return False
         self.spare_moves -= best[0]
         for a in best[2]:
             del self.kept[a.replica]
             self._give(a.deployment, a.node, a.devices)
-        self.seat(key)
+        is_seated = self.seat(key)
         for a in best[2]:
             moved = self._key(a)
-            self.seat(moved)
+            if not self.seat(moved):
+                self.seat_elsewhere(moved)
+        return is_seated
 
     def draft(self) -> Draft:
         """Kept and new replicas, and of those to be replaced what no other stands in for yet."""
