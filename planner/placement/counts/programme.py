@@ -145,11 +145,11 @@ class Programme:
                 for q in self._shapes[d]:
                     if self.problem.shapes[q].kind != self.problem.cells[c].kind:
                         continue
-                    fits = self.problem.fits(c, q)
                     least = self.problem.least.get((c, q), 0)
-                    low, high = self.part.bounds.get((c, q), (least, fits))
                     held = self.problem.held.get((c, q), 0)
-                    low, high = max(low, least), max(least, min(high, max(fits, held)))
+                    most = max(self.problem.fits(c, q), held)  # what runs may stay
+                    low, high = self.part.bounds.get((c, q), (least, most))
+                    low, high = max(low, least), max(least, min(high, most))
                     if high <= 0:
                         continue
                     load = self.problem.shapes[q].load_cost
@@ -182,35 +182,47 @@ class Programme:
             )
 
     def _add_room(self) -> None:
-        slots: dict[int, float] = defaultdict(float)
-        host: dict[int, float] = defaultdict(float)
-        for (c, q), count in self._counts.items():
-            if (c, q) not in self.n and c in self.part.cells:
-                slots[c] += count * self.problem.shapes[q].slots
-                host[c] += count * self.problem.shapes[q].host_bytes
+        fixed = {
+            key: count
+            for key, count in self._counts.items()
+            if key not in self.n and key[0] in self.part.cells
+        }
+        slots, host = self._taken(fixed)
+        # What runs may stay, though devices or memory were taken away under it.
+        held_slots, held_host = self._taken(self.problem.held)
         in_cell: dict[int, list[tuple[int, int]]] = defaultdict(list)
         for (c, q), column in self.n.items():
             in_cell[c].append((q, column))
         for c in sorted(in_cell):
             cell = self.problem.cells[c]
             taken = [(column, float(self.problem.shapes[q].slots)) for q, column in in_cell[c]]
+            all_slots = max(float(cell.all_slots), held_slots[c])
             if cell.node_cost > 0.0:
-                self.used[c] = self.sparse.column(float(cell.nodes), cost=cell.node_cost)
+                self.used[c] = self.sparse.column(all_slots / cell.slots, cost=cell.node_cost)
                 taken.append((self.used[c], -float(cell.slots)))
                 self.sparse.at_most(taken, -slots[c])
             else:
-                self.sparse.at_most(taken, float(cell.all_slots) - slots[c])
+                self.sparse.at_most(taken, all_slots - slots[c])
             if isfinite(cell.host_bytes):
                 forced = sum(
                     self.problem.least.get((c, q), 0) * self.problem.shapes[q].host_bytes
                     for q, _ in in_cell[c]
                 )
-                left = max(forced, cell.host_bytes * cell.nodes - host[c])
+                left = max(forced, max(cell.host_bytes * cell.nodes, held_host[c]) - host[c])
                 unit = max(1.0, cell.host_bytes)
                 self.sparse.at_most(
                     [(k, self.problem.shapes[q].host_bytes / unit) for q, k in in_cell[c]],
                     left / unit,
                 )
+
+    def _taken(self, counts: Counts) -> tuple[dict[int, float], dict[int, float]]:
+        """Devices and host memory by cell."""
+        slots: dict[int, float] = defaultdict(float)
+        host: dict[int, float] = defaultdict(float)
+        for (c, q), count in counts.items():
+            slots[c] += count * self.problem.shapes[q].slots
+            host[c] += count * self.problem.shapes[q].host_bytes
+        return slots, host
 
     def _add_replicas(self, d: int) -> None:
         wanted = self.problem.wanted[d]
