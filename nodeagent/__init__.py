@@ -15,6 +15,7 @@ Map:
     telemetry, fits, latencies, work, status
                                   what is measured, fitted and reported
     catalog, models/              model folders
+    hostmemory, warmth, residency host memory, and the models whose weights lie in it
     plugin_contract               what agent and scheduler plugin exchange
     sglang_plugin/                what runs inside SGLang
 """

@@ -28,6 +28,7 @@ from nodeagent.codec import assignment_from_proto, facts_to_proto, node_to_proto
 from nodeagent.engine.command import EngineNeeds
 from nodeagent.engine.supervisor import Supervisor
 from nodeagent.fits import FittedModels
+from nodeagent.hostmemory import host_memory_bytes
 from nodeagent.inference.servicer import InferenceServicer
 from nodeagent.models.facts import ModelFacts
 from nodeagent.offline.control import ItemControl
@@ -37,6 +38,7 @@ from nodeagent.replica import Replica
 from nodeagent.session import Session
 from nodeagent.settings import Settings
 from nodeagent.telemetry import Telemetry
+from nodeagent.warmth import Warmth
 from planner.latency.predictor import default_model, identity_of
 from planner.model import Device
 
@@ -68,6 +70,12 @@ class Agent:
             hello=self._hello,
             report=self._report,
             accept=self._accept,
+        )
+        self._host_memory_bytes = settings.host_memory_bytes or host_memory_bytes()
+        self._warmth = Warmth(
+            models_dir=settings.models_dir,
+            asked=self._catalog.known,
+            on_change=self._session.report_soon,
         )
         self._items = ItemControl(
             node=settings.node,
@@ -108,12 +116,14 @@ class Agent:
             async with asyncio.TaskGroup() as tasks:
                 session = tasks.create_task(self._session.run())
                 replicas = tasks.create_task(self._reconciler.run())
+                warmth = tasks.create_task(self._warmth.run())
                 await self._stop.wait()
                 _log.info("agent_stopping node=%s", self._settings.node)
                 await server.set_serving(False)
                 self._reconciler.close(grace_s=self._settings.stop_grace_s)
                 await replicas
                 session.cancel()
+                warmth.cancel()
                 await server.stop(grace_s=_LAST_STREAMS_S)
         _log.info("agent_stopped node=%s", self._settings.node)
 
@@ -204,6 +214,8 @@ class Agent:
                 labels=self._settings.labels,
                 agent_version=build_version(),
                 sglang_version=self._sglang_version,
+                host_memory_bytes=self._host_memory_bytes,
+                warm_models=self._warmth.models,
             ),
             protocol_version=PROTOCOL_VERSION,
             incarnation=self._incarnation,
@@ -217,6 +229,7 @@ class Agent:
             replicas=[status_to_proto(status) for status in self._reconciler.take_statuses()],
             revision=self._reconciler.assignment.revision,
             models=[facts_to_proto(name, facts) for name, facts in self._catalog.known().items()],
+            warm_models=self._warmth.models,
         )
 
 

@@ -33,6 +33,7 @@ class Settings:
     control_planes: tuple[str, ...]
     devices: str
     device_memory_bytes: int | None
+    host_memory_bytes: int | None  # None: as the host says
     state_dir: Path
     models_dir: Path
     failure_domain: str
@@ -75,6 +76,9 @@ def parse_settings(argv: Sequence[str]) -> Settings:
         devices=flags.devices,
         device_memory_bytes=(
             parse_bytes("--device-memory", flags.device_memory) if flags.device_memory else None
+        ),
+        host_memory_bytes=(
+            parse_bytes("--host-memory", flags.host_memory) if flags.host_memory else None
         ),
         state_dir=Path(flags.state_dir).absolute(),
         models_dir=Path(flags.models_dir).absolute(),
@@ -143,6 +147,13 @@ def _parser() -> argparse.ArgumentParser:
         default="",
         metavar="SIZE",
         help="memory an engine may use per device, e.g. 4GiB; required with cpu:N",
+    )
+    add(
+        "--host-memory",
+        default="",
+        metavar="SIZE",
+        help="host memory replicas may take together, e.g. 480GiB; the machine's, or that of"
+        " the agent's control group",
     )
     add("--state-dir", required=True, metavar="DIR", help="assignment file and engine logs")
     add("--models-dir", required=True, metavar="DIR", help="folder of model folders")
