@@ -73,6 +73,7 @@ def box_of(
         offline_now=load.offline_work if load else None,
         is_pinned=is_pinned,
         note=replica.report.message,
+        slo_class=replica.slo_class,
     )
 
 
@@ -89,6 +90,7 @@ def planned_box(place: Placement, *, number: int, is_pinned: bool) -> Box:
         budget_ms=place.latency_budget_ms,
         is_pinned=is_pinned,
         note="waits for devices that others still hold",
+        slo_class=place.slo_class,
     )
 
 

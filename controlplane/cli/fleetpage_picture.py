@@ -50,6 +50,7 @@ class Box:
         offline_now: Likewise of offline work.
         is_pinned: Whether an operator pinned its deployment to this node.
         note: The newest thing its agent says of it.
+        slo_class: Tightest SLO class it serves; "" all of them.
     """
 
     replica: str
@@ -66,6 +67,7 @@ class Box:
     offline_now: float | None = None
     is_pinned: bool = False
     note: str = ""
+    slo_class: str = ""
 
     @property
     def headroom(self) -> float | None:

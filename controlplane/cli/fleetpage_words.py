@@ -36,6 +36,8 @@ def box_words(box: Box) -> str:
         f"offline {number(box.offline_work)} ms/s",
         f"budget {number(box.budget_ms)} ms",
     ]
+    if box.slo_class:
+        parts.append(f"held to SLO class {box.slo_class}")
     if box.headroom is not None:
         parts.append(
             f"frontier: online {percent(box.online_ratio)}, offline"

@@ -1,5 +1,8 @@
 """Replica messages."""
 
+import math
+from collections.abc import Mapping
+
 from slacktide.v1 import replica_pb2
 from slacktide.wire.names import resource_name
 
@@ -51,3 +54,16 @@ def to_replica(
         create_time=to_timestamp(record.create_s),
         slo_class=one.slo_class,
     )
+
+
+def class_work(load: replica_pb2.ReplicaLoad) -> Mapping[str, float]:
+    """Online work by SLO class, engine-ms per second, as an agent reports it.
+
+    Empty of replicas without classes, and of agents that do not tell. What is no
+    number, or less than 0, counts as none.
+    """
+    return {
+        one.slo_class: one.online_work
+        for one in load.online_work_by_class
+        if math.isfinite(one.online_work) and one.online_work >= 0.0
+    }

@@ -105,8 +105,8 @@ def choose(
             retry_after_s=RETRY_AFTER_S,
         )
     wanted = slo_class or (classes[0] if classes else "")
-    reachable = [route for route in left if route.address not in suspect]
-    for pool in (reachable, left):
+    reachable = [route for route in left if route.address not in suspect] if suspect else left
+    for pool in (reachable, left) if suspect else (left,):
         near, is_stand_in = nearest(pool, wanted, classes)
         depth = 1 if is_stand_in else QUEUE_DEPTH
         admitting = [route for route in near if _admits(route, traffic, now_s=now_s, depth=depth)]

@@ -11,7 +11,7 @@ must not break the promises to the next. Invariant: without classes all but offl
 replicas serve everything.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from planner.model import OFFLINE_ONLY
 from planner.routing.table import Route
@@ -41,9 +41,11 @@ def rank(route: Route, slo_class: str, classes: Sequence[str]) -> int:
 
 
 def nearest(
-    routes: Iterable[Route], slo_class: str, classes: Sequence[str]
+    routes: list[Route], slo_class: str, classes: Sequence[str]
 ) -> tuple[list[Route], bool]:
     """Those of the least rank, and whether they only stand in."""
+    if not any(route.slo_class for route in routes):  # as in most fleets: no ranks to compare
+        return routes, False
     ranked = [(rank(route, slo_class, classes), route) for route in routes]
     least = min((one for one, _ in ranked), default=SERVES)
     return [route for one, route in ranked if one == least], least > SERVES

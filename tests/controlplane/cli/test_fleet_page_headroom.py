@@ -4,6 +4,7 @@ import asyncio
 
 from slacktide.v1 import placement_service_pb2
 
+from controlplane.cli.fleetpage_words import box_words
 from tests.controlplane.cli.program import slacktide
 from tests.controlplane.cli.test_fleet_page_read import drawn, replica
 from tests.controlplane.server.agent_fake import FakeAgent
@@ -29,6 +30,9 @@ def test_box_has_the_headroom_the_control_plane_tells() -> None:
     first, second = drawn(replicas=replicas, placement=told).hosts[0].boxes
     assert (first.online_ratio, first.offline_ratio, first.headroom) == (0.25, 0.5, 0.25)
     assert second.headroom is None
+    assert "SLO class" not in box_words(first)
+    held = drawn(replicas=[replica("r-1", slo_class="offline-only")]).hosts[0].boxes[0]
+    assert "held to SLO class offline-only" in box_words(held)
     assert all(box.headroom is None for box in drawn(replicas=replicas).hosts[0].boxes)
 
 

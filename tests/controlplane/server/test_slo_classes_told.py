@@ -1,9 +1,12 @@
 """SLO classes on the wire of a real control plane: to gateways, to agents, and back."""
 
 from google.protobuf.duration_pb2 import Duration
+from hypothesis import given
+from hypothesis import strategies as st
 from slacktide.v1 import agent_service_pb2, deployment_pb2, replica_pb2, slo_pb2
 
 from controlplane.gateway.tables import parse_table
+from controlplane.messages.replicas import class_work
 from planner.routing.choose import choose
 from planner.routing.table import Route, RouteTable
 from planner.routing.traffic import Traffic
@@ -99,4 +102,30 @@ async def test_work_by_class_reaches_whoever_reads_the_replica(start: Start) -> 
 
 async def _work(running: Running) -> dict[str, float]:
     (replica,) = await running.replicas("chat")
-    return {one.slo_class: one.online_work for one in replica.report.load.online_work_by_class}
+    return dict(class_work(replica.report.load))
+
+
+@given(said=st.dictionaries(st.sampled_from(list(GAPS_MS)), st.floats()))
+def test_work_by_class_is_never_beyond_reason(said: dict[str, float]) -> None:
+    """An agent that says NaN, infinity or less than nothing counts as if it were silent."""
+    load = replica_pb2.ReplicaLoad(
+        online_work_by_class=[
+            replica_pb2.ClassWork(slo_class=name, online_work=work) for name, work in said.items()
+        ]
+    )
+    read = class_work(load)
+    assert all(0.0 <= work < float("inf") for work in read.values())
+    assert read == {name: work for name, work in said.items() if 0.0 <= work < float("inf")}
+
+
+async def test_agent_of_an_older_release_leaves_memory_and_warmth_unknown(start: Start) -> None:
+    """It tells neither: its node has no limit of host memory and no warm model, and places
+    what it placed before; nor does its silence about classes fail anything.
+    """
+    running = await start()
+    async with FakeAgent(node="n1", port=running.port):
+        node = await running.node("n1")
+        assert node.host_memory_bytes == 0 and not node.warm_models
+        await running.apply(deployment(host_memory_bytes=1 << 50, slo_classes=_classes()))
+        await running.running("chat", 1)
+        assert await _work(running) == {}
