@@ -11,7 +11,7 @@ import logging
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -46,6 +46,7 @@ _log = logging.getLogger(__name__)
 
 _SERVICE = inference_service_pb2.DESCRIPTOR.services_by_name["InferenceService"].full_name
 _LAST_STREAMS_S = 1.0
+_FIRST_LOOK_S = 2.0
 
 
 class Agent:
@@ -106,6 +107,7 @@ class Agent:
         server.bind(self._settings.listen)
         with _state_folder_held(self._settings.state_dir):
             await self._start_from_file()
+            await self._look_for_warm_models()
             await server.start()
             await server.set_serving(True)
             _log.info(
@@ -126,6 +128,12 @@ class Agent:
                 warmth.cancel()
                 await server.stop(grace_s=_LAST_STREAMS_S)
         _log.info("agent_stopped node=%s", self._settings.node)
+
+    async def _look_for_warm_models(self) -> None:
+        """Looks before the first hello, whose round shall know; a slow disk delays no start."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_FIRST_LOOK_S):
+                await self._warmth.look()
 
     async def _start_from_file(self) -> None:
         message = await asyncio.to_thread(self._store.load)

@@ -55,8 +55,8 @@ class Warmth:
     async def run(self) -> None:
         """Looks until cancelled."""
         while True:
-            await self.look()
             await asyncio.sleep(_INTERVAL_S)
+            await self.look()
 
     async def look(self) -> None:
         """Looks once."""

@@ -230,7 +230,10 @@ async def test_model_of_unknown_share_is_cold_and_said_so_once(
 async def test_agent_tells_memory_with_its_hello_and_warm_models_with_reports(
     serving: AgentUnderTest, control_plane: FakeControlPlane
 ) -> None:
-    """The model folder was just written, so it is warm, under the name deployments use."""
+    """The model folder was just written, so it is warm, under the name deployments use; the
+    hello tells too, so that the round that it starts knows.
+    """
+    assert list(control_plane.hellos[0].node.warm_models) == ["tiny"]
     assert control_plane.hellos[0].node.host_memory_bytes == host_memory_bytes() > 0
     control_plane.send(make_assignment(revision=2))
     await until(lambda: list(control_plane.reports[-1].warm_models) == ["tiny"])
