@@ -54,6 +54,7 @@ def main() -> int:
         placement=PlacementSettings(
             prices=tuple(flags.device_price), max_moves=flags.max_moves or None
         ),
+        derive_frontiers=not flags.no_derived_frontiers,
         solver=SolverLimits(
             memory_bytes=flags.solver_memory,
             kill_after_s=flags.solver_overrun,
@@ -144,6 +145,12 @@ def _parser() -> argparse.ArgumentParser:
         default=0,
         metavar="N",
         help="replicas a round may add; 0: no bound",
+    )
+    serve.add_argument(
+        "--no-derived-frontiers",
+        action="store_true",
+        help="do not simulate, in the background, what replicas nobody profiled bear within"
+        " their SLO; placement assumes the default",
     )
     limits = SolverLimits()
     serve.add_argument(

@@ -35,6 +35,7 @@ class ServerSettings:
     lease_s: float = 10.0
     grace_s: float = 5.0
     placement: PlacementSettings = field(default_factory=PlacementSettings)
+    derive_frontiers: bool = True  # in the background, of replicas nobody profiled
     solver: SolverLimits = field(default_factory=SolverLimits)
 
 

@@ -47,6 +47,7 @@ from controlplane.feed import StateFeed
 from controlplane.keeper import FleetKeeper
 from controlplane.opening import ServerSettings, open_database, open_objects
 from controlplane.rounds.demandwatch import DemandWatch
+from controlplane.rounds.deriving import FrontierDeriver
 from controlplane.rounds.dryrun import DryRun
 from controlplane.rounds.loop import RoundLoop
 from controlplane.rounds.outcome import RoundLog
@@ -149,7 +150,15 @@ class ControlPlane:
             budget_s=settings.solve_budget_s,
             settings=settings.placement,
             forecast=lambda: self._demand.bounds,
+            frontiers=lambda: self._deriver.book,
         )
+        self._deriver = FrontierDeriver(
+            store=self._store,
+            feed=self._feed,
+            epoch=self.epoch,
+            request_round=self._rounds.request,
+        )
+        await self._deriver.load()
         self._resplitter = Resplitter(feed=self._feed, rounds=self._rounds)
         self._keeper = FleetKeeper(
             store=self._store,
@@ -173,6 +182,7 @@ class ControlPlane:
         """Ends the processes it started and closes the database."""
         await self._server.stop(grace_s=0)
         await self._solver.close()
+        await self._deriver.close()
         await self._dry_solver.close()
         await asyncio.to_thread(self._database.close)
 
@@ -192,6 +202,7 @@ class ControlPlane:
                     self._demand.run(),
                     self._rounds.run(),
                     self._resplitter.run(),
+                    *([self._deriver.run()] if self._settings.derive_frontiers else []),
                     self._worker.run(),
                     self._watch_epoch(),
                     self._gateways.run(),

@@ -21,7 +21,7 @@ DEMAND_STEP = 50.0
 BACKLOG_HORIZON_S = 60.0
 """A backlog is wanted done within a minute; what the fleet cannot do waits."""
 REPLICA_WORK = 1000.0
-"""Engine-ms per second that one busy replica works."""
+"""Engine-ms per second of a busy replica whose frontier is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,9 +111,16 @@ def _most(key: str, expected: float, demand: Demand) -> float:
 
 
 def batches_of(
-    record: DeploymentRecord, view: FleetView, demand: Demand
+    record: DeploymentRecord, view: FleetView, demand: Demand, *, most_work: float
 ) -> tuple[BatchDemand, ...]:
-    """Offline work wanted and the rate deadlines rest on, engine-ms per second, by tenant."""
+    """Offline work wanted and the rate deadlines rest on, engine-ms per second, by tenant.
+
+    Args:
+        record: Of the deployment.
+        view: The state.
+        demand: With the backlog.
+        most_work: What all replicas it may have could work: no more is asked for.
+    """
     types = record.spec.device_types or tuple(
         sorted({device.device_type for node in view.nodes for device in node.devices})
     )
@@ -123,7 +130,7 @@ def batches_of(
     for (deployment, tenant), backlog in sorted(demand.backlog.items()):
         if deployment != record.id or backlog.items == 0:
             continue
-        wanted, least = _rates(record, backlog, types[0], now_s=demand.now_s)
+        wanted, least = _rates(backlog, types[0], now_s=demand.now_s, most_work=most_work)
         found.append(
             BatchDemand(
                 deployment=record.id,
@@ -137,7 +144,7 @@ def batches_of(
 
 
 def _rates(
-    record: DeploymentRecord, backlog: Backlog, device_type: str, *, now_s: float
+    backlog: Backlog, device_type: str, *, now_s: float, most_work: float
 ) -> tuple[float, float]:
     """Offline work wanted of a backlog, and the rate its deadlines rest on."""
     item_ms = request_work_ms(
@@ -147,15 +154,14 @@ def _rates(
         output_tokens=max(1, backlog.output_tokens // backlog.items),
     )
     total_ms = item_ms * backlog.items
-    most = REPLICA_WORK * record.spec.max_replicas
     token_ms = total_ms / max(1, backlog.prompt_tokens + backlog.output_tokens)
     least = 0.0
     due_tokens = 0
     for deadline_s, tokens in backlog.due:  # soonest first: what is due by each of them
         due_tokens += tokens
         least = max(least, due_tokens * token_ms / max(1.0, deadline_s - now_s))
-    wanted = min(most, max(least, total_ms / BACKLOG_HORIZON_S))
-    return stepped(wanted), min(most, stepped(least))
+    wanted = min(most_work, max(least, total_ms / BACKLOG_HORIZON_S))
+    return stepped(wanted), min(most_work, stepped(least))
 
 
 def stepped(work: float) -> float:

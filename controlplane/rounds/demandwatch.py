@@ -18,7 +18,7 @@ from dataclasses import replace
 from slacktide.wire.errors import Refusal
 
 from controlplane.feed import StateFeed
-from controlplane.rounds.demand import REPLICA_WORK, expected_work, key_of
+from controlplane.rounds.demand import expected_work, key_of
 from controlplane.rounds.forecasts import INTERVAL_S, Asked, Forecasts, Outlook
 from controlplane.rounds.snapshot import DEFAULT_LOAD_S
 from controlplane.stored import stored
@@ -230,7 +230,6 @@ class DemandWatch:
                 continue
             whole = Asked(
                 expected_work=expected_work(one.spec),
-                most_work=REPLICA_WORK * one.spec.max_replicas,
                 ahead_s=(one.spec.load_s or DEFAULT_LOAD_S) + self._round_interval_s,
             )
             asked[one.id] = whole

@@ -13,7 +13,6 @@ from batches:
 - never more than `MOST_OVER_PEAK` times the highest mean of an interval, remembered for about
   a day: a forecaster that knows little, or saw a burst, may say several times that. So
   where no load was ever seen, nothing is expected but what the spec says;
-- never more than all replicas that the deployment may have could work;
 - it falls only once it is a fifth below what was said last, and rises at once: a bound that
   trembles moves nothing.
 
@@ -49,12 +48,10 @@ class Asked:
 
     Attributes:
         expected_work: What its spec says, engine-ms per second; 0: nothing.
-        most_work: What all replicas it may have could work, likewise.
         ahead_s: How long a new replica takes to serve, rounds included.
     """
 
     expected_work: float
-    most_work: float
     ahead_s: float
 
     @property
@@ -160,10 +157,9 @@ class Forecasts:
             begin = first if last is None else max(first, last + 1)
             upper = known.forecaster.upper(begin, rounds=one.rounds)
             (mean,) = known.forecaster.forecast(begin, rounds=1)
-            believed = min(upper, MOST_OVER_PEAK * known.peak, one.most_work)
+            believed = min(upper, MOST_OVER_PEAK * known.peak)
             if believed > known.bound or believed < FALLS_AT_RATIO * known.bound:
                 known.bound = believed
-            known.bound = min(known.bound, one.most_work)
             found[deployment] = Outlook(
                 bound=known.bound, mean=mean.mean, upper=upper, peak=known.peak
             )

@@ -16,6 +16,7 @@ from slacktide.wire.errors import Refusal
 from controlplane.feed import StateFeed
 from controlplane.rounds.apply import Committed, Round, commit_plan, note_failure
 from controlplane.rounds.demand import Demand, key_of
+from controlplane.rounds.frontiers import FrontierBook
 from controlplane.rounds.outcome import RoundLog, kept_because
 from controlplane.rounds.returning import return_step
 from controlplane.rounds.snapshot import (
@@ -54,7 +55,8 @@ class RoundLoop:
         interval_s: longest time between two rounds.
         budget_s: time a solve may take.
         settings: what placement depends on beside the state.
-        forecast: bounds of the online work to come, by deployment.
+        forecast: bounds of the online work to come, by `demand.key_of`.
+        frontiers: what is known of replicas' frontiers.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class RoundLoop:
         budget_s: float,
         settings: PlacementSettings | None = None,
         forecast: Callable[[], Mapping[str, float]] = dict,
+        frontiers: Callable[[], FrontierBook] = FrontierBook,
     ) -> None:
         self._store = store
         self._batches = batches
@@ -81,11 +84,17 @@ class RoundLoop:
         self._epoch = epoch
         self._interval_s = interval_s
         self.budget_s = budget_s
-        self.settings = settings or PlacementSettings()
+        self._settings = settings or PlacementSettings()
+        self._frontiers = frontiers
         self._forecast = forecast
         self._split_record: PlanRecord | None = None
         self._triggers: dict[str, None] = {}  # ordered, without repeats
         self._wanted = asyncio.Event()
+
+    @property
+    def settings(self) -> PlacementSettings:
+        """What placement depends on beside the state, with what is known of frontiers now."""
+        return replace(self._settings, frontiers=self._frontiers())
 
     def request(self, trigger: str) -> None:
         """Asks for a round soon, e.g. "node n1 lost"; from the event loop only."""
@@ -130,14 +139,14 @@ class RoundLoop:
             return None
         if view.state.rollback_round:
             return await self._return(view, trigger)
-        demand = await self.demand(view)
-        snapshot = build_snapshot(view, demand, self.settings)
+        demand, settings = await self.demand(view), self.settings
+        snapshot = build_snapshot(view, demand, settings)
         solved = await self._solver.solve(snapshot, budget_s=self.budget_s)
         plan = solved.plan or await _fallback(snapshot)
         round_ = Round(
             trigger=trigger,
             demand=demand,
-            settings=self.settings,
+            settings=settings,
             inputs_hash=await asyncio.to_thread(inputs_hash, snapshot),
             solve_s=solved.solve_s,
             failure=solved.failure or ("" if plan else "neither solver nor greedy gave a plan"),

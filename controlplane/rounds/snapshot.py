@@ -6,7 +6,7 @@ whose needs are not known yet gains no replica, and what already runs of it is k
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from controlplane.rounds.demand import (
     REPLICA_WORK,
@@ -16,12 +16,15 @@ from controlplane.rounds.demand import (
     online_wanted,
     stepped,
 )
+from controlplane.rounds.frontiers import FrontierBook, replica_frontiers
+from planner.interference.frontier import offline_limit
 from planner.model import (
     BatchDemand,
     Deployment,
     Desired,
     Node,
     Pin,
+    ReplicaFrontier,
     Snapshot,
     Tenant,
 )
@@ -47,10 +50,12 @@ class PlacementSettings:
     Attributes:
         prices: (device type or part of its name, price of a device-hour) pairs.
         max_moves: ADDs a round may make; None: no bound.
+        frontiers: What is known of replicas' frontiers; the rest is assumed.
     """
 
     prices: tuple[tuple[str, float], ...] = ()
     max_moves: int | None = None
+    frontiers: FrontierBook = field(default_factory=FrontierBook)
 
     @property
     def without_bound(self) -> "PlacementSettings":
@@ -68,18 +73,23 @@ def build_snapshot(
     """
     settings = settings or PlacementSettings()
     live = {one.id: one for one in view.deployments if not one.is_deleted}
-    demands = {one.id: batches_of(one, view, demand) for one in live.values()}
+    frontiers = replica_frontiers(view, settings.frontiers)
+    most = {one.id: _most_work(one, frontiers) for one in live.values()}
+    demands = {
+        one.id: batches_of(one, view, demand, most_work=most[one.id]) for one in live.values()
+    }
     nodes = {one.id for one in view.nodes}
     return Snapshot(
         revision=view.state.revision,
         nodes=tuple(_node(one, view) for one in view.nodes),
         deployments=tuple(
-            _planned(one, view, demand, demands[one.id])
+            _planned(one, view, demand, demands[one.id], most_work=most[one.id])
             if one.engine.is_sized
             else _kept(one, view)
             for one in live.values()
         ),
         allocations=tuple(one.allocation for one in view.allocations),
+        frontiers=frontiers,
         max_moves=settings.max_moves,
         tenants=tuple(
             Tenant(id=one.id, weight=one.weight, max_offline_work=one.max_offline_work)
@@ -126,11 +136,15 @@ def _prices(view: FleetView, settings: PlacementSettings) -> tuple[tuple[str, fl
 
 
 def _planned(
-    record: DeploymentRecord, view: FleetView, demand: Demand, batches: tuple[BatchDemand, ...]
+    record: DeploymentRecord,
+    view: FleetView,
+    demand: Demand,
+    batches: tuple[BatchDemand, ...],
+    *,
+    most_work: float,
 ) -> Deployment:
     spec, engine = record.spec, record.engine
     classes = classes_of(record, demand)
-    most = REPLICA_WORK * spec.max_replicas
     online = sum(stepped(work) for work in online_wanted(record, demand).values())
     load_s = spec.load_s or DEFAULT_LOAD_S
     return Deployment(
@@ -149,8 +163,8 @@ def _planned(
         generation=record.generation,
         latency_budget_ms=spec.latency_budget_ms or None,
         online_work=online,
-        offline_work=min(most, sum(one.offline_work for one in batches)),
-        min_offline_work=min(most, sum(one.min_offline_work for one in batches)),
+        offline_work=min(most_work, sum(one.offline_work for one in batches)),
+        min_offline_work=min(most_work, sum(one.min_offline_work for one in batches)),
         slo_classes=classes,
         failover_ratio=spec.failover_ratio,
         other_tensor_parallel_sizes=spec.other_tensor_parallel_sizes,
@@ -161,6 +175,12 @@ def _planned(
         load_s=load_s,
         warm_load_s=spec.warm_load_s or min(load_s, DEFAULT_WARM_LOAD_S),
     )
+
+
+def _most_work(record: DeploymentRecord, frontiers: tuple[ReplicaFrontier, ...]) -> float:
+    """Offline work all its replicas could do at the most, engine-ms per second."""
+    own = [offline_limit(f.frontier, 0.0) for f in frontiers if f.deployment == record.id]
+    return max([REPLICA_WORK, *own]) * record.spec.max_replicas
 
 
 def _kept(record: DeploymentRecord, view: FleetView) -> Deployment:

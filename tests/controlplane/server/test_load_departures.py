@@ -52,7 +52,7 @@ def test_departure_is_told_when_it_lasts_and_is_beyond_the_tolerance() -> None:
 def test_constant_noisy_load_departs_hardly_ever() -> None:
     """Two hours of a load that trembles by a third: its forecast covers it."""
     drawn = random.Random(3)
-    asked = {"chat": Asked(expected_work=0.0, most_work=4000.0, ahead_s=70.0)}
+    asked = {"chat": Asked(expected_work=0.0, ahead_s=70.0)}
     forecasts, looks = Forecasts(), Departures()
     smoothed, split_for, window = 600.0, {"chat": 0.0}, []
     bound, told = 0.0, 0
