@@ -3,7 +3,8 @@
 Owns how batches become rates. Refuses placement. Under earliest deadline first the rate
 that a set of batches rests on is max over deadlines D of (work due by D) / D, exact at
 constant capacity. A weight is a priority times the devices a unit of work takes on the
-reference, so that equal priorities value a device's time alike whatever the model.
+reference, so that equal priorities value a device's time alike whatever the model. A tenant's
+claim on its fair share counts devices too.
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench.placement.board import Board
 from planner.model import BatchDemand, Tenant
 
 TENANTS = 5
@@ -115,6 +117,18 @@ def draw_tenants(rng: np.random.Generator, demands: Sequence[BatchDemand]) -> tu
             )
         )
     return tuple(tenants)
+
+
+def claims_of(board: Board) -> tuple[float, ...]:
+    """Devices that a unit of each batch's work takes at the least; 0 where it fits none."""
+    bears = [
+        max((board.choices[k].most_offline / board.choices[k].devices for k in own), default=0.0)
+        for own in board.of_deployment
+    ]
+    return tuple(
+        1.0 / bears[batch.deployment] if bears[batch.deployment] > 0.0 else 0.0
+        for batch in board.batches
+    )
 
 
 def _draw_set(rng: np.random.Generator) -> list[tuple[float, float]]:

@@ -12,6 +12,7 @@ times one's, and no binary is needed:
     sum_{k,s} x[k,s,i] + short_online[d,i] >= demand    classes i of deployment d
     sum_{k,s} y[k,s] >= sum_j z[j]                      batches j of deployment d
     z[j] + short_deadline[j] >= least[j]; z[j] <= most[j]; quotas
+    sum_j z[j] claim[j] + short_fair[t] >= fair[t]      batches j of tenant t, where asked
     sum_k n[k] + short_replicas[d] >= min_replicas[d]
 
 and, with counts free:
@@ -25,21 +26,26 @@ is (D - 1) / D of the replicas on average, and a worst loss is no smaller than t
 `bounds` adds what integrality says of single large replicas.
 
 Tiers, each before the next: replicas, online (tight, then loose), failover (tight, then
-loose), deadlines, weighted offline work. All but the last are shortfalls in
-device-equivalents.
+loose), deadlines, fair shares where they are asked for, weighted offline work. All but the
+last are shortfalls in device-equivalents.
 """
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from bench.placement.batches import claims_of
 from bench.placement.board import Board, Counts
-from bench.placement.linear import Programme
+from bench.placement.linear import FAIR, Programme
 from bench.placement.modes import CLASSES
 
 
 def formulate(
-    board: Board, *, totals: Counts | None = None, modes: Counts | None = None
+    board: Board,
+    *,
+    totals: Counts | None = None,
+    modes: Counts | None = None,
+    fair: Mapping[int, float] | None = None,
 ) -> Programme:
     """The programme of given replicas, or of all placements.
 
@@ -48,6 +54,7 @@ def formulate(
         totals: Replicas by choice, shape (choices,); None: free, within the fleet.
         modes: Of those, by the class they are held to, shape (choices, CLASSES + 1);
             None: in whatever modes, in fractions, serves best.
+        fair: Claims by tenant that are to be met before weights decide; None: none.
     """
     made = Programme()
     for number, choice in enumerate(board.choices):
@@ -59,6 +66,9 @@ def formulate(
         fits = board.devices[board.kind == choice.kind] // choice.devices
         made.counts[number] = made.column(0.0, float(fits.sum()), is_integer=True)
     _online_and_offline(made, board, modes)
+    for tenant, least in (fair or {}).items():
+        slack = made.shortfall(FAIR, least)
+        made.row([*made.claims.get(tenant, ()), (slack, 1.0)], least=least)
     for number, deployment in enumerate(board.deployments):
         own = [(made.counts[k], 1.0) for k in board.of_deployment[number] if k in made.counts]
         slack = made.shortfall("replicas", float(deployment.min_replicas))
@@ -109,12 +119,14 @@ def _online_and_offline(made: Programme, board: Board, modes: Counts | None) -> 
 def _demands(
     made: Programme, board: Board, carrying: Mapping[int, Sequence[tuple[int, float]]]
 ) -> None:
-    """Batches, deadlines and quotas."""
+    """Batches, deadlines, quotas and what counts as a tenant's claim."""
+    claims = claims_of(board)
     done: dict[int, list[tuple[int, float]]] = {}
     quotas: dict[int, list[tuple[int, float]]] = {}
-    for batch in board.batches:
+    for batch, claim in zip(board.batches, claims, strict=True):
         z = made.column(0.0, batch.most)
         made.values[z] = batch.value
+        made.claims.setdefault(batch.tenant, []).append((z, claim))
         done.setdefault(batch.deployment, []).append((z, -1.0))
         if batch.tenant >= 0 and np.isfinite(board.quotas[batch.tenant]):
             scale = batch.work_per_unit / float(board.quotas[batch.tenant])

@@ -5,9 +5,9 @@ keeps after deadlines and before weights decide what else is carried.
 
 **Unit.** Work of different models takes devices for different times, so a tenant's claim
 counts devices, not work: a replica-equivalent of deployment d claims `unit/e_d`, e_d the
-most offline work that one device bears of it (`Problem`'s best shape and mode). `unit` is
-chosen so that by the weights a claim goes before any weighted offline work that the same
-devices could carry, and after any deadline.
+most offline work that one device bears of it (its best shape and mode). `unit` is the value
+of the dearest work a device can carry, so that by the weights a claim goes before it; less
+where deadlines press on work of which a device bears little, which go before claims.
 
 **Share.** Over the relaxation of the fleet with nothing running and no bound on moves,
 earlier tiers at their best, the weighted max-min (water-filling by `Tenant.weight`, under
