@@ -13,6 +13,11 @@ from batches:
 - never more than `MOST_OVER_PEAK` times the highest mean of an interval, remembered for about
   a day: a forecaster that knows little, or saw a burst, may say several times that. So
   where no load was ever seen, nothing is expected but what the spec says;
+- never more than `MOST_OVER_MEAN` times the greater of the mean that is forecast and what the
+  last interval had: after load has gone, that it might come back stays possible for minutes
+  (`series`: the rule of three), and would keep room from those whom load has gone to. A burst
+  beyond it is observed, so placed for, and offline work yields to it within an iteration;
+- less than `LEAST_WORK` is nothing: it would be rounded up to a step for minutes;
 - it falls only once it is a fifth below what was said last, and rises at once: a bound that
   trembles moves nothing.
 
@@ -35,6 +40,9 @@ ROUNDS = 20
 """Intervals ahead at the most: five minutes, a large model's load."""
 SETTINGS = ForecastSettings(round_s=INTERVAL_S, rounds=ROUNDS, quantile=QUANTILE)
 MOST_OVER_PEAK = 1.5
+MOST_OVER_MEAN = 2.0
+LEAST_WORK = 10.0
+"""Engine-ms per second: a hundredth of one engine."""
 PEAK_KEPT_S = 24 * 3600.0
 """Time constant: a peak a day ago still counts 1/e, so that a daily one is let come back."""
 FALLS_AT_RATIO = 0.8
@@ -66,7 +74,7 @@ class Outlook:
 
     Attributes:
         bound: What is believed of the upper bound; 0: nothing is known.
-        mean: Of the next interval.
+        mean: The highest of the intervals ahead.
         upper: The forecaster's own bound.
         peak: The highest interval that counts.
     """
@@ -82,6 +90,7 @@ class _Known:
     forecaster: WorkForecaster
     expected_work: float
     peak: float = 0.0
+    last: float = 0.0
     bound: float = 0.0
 
 
@@ -140,6 +149,7 @@ class Forecasts:
                 continue
             gap = 1 if last is None else index - last
             known.forecaster.observe(index, seen)
+            known.last = seen
             known.peak = max(seen, known.peak * kept**gap)
 
     def outlooks(self, first: int, asked: Mapping[str, Asked]) -> dict[str, Outlook]:
@@ -156,13 +166,16 @@ class Forecasts:
             last = known.forecaster.last_index
             begin = first if last is None else max(first, last + 1)
             upper = known.forecaster.upper(begin, rounds=one.rounds)
-            (mean,) = known.forecaster.forecast(begin, rounds=1)
-            believed = min(upper, MOST_OVER_PEAK * known.peak)
+            bands = known.forecaster.forecast(begin, rounds=one.rounds)
+            mean = max(band.mean for band in bands)
+            believed = min(
+                upper, MOST_OVER_PEAK * known.peak, MOST_OVER_MEAN * max(mean, known.last)
+            )
+            if believed < LEAST_WORK:
+                believed = 0.0
             if believed > known.bound or believed < FALLS_AT_RATIO * known.bound:
                 known.bound = believed
-            found[deployment] = Outlook(
-                bound=known.bound, mean=mean.mean, upper=upper, peak=known.peak
-            )
+            found[deployment] = Outlook(bound=known.bound, mean=mean, upper=upper, peak=known.peak)
         return found
 
     def stored(self, deployments: Collection[str]) -> list[tuple[str, str]]:
@@ -201,6 +214,7 @@ def _written(known: _Known) -> str:
         {
             "version": VERSION,
             "peak": known.peak,
+            "last": known.last,
             "bound": known.bound,
             "forecast": known.forecaster.to_values(),
         },
@@ -219,9 +233,9 @@ def _read(deployment: str, body: str, asked: Asked) -> _Known:
     if not isinstance(document, dict) or document.get("version") != VERSION:
         said = document.get("version") if isinstance(document, dict) else type(document).__name__
         raise ForecastError(f"stored forecast of version {said}, this one reads {VERSION}")
-    peak, bound = (float(document[name]) for name in ("peak", "bound"))
-    if not (0.0 <= peak < math.inf and 0.0 <= bound < math.inf):
-        raise ForecastError(f"stored forecast: peak {peak} or bound {bound} is out of range")
+    peak, last, bound = (float(document[name]) for name in ("peak", "last", "bound"))
+    if not all(0.0 <= one < math.inf for one in (peak, last, bound)):
+        raise ForecastError(f"stored forecast: one of {peak}, {last}, {bound} is out of range")
     return _Known(
         forecaster=WorkForecaster.from_values(
             document["forecast"],
@@ -231,5 +245,6 @@ def _read(deployment: str, body: str, asked: Asked) -> _Known:
         ),
         expected_work=asked.expected_work,
         peak=peak,
+        last=last,
         bound=bound,
     )
