@@ -8,8 +8,9 @@ Map:
     lookup      unique id prefixes, shell completion
     manifest    deployments written in YAML
     wording     enums, times, sizes and durations as people read them
-    nodes, deployments, replicas, batches, placement, rollout, cluster
+    nodes, deployments, replicas, batches, placement, rollout, tenants, cluster
                 one noun each
+    node_labels the verb that reads and changes labels of a node
     placement_* one family of verbs each; placement_words and placement_formats say plans
     fleetpage*  a picture of the fleet: read, boxes, nodes, tables, words, style
     load        the open-loop load generator

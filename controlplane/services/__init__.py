@@ -13,6 +13,8 @@ Map:
     placement    PlacementService: the ledger, dry runs, explanations, what-ifs
     placement_changes, placement_holds
                  its mutations: apply and roll back; freeze and pin
+    frontier_shares
+                 how much of its frontier each replica's planned work takes
     tenants      TenantService
     routing      RoutingService
     rollout      RolloutService: the kill switch
