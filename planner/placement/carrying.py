@@ -12,9 +12,10 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from planner.model import OFFLINE_ONLY, Placement
+from planner.model import OFFLINE_ONLY, Misfit, Placement
 from planner.placement.counting import Counting, counting_of
 from planner.placement.counts.standing import Standing, flow_of, standing_of
+from planner.placement.fairness import fair_misfits
 from planner.placement.fleet import Draft, Fleet
 from planner.placement.surviving import unsurvived
 from planner.placement.weights import MOVE, NODE, REPLICA_WORK
@@ -25,11 +26,15 @@ _LEAST_SHORTAGE = 1e-6  # replica-equivalents
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shortage:
-    """What of a deployment's wishes its placements do not bear, in engine-ms per second."""
+    """What of a deployment's wishes its placements do not bear, in engine-ms per second.
+
+    `fair` says who lacks of its fair share, where this deployment is what it lacks most.
+    """
 
     online: float = 0.0
     failover: float = 0.0
     deadline: float = 0.0
+    fair: tuple[Misfit, ...] = ()
 
 
 def carried(
@@ -68,7 +73,15 @@ def carried(
         modes = _modes(fleet, counting, standing, placements, keys)
     loaded = _loaded(counting, standing, placements, keys, modes)
     lost = unsurvived(fleet, counting.problem, placements, keys)
-    return loaded, _shortages(counting, standing, lost)
+    short = _shortages(counting, standing, lost)
+    for name, fair in fair_misfits(fleet, counting, standing, placements).items():
+        short[name] = replace(short.get(name, Shortage()), fair=fair)
+    return loaded, short
+
+
+def short_of_shares(short: Mapping[str, Shortage] | None) -> tuple[Misfit, ...]:
+    """Misfits of fair shares among what is short by deployment, in order of it."""
+    return tuple(misfit for _, one in sorted((short or {}).items()) for misfit in one.fair)
 
 
 def _mode_now(counting: Counting, placement: Placement, key: tuple[int, int] | None) -> int:
@@ -88,7 +101,12 @@ def _shortages(
                 short[counting.deployments[owner]][tier] += missing * REPLICA_WORK
     for d, missing in lost.items():
         short[counting.deployments[d]]["failover"] = missing * REPLICA_WORK
-    return {name: Shortage(**tiers) for name, tiers in short.items()}
+    return {
+        name: Shortage(
+            online=tiers["online"], failover=tiers["failover"], deadline=tiers["deadline"]
+        )
+        for name, tiers in short.items()
+    }
 
 
 def work_terms(fleet: Fleet, draft: Draft) -> dict[str, float]:

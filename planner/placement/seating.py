@@ -4,8 +4,9 @@ Owns the choice inside a cell. Sticky: a replica that is kept keeps node and dev
 Where devices are free in pieces too small for a larger replica, smaller ones of the same
 cell move over for it, as few as make room; where that finds none, it sits in another cell of
 its device type, if it can in the same failure domain. Refuses to weigh: counts that find no
-seat anywhere are left out, and the standing of what was seated shows it. Deterministic; larger replicas sit
-first, on the fullest node that fits, nodes that hold their weights before others.
+seat anywhere are left out, and the standing of what was seated shows it. Deterministic;
+larger replicas sit first, on the fullest node that fits, nodes that hold their weights before
+others.
 """
 
 from collections import Counter, defaultdict

@@ -13,6 +13,7 @@ Map:
     loads      shares, frontiers, budgets
     failover   what is served though a failure domain is lost
     offline    stages, demand and tenants' quotas
+    fairness   what is said of tenants' fair shares
     transport  whether sources can feed sinks: the maximum flow between them
     moves      that the moves lead from what runs to what is planned
 """

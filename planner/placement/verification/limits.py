@@ -1,6 +1,6 @@
 """How many, and where for sure.
 
-Owns the bounds on replicas and moves, freezes and pins.
+Owns the bounds on replicas and moves, freezes, pins and what is said of fair shares.
 """
 
 from collections import Counter
@@ -8,14 +8,16 @@ from collections.abc import Iterator
 
 from planner.model import Plan
 from planner.placement.verification.facts import Facts
+from planner.placement.verification.fairness import fairness
 from planner.placement.verification.violation import Violation, broken
 
 
 def limits(facts: Facts, plan: Plan) -> Iterator[Violation]:
-    """Bounds, freezes and pins are kept to."""
+    """Bounds, freezes and pins are kept to, and shares that are short can be."""
     yield from _bounds(facts, plan)
     yield from _frozen(facts, plan)
     yield from _pinned(facts, plan)
+    yield from fairness(facts, plan)
 
 
 def _bounds(facts: Facts, plan: Plan) -> Iterator[Violation]:

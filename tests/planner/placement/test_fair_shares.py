@@ -6,7 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from planner.model import BatchDemand, Stage, Tenant
+from planner.model import BatchDemand, Placement, Stage, Tenant
+from planner.placement.carrying import carried, short_of_shares
 from planner.placement.counting import counting_of
 from planner.placement.counts.claims import GUARANTEED, with_fair_shares
 from planner.placement.counts.merging import merged_cells
@@ -282,3 +283,32 @@ def test_nothing_changes_when_there_is_one_tenant():
     assert counting.problem == plain.problem
     weighty = _snapshot(["red", "red"], tenants=(Tenant(id="red", weight=7.0),))
     assert counting_of(survey(weighty)).problem == plain.problem
+
+
+def test_outcome_says_who_lacks_of_its_share_by_how_much_and_what_binds():
+    """Blue's model may have no replica: it gets nothing of its half of half the devices."""
+    snapshot = _snapshot(["red", "blue"], weight=4.0)
+    snapshot = replace(
+        snapshot,
+        deployments=(
+            replace(snapshot.deployments[0], max_replicas=2),
+            replace(snapshot.deployments[1], max_replicas=1),
+        ),
+    )
+    of = survey(snapshot)
+    both = [
+        Placement(replica=None, deployment="d0", node="n1", devices=(0,)),
+        Placement(replica=None, deployment="d0", node="n1", devices=(1,)),
+    ]
+    _, short = carried(of, both)
+    misfits = short_of_shares(short)
+
+    assert [(m.deployment, m.dimension) for m in misfits] == [("d1", "fair_share")]
+    assert misfits[0].needed == pytest.approx(0.5, abs=1e-3)
+    assert misfits[0].available == 0.0
+    assert "tenant blue" in misfits[0].message
+    assert "add devices" in misfits[0].message
+
+    _, enough = carried(of, [both[0], replace(both[1], deployment="d1")])
+    assert short_of_shares(enough) == ()
+    assert short_of_shares(None) == ()
