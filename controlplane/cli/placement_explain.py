@@ -36,8 +36,10 @@ def explain(
 ) -> None:
     """Names what binds a deployment, and what small changes would gain or cost.
 
-    Each change is solved, with and without, and the objectives are compared term by term; what
-    does not fit says what would make it fit.
+    Each change is evaluated, not solved: the objective with it less the objective without, term
+    by term, work routed anew in both, other replicas where they are. A round that solves may
+    find better; `slacktide placement whatif` solves. What does not fit says what would make it
+    fit. Tenants' fair shares are not weighed; where there are some, the answer says so.
 
     Example:  slacktide placement explain chat --node n1
     """
@@ -71,7 +73,10 @@ def explained_lines(
     if wide and answer.HasField("totals"):
         lines.append(totals_words(answer.totals))
     if answer.differences:
-        lines.append("small changes, and what each does to the objective (negative is better):")
+        lines.append(
+            "small changes, each evaluated and not solved: what it does to the objective"
+            " (negative is better):"
+        )
         for difference in answer.differences:
             lines += [f"  {line}" for line in difference_lines(difference)]
     if answer.misfits:

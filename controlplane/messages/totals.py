@@ -6,9 +6,9 @@ from slacktide.v1 import placement_pb2, placement_service_pb2
 from slacktide.wire.names import resource_name
 
 from controlplane.messages.plans import to_misfit, to_term
-from controlplane.rounds.differences import ChangeKind, Difference
 from controlplane.rounds.explanation import Explanation
 from controlplane.rounds.totals import Totals
+from planner.placement.explaining.differences import ChangeKind, Difference
 
 _KIND_VALUES = {
     ChangeKind.ONE_MORE_REPLICA: placement_service_pb2.DIFFERENCE_KIND_ONE_MORE_REPLICA,

@@ -17,6 +17,6 @@ Map:
     dryrun          solves that are not applied, in a process of their own
     supposed        fleets that are not there, for what-ifs
     totals          what a placement serves and takes
-    explanation     what binds a deployment; `differences`, `seating`: what would help
+    explanation     what binds a deployment, as it is told
     ledgerdiff      from one stored plan to another
 """

@@ -18,7 +18,8 @@ Map, in the order of a solve:
     carrying      SLO class and work of each placement, where deployments share tenants
     shares        online share, offline share and latency budget of each placement
     diff          from what runs to what is planned: moves in groups
-    explain       why a wish does not fit, with the remedy
+    explain       what a plan leaves unmet, with the remedy
+    explaining/   why a deployment has what it has; what small changes would bring
     publish       a draft made into a plan
     resplit       between rounds: the placement stays, the work is split anew
     verify        the independent check of a plan; its rules are in verification/

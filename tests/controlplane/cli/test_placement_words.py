@@ -216,7 +216,8 @@ def test_explanation_names_what_binds_and_each_change_term_by_term() -> None:
         "deployment chat at revision 41",
         "binding: memory",
         "deployment chat: memory binds",
-        "small changes, and what each does to the objective (negative is better):",
+        "small changes, each evaluated and not solved: what it does to the objective"
+        " (negative is better):",
         "  one more replica: -1: gains 3 offline_work (-10 x +0.3); costs 2 moves (2 x +1)",
         "  one more replica on node n1: does not fit: node n1: needs 18.2 GiB, has 11.0 GiB free",
         "    would fit if: node n1 had 7.2 GiB more a device",

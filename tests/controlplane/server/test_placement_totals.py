@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controlplane.rounds.differences import ChangeKind
 from controlplane.rounds.explanation import explained
 from controlplane.rounds.totals import Totals, by_deployment, running, summed
 from planner.interference.frontier import DEFAULT_FRONTIER
@@ -21,6 +20,7 @@ from planner.model import (
     Stage,
 )
 from planner.placement.explain import misfits
+from planner.placement.explaining.differences import ChangeKind
 from planner.placement.fleet import survey
 from planner.placement.greedy import keep_all
 from planner.placement.objective import total
@@ -145,7 +145,10 @@ def test_explanation_agrees_with_misfits_and_with_its_own_terms(
         served = said.totals
         if served.online_work_served < served.online_work_wanted - 1e-3:
             assert said.binding != "none"
-            assert (said.binding == "frozen") == (is_fleet_frozen or deployment.is_frozen)
+            is_frozen = is_fleet_frozen or deployment.is_frozen
+            is_full = own >= deployment.max_replicas
+            nearest = why[0].dimension if why and not is_full else ""
+            assert (said.binding == "frozen") == (is_frozen or nearest == "frozen")
 
 
 def test_explanation_names_the_rule_when_devices_are_free_and_it_fits_nowhere() -> None:

@@ -1,0 +1,120 @@
+"""What binds, in fleets that are not plain: said as it is, or said that it is not weighed."""
+
+import pytest
+
+from planner.model import Allocation, BatchDemand, Pin, ReplicaState, Stage, Tenant
+from planner.placement.explaining.binding import binding_of
+from planner.placement.explaining.differences import ChangeKind
+from tests.planner.placement.fleets import deployment, fleet, node
+
+
+def runs(name, where, *devices, of="chat", **fields):
+    fields.setdefault("state", ReplicaState.RUNNING)
+    return Allocation(replica=name, deployment=of, node=where, devices=devices, **fields)
+
+
+def said(snapshot, *, is_served=False, is_short_online=False, **fields):
+    return binding_of(
+        snapshot, "chat", is_served=is_served, is_short_online=is_short_online, **fields
+    )
+
+
+def of_kind(found, kind):
+    return [one for one in found.differences if one.kind is kind]
+
+
+def test_quota_is_named_when_a_tenant_is_at_it():
+    """More replicas would serve no more of this tenant."""
+    wanted = deployment("chat", stage=Stage.ACTIVE)
+    snapshot = fleet(
+        [node("n1")],
+        [wanted],
+        [runs("a", "n1", 0)],
+        tenants=(Tenant(id="red", max_offline_work=200.0),),
+        batches=(BatchDemand(deployment="chat", tenant="red", offline_work=800.0),),
+    )
+    found = said(snapshot)
+    assert found.word == "quota"
+    assert "tenant red" in found.what
+    (more,) = of_kind(found, ChangeKind.ONE_MORE_REPLICA)
+    assert more.fits and "offline_work" not in {one.name for one in more.terms}
+
+
+def test_quota_couples_deployments_when_a_tenant_has_batches_of_both():
+    """The other one eats what this one would gain: a part without it would tell otherwise."""
+    both = [deployment(name, stage=Stage.ACTIVE, max_replicas=4) for name in ("chat", "code")]
+    snapshot = fleet(
+        [node("n1"), node("n2")],
+        both,
+        [runs("a", "n1", 0), runs("b", "n1", 1, of="code")],
+        tenants=(Tenant(id="red", max_offline_work=900.0),),
+        batches=tuple(
+            BatchDemand(deployment=one.id, tenant="red", offline_work=2000.0) for one in both
+        ),
+    )
+    (more,) = of_kind(said(snapshot), ChangeKind.ONE_MORE_REPLICA)
+    assert more.fits and "offline_work" not in {one.name for one in more.terms}
+
+
+def test_lack_is_told_when_work_would_not_survive_a_domain():
+    """All is served, and half of it would be lost: that is not nothing."""
+    wanted = deployment("chat", online_work=600.0, failover_ratio=1.0)
+    snapshot = fleet([node("n1"), node("n2", devices=0)], [wanted], [runs("a", "n1", 0)])
+    found = said(snapshot, is_served=True)
+    assert "600 engine-ms/s that are to survive the loss of a failure domain do not" in found.what
+    assert found.word != "none"
+    added = of_kind(found, ChangeKind.NODE_ADDED)
+    gains = {one.name: one.value for one in added[0].terms}
+    assert gains["failover_shortfall"] == pytest.approx(-0.6)
+
+
+def test_pin_is_named_when_its_node_has_too_few():
+    """Though all work is served elsewhere."""
+    wanted = deployment("chat", min_replicas=0)
+    snapshot = fleet(
+        [node("n1", devices=1), node("n2", devices=1)],
+        [wanted, deployment("code")],
+        [runs("a", "n1", 0, of="code"), runs("b", "n2", 0)],
+        pins=(Pin(deployment="chat", node="n1"),),
+    )
+    found = said(snapshot, is_served=True)
+    assert found.word == "pin"
+    assert "node n1 has 0" in found.what
+
+
+def test_fair_shares_are_said_to_be_left_out_when_tenants_share():
+    """Which tenants are entitled to what is decided by all deployments together."""
+    wanted = deployment("chat", stage=Stage.ACTIVE)
+    batches = [
+        BatchDemand(deployment="chat", tenant=name, offline_work=800.0) for name in ("red", "blue")
+    ]
+    both = fleet([node("n1")], [wanted], [runs("a", "n1", 0)], batches=tuple(batches))
+    assert said(both).what.endswith("differences leave out tenants' fair shares")
+    one = fleet([node("n1")], [wanted], [runs("a", "n1", 0)], batches=tuple(batches[:1]))
+    assert "leave out" not in said(one).what
+
+
+def test_frozen_replica_is_not_offered_when_one_less_is_asked():
+    """A freeze keeps it; what cannot go has no difference."""
+    wanted = deployment("chat", min_replicas=0)
+    snapshot = fleet(
+        [node("n1", is_frozen=True), node("n2")],
+        [wanted],
+        [runs("a", "n1", 0), runs("b", "n2", 0)],
+    )
+    (less,) = of_kind(said(snapshot, is_served=True), ChangeKind.ONE_LESS_REPLICA)
+    assert less.change == "without replica b"
+
+
+def test_any_node_group_is_asked_about_when_its_own_is_full():
+    """What the bound costs, and what would fit if it stays."""
+    wanted = deployment("chat", node_groups=("left",), online_work=1200.0)
+    snapshot = fleet(
+        [node("n1", devices=1, group="left"), node("n2")], [wanted], [runs("a", "n1", 0)]
+    )
+    found = said(snapshot, is_short_online=True)
+    assert found.word == "devices"
+    (more,) = of_kind(found, ChangeKind.ONE_MORE_REPLICA)
+    assert more.would_fit_if.startswith("node n1 had 1 more free device(s): add a node of group")
+    (relaxed,) = of_kind(found, ChangeKind.BOUND_RELAXED)
+    assert relaxed.change.startswith("any node group") and relaxed.objective < 0
