@@ -1,6 +1,7 @@
 """The round as a mixed integer programme in counts, whole or in part.
 
-Owns the formulation. Refuses to solve, and to name nodes. Invariants: a part's columns
+Owns the formulation, and the rows of counts; those of work are in `working`, those over
+failure domains in `domains`. Refuses to solve, and to name nodes. Invariants: a part's columns
 cost what they cost in the whole, so a part's gain is the whole's; counts outside the part
 are constants; every row is an inequality that counts of none satisfy, or of the least that
 must be, with what is missing in a column of its own, so no programme is infeasible.
@@ -48,10 +49,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
 
-from planner.placement.counts.problem import Counts, Problem, failover_needs
+from planner.placement.counts.domains import add_failover, add_spread
+from planner.placement.counts.problem import Counts, Problem
 from planner.placement.counts.sparse import UNBOUNDED, Sparse, Term
-
-_FEW_DOMAINS = 4  # up to here a row of all the rest beats a column of what is lost
+from planner.placement.counts.working import add_tenants, add_work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +87,16 @@ class Programme:
         offline: Work of the demands of deployments outside the part, which stays.
         modes: Replicas by (shape, mode) where they stay too: what is left is a flow, a
             linear programme without the rows that no flow changes.
+
+    Attributes:
+        sparse: Columns and rows so far.
+        n, r, x, y, o, used: Columns by the symbols of the formulation.
+        short: Columns of what is missing, by tier and key.
+        new: (column, (cell, shape), whether it counts all replicas) of additions.
+        some_of: Of a column of counts, the one that is 1 where it is not 0.
+        cells_of: Cells by device type.
+        shapes: Shapes by deployment of the part.
+        is_merged: Whether cells of all domains are merged.
     """
 
     def __init__(
@@ -108,41 +119,41 @@ class Programme:
         self.used: dict[int, int] = {}
         self.short: dict[str, dict[tuple[int, ...], int]] = defaultdict(dict)
         self.new: list[tuple[int, tuple[int, int], bool]] = []
-        self._counts = counts
-        self._fixed_modes = modes
-        self._some_of: dict[int, int] = {}
-        self._cells_of: dict[int, list[int]] = defaultdict(list)
+        self.counts = counts
+        self.fixed_modes = modes
+        self.some_of: dict[int, int] = {}
+        self.cells_of: dict[int, list[int]] = defaultdict(list)
         for c, cell in enumerate(problem.cells):
-            self._cells_of[cell.kind].append(c)
-        self._is_merged = any(cell.domain is None for cell in problem.cells)
-        self._shapes = {d: problem.shapes_of(d) for d in part.deployments}
+            self.cells_of[cell.kind].append(c)
+        self.is_merged = any(cell.domain is None for cell in problem.cells)
+        self.shapes = {d: problem.shapes_of(d) for d in part.deployments}
         self._add_counts()
         self._add_room()
         for d in part.deployments:
-            self._add_work(d)
+            add_work(self, d)
             if modes is None:
                 self._add_replicas(d)
-                self._add_failover(d)
-                self._add_spread(d)
-        self._add_tenants(offline or {})
+                add_failover(self, d)
+                add_spread(self, d)
+        add_tenants(self, offline or {})
 
     def terms(self, shape: int, cells: Iterable[int] | None = None) -> tuple[list[Term], float]:
         """Replicas of a shape, over all cells or some: columns, and the constant part."""
         terms: list[Term] = []
         constant = 0.0
-        for c in self._cells_of[self.problem.shapes[shape].kind] if cells is None else cells:
+        for c in self.cells_of[self.problem.shapes[shape].kind] if cells is None else cells:
             column = self.n.get((c, shape))
             if column is not None:
                 terms.append((column, 1.0))
             else:
-                constant += self._counts.get((c, shape), 0)
+                constant += self.counts.get((c, shape), 0)
         return terms, constant
 
     def _add_counts(self) -> None:
         weights = self.problem.weights
         for c in sorted(self.part.cells):
             for d in self.part.deployments:
-                for q in self._shapes[d]:
+                for q in self.shapes[d]:
                     if self.problem.shapes[q].kind != self.problem.cells[c].kind:
                         continue
                     least = self.problem.least.get((c, q), 0)
@@ -169,7 +180,7 @@ class Programme:
         if self.problem.max_moves is not None and self.new:
             moved = sum(
                 max(0, count - self.problem.held.get(key, 0))
-                for key, count in self._counts.items()
+                for key, count in self.counts.items()
                 if key not in self.n
             )
             forced = sum(
@@ -184,7 +195,7 @@ class Programme:
     def _add_room(self) -> None:
         fixed = {
             key: count
-            for key, count in self._counts.items()
+            for key, count in self.counts.items()
             if key not in self.n and key[0] in self.part.cells
         }
         slots, host = self._taken(fixed)
@@ -228,231 +239,21 @@ class Programme:
         wanted = self.problem.wanted[d]
         terms: list[Term] = []
         constant = 0.0
-        for q in self._shapes[d]:
+        for q in self.shapes[d]:
             of_shape, fixed = self.terms(q)
             terms += of_shape
             constant += fixed
         if wanted.min_replicas > 0:
-            short = self._missing("replica", (d,), self.problem.weights.replica)
+            short = self.missing("replica", (d,), self.problem.weights.replica)
             self.sparse.at_least([*terms, (short, 1.0)], wanted.min_replicas - constant)
         if terms and wanted.max_replicas < 10_000:
             forced = sum(self.sparse.lower[column] for column, _ in terms)
             self.sparse.at_most(terms, max(forced, wanted.max_replicas - constant))
 
-    def _add_work(self, d: int) -> None:
-        wanted = self.problem.wanted[d]
-        served: dict[int, list[Term]] = defaultdict(list)
-        offline: list[Term] = []
-        for q in self._shapes[d]:
-            terms, constant = self.terms(q)
-            if not terms and constant <= 0:
-                continue
-            for u, replicas, fixed in self._modes(q, terms, constant):
-                mode = self.problem.shapes[q].modes[u]
-                x = []
-                for k in range(mode.served, len(wanted.classes)):
-                    if wanted.classes[k].work > 0.0 and mode.max_online > 0.0:
-                        self.x[q, u, k] = self.sparse.column(wanted.classes[k].work)
-                        x.append((self.x[q, u, k], 1.0))
-                        served[k].append((self.x[q, u, k], 1.0))
-                y = self.y[q, u] = self.sparse.column()
-                offline.append((y, 1.0))
-                if x:
-                    self.sparse.at_most(
-                        [*x, *((k, -mode.max_online * v) for k, v in replicas)],
-                        mode.max_online * fixed,
-                    )
-                for alpha, beta, gamma in mode.segments:
-                    if not x and beta <= 0.0:
-                        continue
-                    self.sparse.at_most(
-                        [
-                            *((k, alpha * v) for k, v in x),
-                            (y, beta),
-                            *((k, -gamma * v) for k, v in replicas),
-                        ],
-                        gamma * fixed,
-                    )
-        for k, one in enumerate(wanted.classes):
-            if one.work > 0.0:
-                weight = self.problem.weights.online * one.weight
-                short = self._missing("online", (d, k), weight, upper=one.work)
-                self.sparse.at_least([*served[k], (short, 1.0)], one.work)
-        taken: list[Term] = []
-        for j, demand in enumerate(self.problem.offline):
-            if demand.deployment != d or demand.most <= 0.0:
-                continue
-            weights = self.problem.weights
-            self.o[j] = self.sparse.column(demand.most, cost=-weights.offline * demand.weight)
-            taken.append((self.o[j], -1.0))
-            if demand.least > 0.0:
-                short = self._missing("deadline", (j,), weights.deadline, upper=demand.least)
-                self.sparse.at_least([(self.o[j], 1.0), (short, 1.0)], demand.least)
-        if taken:
-            self.sparse.at_least([*offline, *taken], 0.0)
-
-    def _modes(
-        self, q: int, terms: list[Term], constant: float
-    ) -> Iterable[tuple[int, list[Term], float]]:
-        """Each mode of a shape with its replicas: columns and constant."""
-        modes = self.problem.shapes[q].modes
-        if self._fixed_modes is not None:
-            held = [(u, self._fixed_modes.get((q, u), 0)) for u in range(len(modes))]
-            return [(u, [], float(count)) for u, count in held if count > 0]
-        if len(modes) == 1:
-            return [(0, terms, constant)]
-        upper = constant + sum(self.sparse.upper[column] for column, _ in terms)
-        for u in range(len(modes)):
-            self.r[q, u] = self.sparse.column(upper, is_integer=True)
-        self.sparse.equal(
-            [*((self.r[q, u], 1.0) for u in range(len(modes))), *((k, -v) for k, v in terms)],
-            constant,
-        )
-        return [(u, [(self.r[q, u], 1.0)], 0.0) for u in range(len(modes))]
-
-    def _add_failover(self, d: int) -> None:
-        shapes = self._shapes[d]
-        wanted = self.problem.wanted[d]
-        needs = failover_needs(wanted, tuple(self.problem.shapes[q] for q in shapes))
-        if not needs:
-            return
-        asked = sum(cls.failover_ratio * cls.work for cls in wanted.classes)
-        short = self._missing("failover", (d,), self.problem.weights.failover, upper=asked)
-        for needed, gives in needs:
-            self._add_need(shapes, gives, needed=needed, short=(short, needed / asked))
-
-    def _add_need(
-        self, shapes: tuple[int, ...], gives: tuple[float, ...], *, needed: float, short: Term
-    ) -> None:
-        """Rows of one direction: what is left without any one domain."""
-        total: list[Term] = []
-        constant = 0.0
-        by_domain: dict[int, list[Term]] = defaultdict(list)
-        of_domain: dict[int, float] = defaultdict(float)
-        for q, gain in zip(shapes, gives, strict=True):
-            if gain <= 0.0:
-                continue
-            for c in self._cells_of[self.problem.shapes[q].kind]:
-                column = self.n.get((c, q))
-                fixed = 0 if column is not None else self._counts.get((c, q), 0)
-                if column is None and not fixed:
-                    continue
-                domain = self.problem.cells[c].domain
-                key = -1 if domain is None else domain
-                if column is not None:
-                    total.append((column, gain))
-                    by_domain[key].append((column, gain))
-                constant += gain * fixed
-                of_domain[key] += gain * fixed
-        if self._is_merged:
-            rest = max(0.0, (self.problem.domains - 1) / self.problem.domains)
-            self.sparse.at_least(
-                [*((k, v * rest) for k, v in total), short], needed - constant * rest
-            )
-            for column, gain in total:
-                if gain * (self.problem.domains - 1) > needed:
-                    some = self._some(column)
-                    self.sparse.at_least([*total, (some, -gain), short], needed - constant)
-        elif not of_domain:
-            self.sparse.at_least([short], needed)
-        else:
-            self._add_losses(total, constant, by_domain, of_domain, needed=needed, short=short)
-
-    def _some(self, column: int) -> int:
-        """A column that is 1 where a count is not 0."""
-        if column not in self._some_of:
-            some = self.sparse.column(1.0, is_integer=True)
-            self.sparse.at_least([(some, self.sparse.upper[column]), (column, -1.0)], 0.0)
-            self._some_of[column] = some
-        return self._some_of[column]
-
-    def _add_losses(
-        self,
-        total: list[Term],
-        constant: float,
-        by_domain: Mapping[int, list[Term]],
-        of_domain: Mapping[int, float],
-        *,
-        needed: float,
-        short: Term,
-    ) -> None:
-        """One row a domain: what is left without it."""
-        if len(of_domain) <= _FEW_DOMAINS:
-            for g in sorted(of_domain):
-                lost = {k for k, _ in by_domain.get(g, ())}
-                rest = [(k, v) for k, v in total if k not in lost]
-                self.sparse.at_least([*rest, short], needed - (constant - of_domain[g]))
-            return
-        sum_of = self.sparse.column()
-        self.sparse.at_most([(sum_of, 1.0), *((k, -v) for k, v in total)], constant)
-        for g in sorted(of_domain):
-            of_lost = self.sparse.column()
-            self.sparse.at_least(
-                [(of_lost, 1.0), *((k, -v) for k, v in by_domain.get(g, ()))], of_domain[g]
-            )
-            self.sparse.at_least([(sum_of, 1.0), (of_lost, -1.0), short], needed)
-
-    def _add_spread(self, d: int) -> None:
-        if not self.problem.wanted[d].is_spread:
-            return
-        by_domain: dict[int, list[Term]] = defaultdict(list)
-        of_domain: dict[int, float] = {}  # every domain that can serve it
-        for q in self._shapes[d]:
-            for c in self._cells_of[self.problem.shapes[q].kind]:
-                domain = self.problem.cells[c].domain
-                if domain is None:
-                    return
-                if (c, q) in self.n:
-                    by_domain[domain].append((self.n[c, q], 1.0))
-                count = 0 if (c, q) in self.n else self._counts.get((c, q), 0)
-                if count or self.problem.fits(c, q) or (c, q) in self.problem.held:
-                    of_domain[domain] = of_domain.get(domain, 0.0) + count
-        if len(of_domain) < 2:
-            return
-        every = [term for terms in by_domain.values() for term in terms]
-        crowd = self._missing("spread", (d,), self.problem.weights.spread)
-        if not every:
-            most = -(-sum(of_domain.values()) // len(of_domain))
-            self.sparse.at_least([(crowd, 1.0)], max(of_domain.values()) - most)
-            return
-        even = self.sparse.column(is_integer=True, upper=UNBOUNDED)
-        self.sparse.at_most(
-            [(even, float(len(of_domain))), *((k, -v) for k, v in every)],
-            sum(of_domain.values()) + len(of_domain) - 1,
-        )
-        for g in sorted(of_domain):
-            self.sparse.at_least(
-                [(crowd, 1.0), (even, 1.0), *((k, -v) for k, v in by_domain.get(g, ()))],
-                of_domain[g],
-            )
-
-    def _add_tenants(self, offline: Mapping[int, float]) -> None:
-        own: dict[int, list[Term]] = defaultdict(list)
-        claims: dict[int, list[Term]] = defaultdict(list)
-        others: dict[int, float] = defaultdict(float)
-        claimed: dict[int, float] = defaultdict(float)
-        for j, demand in enumerate(self.problem.offline):
-            if j in self.o:
-                own[demand.tenant].append((self.o[j], 1.0))
-                claims[demand.tenant].append((self.o[j], demand.claim))
-            else:
-                others[demand.tenant] += offline.get(j, 0.0)
-                claimed[demand.tenant] += demand.claim * offline.get(j, 0.0)
-        for tenant in sorted(own):
-            entitled = self.problem.tenants[tenant]
-            if entitled.most is not None:
-                self.sparse.at_most(own[tenant], max(0.0, entitled.most - others[tenant]))
-            if entitled.fair > 0.0:
-                short = self._missing(
-                    "fair", (tenant,), self.problem.weights.fair, upper=entitled.fair
-                )
-                self.sparse.at_least(
-                    [*claims[tenant], (short, 1.0)], entitled.fair - claimed[tenant]
-                )
-
-    def _missing(
+    def missing(
         self, tier: str, key: tuple[int, ...], weight: float, *, upper: float = UNBOUNDED
     ) -> int:
+        """A column of what a tier lacks, at a cost."""
         column = self.sparse.column(upper, cost=weight)
         self.short[tier][key] = column
         return column
