@@ -56,10 +56,13 @@ class FleetUnderTest:
         with Fleet(self.record.control_plane.address) as fleet:
             yield fleet
 
-    def apply(self, *, name: str = "chat", **changes: object) -> Deployment:
+    def apply(
+        self, *, name: str = "chat", node_groups: Sequence[str] = (), **changes: object
+    ) -> Deployment:
         """Applies the demo's deployment under a name, with some fields changed."""
         deployment = read_deployments(MANIFEST)[0]
         deployment.name = f"deployments/{name}"
+        deployment.spec.node_groups.extend(node_groups)
         for key, value in changes.items():
             setattr(deployment.spec, key, value)
         request = ApplyDeploymentRequest(deployment=deployment, request_id=new_request_id())
@@ -141,20 +144,29 @@ class RunningBatch:
         return done
 
 
+Draw = Callable[[int, float], Sequence[WorkloadRequest]]
+"""A window of load by its number and requests per second."""
+
+
 @dataclass(slots=True)
 class Load:
-    """Online requests from a thread of their own until stopped; never retried."""
+    """Online requests from a thread of their own until stopped; never retried.
+
+    `requests_per_s` may be set anew: it holds from the next window on.
+    """
 
     gateway: str
     requests_per_s: float
+    deployment: str = "chat"
+    draw: Draw | None = None  # None: as the Azure trace
     records: list[RequestRecord] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> None:
         seed = 0
         while not self._stop.is_set():
-            settings = LoadSettings(gateway=self.gateway, deployment="chat", seed=seed)
-            window = _window(seed, self.requests_per_s)
+            settings = LoadSettings(gateway=self.gateway, deployment=self.deployment, seed=seed)
+            window = (self.draw or _window)(seed, self.requests_per_s)
             self.records += asyncio.run(replay(window, settings))
             seed += 1
 
@@ -168,9 +180,15 @@ class Load:
 
 
 @contextlib.contextmanager
-def under_load(fleet: FleetUnderTest, *, requests_per_s: float = 2.0) -> Iterator[Load]:
+def under_load(
+    fleet: FleetUnderTest,
+    *,
+    requests_per_s: float = 2.0,
+    deployment: str = "chat",
+    draw: Draw | None = None,
+) -> Iterator[Load]:
     """Online load around a block; waits for the last answer at its end."""
-    load = Load(fleet.record.gateway.address, requests_per_s)
+    load = Load(fleet.record.gateway.address, requests_per_s, deployment, draw)
     thread = threading.Thread(target=load.run, name="load")
     thread.start()
     try:
@@ -179,6 +197,20 @@ def under_load(fleet: FleetUnderTest, *, requests_per_s: float = 2.0) -> Iterato
     finally:
         load.stop()
         thread.join()
+
+
+def steady_decodes(seed: int, requests_per_s: float) -> Sequence[WorkloadRequest]:
+    """Ten seconds of short prompts and a hundred tokens each, evenly spaced.
+
+    Decodes of many rows cost an engine little more than those of one, so this is much work
+    as demand counts it (each request alone) and little time on the cores tests share.
+    """
+    del seed
+    count = int(_WINDOW_S * requests_per_s)
+    return [
+        WorkloadRequest(at_s=index / requests_per_s, prompt_tokens=16, output_tokens=100)
+        for index in range(count)
+    ]
 
 
 def _window(seed: int, requests_per_s: float) -> Sequence[WorkloadRequest]:
