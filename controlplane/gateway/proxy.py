@@ -167,7 +167,7 @@ class GenerateProxy:
                 self._stand_in_noted_s[key] = now_s
                 _log.warning(
                     "stand_in_serves deployment=%s slo_class=%s replica=%s held_to=%s"
-                    " reason='no replica that serves the class runs'",
+                    " reason='none that serves the class runs, or all are full'",
                     asked.deployment, slo_class, route.replica, route.slo_class,
                 )  # fmt: skip
         return slo_class

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from planner.model import ReplicaState
-from planner.routing.classes import nearest
+from planner.routing.classes import nearest, offline_only
 from planner.routing.table import Route, RouteTable
 from planner.routing.traffic import Traffic
 
@@ -109,9 +109,10 @@ def choose(
     for pool in (reachable, left) if suspect else (left,):
         near, is_stand_in = nearest(pool, wanted, classes)
         depth = 1 if is_stand_in else QUEUE_DEPTH
-        admitting = [route for route in near if _admits(route, traffic, now_s=now_s, depth=depth)]
-        if admitting:
-            return _least_loaded(admitting, traffic, now_s=now_s, suspect=suspect)
+        for group, limit in ((near, depth), (offline_only(pool), 1)):
+            admitting = [r for r in group if _admits(r, traffic, now_s=now_s, depth=limit)]
+            if admitting:
+                return _least_loaded(admitting, traffic, now_s=now_s, suspect=suspect)
     return RouteRefusal(
         kind=RefusalKind.CONTENDED,
         message=_contended(deployment, wanted, len(near), is_stand_in=is_stand_in),

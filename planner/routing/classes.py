@@ -5,10 +5,10 @@ serves and serves every looser one: what keeps the tighter promise keeps theirs.
 that serves the class runs, others stand in, since a refused request misses its SLO for
 certain: replicas held to a looser class, the tightest of them first, and at last those that
 serve no online requests, whose offline work then yields. A stand-in takes only what it can
-run at once and queues nothing, so that its own class waits behind no other. Refuses to
-spill over where replicas of the class run and are full: a class that outgrows its plan
-must not break the promises to the next. Invariant: without classes all but offline-only
-replicas serve everything.
+run at once and queues nothing, so that its own class waits behind no other. Where replicas
+of the class run and are full, only offline-only ones stand in. Refuses to spill over to
+looser classes then: a class that outgrows its plan must not break the promises to the next.
+Invariant: without classes all but offline-only replicas serve everything.
 """
 
 from collections.abc import Sequence
@@ -49,3 +49,8 @@ def nearest(
     ranked = [(rank(route, slo_class, classes), route) for route in routes]
     least = min((one for one, _ in ranked), default=SERVES)
     return [route for one, route in ranked if one == least], least > SERVES
+
+
+def offline_only(routes: list[Route]) -> list[Route]:
+    """Those that serve no online requests: what they have to lose is offline work."""
+    return [route for route in routes if route.slo_class == OFFLINE_ONLY]

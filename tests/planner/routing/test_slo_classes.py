@@ -152,6 +152,25 @@ def test_class_that_is_full_spills_over_to_no_looser_one() -> None:
     assert _chosen(table, "relaxed", traffic=full) == "a"
 
 
+def test_full_class_takes_room_of_offline_work_alone() -> None:
+    """An offline-only replica takes what it can run at once, and nothing while there is room
+    where the class is served; with classes and without.
+    """
+    for classes, own in ((CLASSES, "interactive"), ((), "")):
+        table = _table(
+            _route("a", OFFLINE_ONLY, max_running=4),
+            _route("b", own, max_running=4),
+            _route("c", "relaxed", max_running=4) if classes else _route("c", max_running=4),
+            classes=classes,
+        )
+        most = 4 * QUEUE_DEPTH
+        others = 0 if classes else most  # without classes c serves everything
+        assert _chosen(table, traffic=_loaded(a=0, b=most - 1, c=most)) == "b"
+        assert _chosen(table, traffic=_loaded(a=3, b=most, c=others)) == "a"
+        refusal = _refused(table, traffic=_loaded(a=4, b=most, c=others))
+        assert refusal.kind is RefusalKind.CONTENDED
+
+
 def test_stand_in_queues_nothing_when_it_runs_all_it_can() -> None:
     """Requests of the class it is held to may still queue there, others may not."""
     table = _table(_route("a", "relaxed", max_running=4))
