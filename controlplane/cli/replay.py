@@ -1,23 +1,19 @@
 """`slacktide replay`: what each policy would do with a workload on some hardware.
 
-Owns the options, and how the answer is shown and written. Refuses to load the simulator
-before it is asked for: the program starts quickly for every other command.
+Owns the options. Refuses to load the simulator before it is asked for: the program starts
+quickly for every other command.
 """
 
-import json
-import os
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from controlplane.cli.failures import CommandError
-from controlplane.cli.output import Format, FormatOption, show_mapping, show_table
-from controlplane.cli.replay_fleet_command import print_fleet_keys, replay_fleet_file, write_file
-
-if TYPE_CHECKING:
-    from planner.replay.document import ReplayDocument
+from controlplane.cli.output import Format, FormatOption
+from controlplane.cli.replay_answer import answer_files, show_answer, write_answer
+from controlplane.cli.replay_fleet_command import print_fleet_keys, replay_fleet_file
 
 REPLAY_HELP = """Replays a workload on a simulated engine, once under each policy.
 
@@ -57,10 +53,13 @@ Examples:
   slacktide replay conv.csv --hardware h100 --model llama3-8b --duration 600 \\
       --fit-context --rate-scale 2 --policy slacktide --policy cap --slo ttft_p99=500ms
   slacktide replay --fleet fleet.yaml --report fleet.html
+  slacktide placement export > f.yaml; slacktide replay --fleet f.yaml --scale-load chat=2
   slacktide replay burst-idle --slo ttft_p99=15% --policy slacktide --policy cap:8 -o json
 
 With --fleet, a whole fleet over hours instead: nodes, deployments with their demand, batches,
-failures, and rounds of the very code that places replicas. --fleet-keys prints its file.
+failures, and rounds of the very code that places replicas. --fleet-keys prints its file, and
+`slacktide placement export` writes that of a running fleet; --scale-load and --lose-node ask
+what a day would be otherwise.
 
 The report is one HTML file that needs nothing else; its figures are written beside it as
 JSON. Progress goes to stderr.
@@ -94,6 +93,16 @@ def replay_command(
     fleet_keys: Annotated[
         bool, typer.Option("--fleet-keys", help="Print every key of a fleet's file and exit.")
     ] = False,
+    scale_load: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DEPLOYMENT=FACTOR", help="With --fleet: suppose this load, e.g. chat=2."
+        ),
+    ] = None,
+    lose_node: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NODE", help="With --fleet: suppose this node is not there."),
+    ] = None,
     hardware: Annotated[
         str, typer.Option(help="Device; an unknown one prints those known.")
     ] = "a100-40gb",
@@ -206,9 +215,18 @@ def replay_command(
         if trace is not None:
             raise CommandError(f"{trace}: a fleet has its own demand; give either TRACE or --fleet")
         replay_fleet_file(
-            fleet, files=_files(report, json_file), shows_progress=progress, output=output
+            fleet,
+            files=answer_files(report, json_file),
+            scaled_load=scale_load or (),
+            lost_nodes=lose_node or (),
+            shows_progress=progress,
+            output=output,
         )
         return
+    if scale_load or lose_node:
+        raise CommandError(
+            "--scale-load, --lose-node: suppose a fleet otherwise; give --fleet FILE"
+        )
     if trace is None:
         raise CommandError("no TRACE; give a file, generated or burst-idle, or --fleet FILE")
     # Here, not above: numpy and the simulator take longer to load than other commands to run.
@@ -236,7 +254,7 @@ def replay_command(
         noise_ratio=noise,
         seed=seed,
     )
-    files = _files(report, json_file)  # before anything runs: what cannot be written is told
+    files = answer_files(report, json_file)  # before anything runs: what cannot be written is told
     document = compare(
         options,
         policies=policy or _POLICIES,
@@ -247,73 +265,5 @@ def replay_command(
         has_bounds=bound,
         shows_progress=progress,
     )
-    _write(document, **files)
-    _show(document, output)
-
-
-def _files(report: Path | None, json_file: Path | None) -> dict[str, Path | None]:
-    """Where the answer goes."""
-    if report is not None and json_file is None:
-        json_file = report.with_suffix(".json")
-    if report is not None and report == json_file:
-        raise CommandError(f"{report}: cannot hold report and figures; give --report an .html")
-    for path in (report, json_file):
-        if path is None:
-            continue
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-            raise CommandError(f"{path}: cannot be written; give a file in a folder of yours")
-    return {"report": report, "json_file": json_file}
-
-
-def _write(document: "ReplayDocument", *, report: Path | None, json_file: Path | None) -> None:
-    from planner.replay.document import to_values  # as above
-    from planner.replay.report import report_html
-
-    if report is not None:
-        write_file(report, report_html(document))
-    if json_file is not None:
-        write_file(json_file, json.dumps(to_values(document), ensure_ascii=False) + "\n")
-
-
-def _show(document: "ReplayDocument", output: Format) -> None:
-    from planner.replay.document import to_values  # as above
-
-    if output is not Format.TABLE:
-        show_mapping(to_values(document), output)
-        return
-    rows = []
-    for run in document.runs:
-        ttft, itl = run.recorded.ttft_ms.quantiles(), run.recorded.itl_ms.quantiles()
-        verdicts = run.verdicts(document.targets)
-        kept = "kept" if all(verdict.kept for verdict in verdicts) else "missed"
-        waits = (ttft.mean, ttft.p99, itl.mean, itl.p99)
-        rows.append(
-            [
-                run.policy,
-                kept if verdicts else "-",
-                *(f"{wait_ms:.1f}" if run.serves_online else "-" for wait_ms in waits),
-                f"{run.recorded.offline_tokens_per_s:.0f}",
-                f"{run.recorded.total_tokens_per_s:.0f}",
-            ]
-        )
-    rows += [
-        [f"bound beside {bound.policy}", *"-----", f"<= {bound.offline_tokens_per_s:.0f}", "-"]
-        for bound in document.bounds
-    ]
-    heads = [
-        "policy", "slo", "ttft mean ms", "ttft p99 ms", "itl mean ms", "itl p99 ms",
-        "offline tokens/s", "total tokens/s",
-    ]  # fmt: skip
-    show_table(heads, rows, right=[False, False] + [True] * 6)
-    targets = ", ".join(
-        f"{target.statistic.removesuffix('_ms')} <= {target.limit_ms:.1f} ms"
-        for target in document.targets
-    )
-    workload = document.workload
-    print(
-        f"\n{workload.requests} requests over {workload.duration_s:.0f} s of {workload.name} on"
-        f" {document.engine}, simulated" + (f"\nSLO: {targets}" if targets else "")
-    )
-    for note in document.notes:
-        print(f"note: {note}")
+    write_answer(document, **files)
+    show_answer(document, output)

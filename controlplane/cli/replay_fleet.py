@@ -11,6 +11,7 @@ from slacktide.wire.version import build_version
 from controlplane.cli.failures import CommandError
 from controlplane.cli.output import show_table
 from controlplane.cli.replay_fleet_file import FleetFile, read_fleet
+from controlplane.cli.replay_fleet_supposed import Supposing, supposed
 from controlplane.cli.replay_run import TerminalProgress
 from planner.replay.fleet_document import FleetDocument, figures
 from planner.simulation.fleet.forecasts import Forecast, LastValue, Seasonal
@@ -28,14 +29,24 @@ _NOTES = {
 }
 
 
-def replayed_fleet(path: Path, *, shows_progress: bool | None) -> FleetDocument:
+def replayed_fleet(
+    path: Path,
+    *,
+    supposing: Supposing,
+    shows_progress: bool | None,
+) -> FleetDocument:
     """Reads a fleet's file and replays it.
+
+    Args:
+        path: Of the file.
+        supposing: What is to be otherwise than it says.
+        shows_progress: On stderr; None: where that is a terminal.
 
     Raises:
         CommandError: What the file asks for cannot be.
     """
     progress = TerminalProgress(shows_progress)
-    asked = read_fleet(path, tell=progress.tell)
+    asked = supposed(read_fleet(path, tell=progress.tell), supposing)
     scenario, mode = asked.scenario, Mode(asked.mode)
     if mode is Mode.EXACT:
         _check_size(asked, path)
@@ -108,8 +119,14 @@ def _forecast(asked: FleetFile) -> Forecast:
 
 
 def _check_size(asked: FleetFile, path: Path) -> None:
-    """An exact replay of a large fleet would not end today."""
+    """An exact replay needs engines, and of a large fleet would not end today."""
     scenario = asked.scenario
+    for one in scenario.services:
+        if not one.engines:
+            raise CommandError(
+                f"{path}.mode: exact: deployment {one.deployment.id} gives request_work and no"
+                " engine to simulate; replay it aggregated"
+            )
     requests = sum(
         one.demand.rate(0.0, scenario.duration_s) * scenario.duration_s for one in scenario.services
     )

@@ -5,7 +5,7 @@ the program starts quickly for every other command.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from controlplane.cli.output import Format, say, show_mapping
@@ -21,19 +21,32 @@ def replay_fleet_file(
     path: Path,
     *,
     files: Mapping[str, Path | None],
+    scaled_load: Sequence[str],
+    lost_nodes: Sequence[str],
     shows_progress: bool | None,
     output: Format,
 ) -> None:
     """Replays a fleet's file, writes the report and its figures, shows the answer.
 
+    Args:
+        path: Of the file.
+        files: Where the answer goes: report, json_file.
+        scaled_load: Words DEPLOYMENT=FACTOR, supposed instead of the file's load.
+        lost_nodes: Ids of nodes supposed not to be.
+        shows_progress: On stderr; None: where that is a terminal.
+        output: How to show the answer.
+
     Raises:
         CommandError: What the file asks for cannot be.
     """
     from controlplane.cli.replay_fleet import replayed_fleet, show_fleet  # as above
+    from controlplane.cli.replay_fleet_supposed import supposing
     from planner.replay.fleet_document import to_values
     from planner.replay.fleet_report import fleet_report_html
 
-    document = replayed_fleet(path, shows_progress=shows_progress)
+    document = replayed_fleet(
+        path, supposing=supposing(scaled_load, lost_nodes), shows_progress=shows_progress
+    )
     report, json_file = files["report"], files["json_file"]
     if report is not None:
         write_file(report, fleet_report_html(document))

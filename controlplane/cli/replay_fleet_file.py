@@ -11,16 +11,18 @@ from pathlib import Path
 import yaml
 
 from controlplane.cli.failures import CommandError
+from controlplane.cli.replay_fleet_given import is_given, read_given
+from controlplane.cli.replay_fleet_nodes import is_known, read_nodes
 from controlplane.cli.replay_fleet_part import Part
-from controlplane.cli.replay_fleet_services import MadeService, read_service
-from planner.hardware.device import DEVICES, device_named
-from planner.model import Device, Node
+from controlplane.cli.replay_fleet_running import read_running
+from controlplane.cli.replay_fleet_services import read_service
+from controlplane.cli.replay_fleet_wishes import MadeService
+from planner.model import Node
 from planner.simulation.fleet.scenario import FleetBatch, FleetScenario, Outage, RoundSettings
 
 _SOLVERS = {"solve": None, "greedy": None}
 _FORECASTS = {"last": None, "seasonal": None}
 _MODES = {"aggregated": None, "exact": None}
-_DEVICES_MOST = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +59,7 @@ def read_fleet(path: Path, *, tell: Callable[[str], None], mode: str | None = No
     margin_ratio = rounds.number("margin", 0.1, most=10.0)
     rounds.close()
     seed = fleet.whole("seed", 0)
-    nodes = _nodes(fleet)
+    nodes = read_nodes(fleet)
     types = tuple(dict.fromkeys(device.device_type for node in nodes for device in node.devices))
     made = _services(
         fleet, types=types, folder=path.parent, duration_s=duration_s, seed=seed, tell=tell
@@ -66,6 +68,7 @@ def read_fleet(path: Path, *, tell: Callable[[str], None], mode: str | None = No
     batches = [batch for part in fleet.parts("batches") for batch in _batches(part, names)]
     outages = [_outage(part, nodes) for part in fleet.parts("failures")]
     prices, tenants = fleet.part("prices").numbers(), fleet.part("tenants").numbers()
+    running = read_running(fleet, nodes=nodes, services=[one.service for one in made])
     begins_loaded = fleet.flag("begins_loaded", default=True)
     interval_s = fleet.seconds("interval", 60.0, least=0.1)
     fleet.close()
@@ -80,6 +83,7 @@ def read_fleet(path: Path, *, tell: Callable[[str], None], mode: str | None = No
         rounds=settings,
         prices=prices,
         tenant_weights=tenants,
+        allocations=running,
         begins_loaded=begins_loaded,
         seed=seed,
     )
@@ -130,39 +134,6 @@ def _rounds(part: Part) -> RoundSettings:
     )
 
 
-def _nodes(fleet: Part) -> tuple[Node, ...]:
-    nodes: list[Node] = []
-    for part in fleet.parts("nodes", required=True):
-        name = part.text("type")
-        try:
-            memory_bytes = int(device_named(name).memory_bytes)
-        except ValueError:
-            known = ", ".join(device.name for device in DEVICES)
-            part.refuse("type", f"{name!r} is not known; known are {known}")
-        domains = part.words("domains")
-        devices = part.whole("devices", 8, least=1, most=64)
-        group, host_bytes = part.text("group", "-"), part.size("host_memory", 1 << 40)
-        is_cordoned = part.flag("cordoned", default=False)
-        count = part.whole("count", 1, least=1, most=_DEVICES_MOST // devices)
-        part.close()
-        for _ in range(count):
-            number = len(nodes)
-            nodes.append(
-                Node(
-                    id=f"n{number:04d}",
-                    devices=tuple(
-                        Device(index=i, device_type=name, memory_bytes=memory_bytes)
-                        for i in range(devices)
-                    ),
-                    failure_domain=domains[number % len(domains)] if domains else f"n{number:04d}",
-                    host_memory_bytes=host_bytes,
-                    group="" if group == "-" else group,
-                    is_cordoned=is_cordoned,
-                )
-            )
-    return tuple(nodes)
-
-
 def _services(
     fleet: Part,
     *,
@@ -174,7 +145,7 @@ def _services(
 ) -> list[MadeService]:
     made: list[MadeService] = []
     for number, part in enumerate(fleet.parts("deployments", required=True)):
-        one = read_service(
+        one = _service(
             part,
             types=types,
             folder=folder,
@@ -186,6 +157,24 @@ def _services(
             part.refuse("name", f"{one.service.deployment.id!r} appears more than once")
         made.append(one)
     return made
+
+
+def _service(
+    part: Part,
+    *,
+    types: tuple[str, ...],
+    folder: Path,
+    duration_s: float,
+    seed: int,
+    tell: Callable[[str], None],
+) -> MadeService:
+    if is_given(part):
+        return read_given(part, types=types, folder=folder, duration_s=duration_s, seed=seed)
+    if unknown := [one for one in types if not is_known(one)]:
+        part.refuse("request_work", f"{unknown[0]!r} is no device that is simulated; give it")
+    return read_service(
+        part, types=types, folder=folder, duration_s=duration_s, seed=seed, tell=tell
+    )
 
 
 def _batches(part: Part, deployments: list[str]) -> list[FleetBatch]:
@@ -228,7 +217,7 @@ def _outage(part: Part, nodes: tuple[Node, ...]) -> Outage:
         name = part.text("node")
         found = tuple(node.id for node in nodes if node.id == name)
         if not found:
-            part.refuse("node", f"no node {name!r}; they are n0000..n{len(nodes) - 1:04d}")
+            part.refuse("node", f"no node {name!r}; they are {nodes[0].id}..{nodes[-1].id}")
     outage = Outage(nodes=found, at_s=part.seconds("at"), for_s=part.seconds("for", least=1.0))
     part.close()
     return outage

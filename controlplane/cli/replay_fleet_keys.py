@@ -28,6 +28,7 @@ nodes:
     group: pool-a
     host_memory: 1TiB
     cordoned: false
+  # - {id: gpu7, type: NVIDIA B200, memory: 180GB, devices: 8}   # one node, any device
 deployments:
   - name: chat
     model: llama3-8b      # a known model; an unknown one prints them
@@ -46,10 +47,21 @@ deployments:
     chunked_prefill_size: 1024
     requests: azure       # lengths: azure, arxiv, cnn, or {prompt: 600, output: 100}
     items: arxiv          # of its batches, likewise
-    demand: {rate: 5, swing: 0.5, peak: 14h, wander: true}   # requests/s, a day's shape
+    demand: {rate: 5, swing: 0.5, peak: 14h, wander: true, scale: 1}   # requests/s, a day's
     #       {trace: conv.csv, scale: 2, phase: 10m}          # or a trace, over and over
     frontier:             # none: measured on the simulated engine
       h100: {max_online_work: 20000, segments: [[0.6, 1, 15000]]}   # [alpha, beta, gamma]
+  # - name: own             # with request_work nothing is simulated: any model, any device, in
+  #   model: my-model       # the work your fleet counts; `slacktide placement export` writes it
+  #   request_work: 250     # engine-ms of a mean request; its item_work likewise
+  #   item_work: 900
+  #   demand: {work: 3000, scale: 2}    # engine-ms/s instead of rate
+  #   weights: 16GB
+  #   kv_cache: 20GB
+  #   latency_budget: 40    # ms; the other keys as above; none of chunks, requests, items
+  #   slo: {ttft: 2s, tpot: 60ms}
+# running:                  # replicas that run when the replay begins
+#   - {deployment: chat, node: n0000, devices: [0]}
 batches:
   - deployment: chat
     items: 10000

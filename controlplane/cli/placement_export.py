@@ -1,0 +1,243 @@
+"""`slacktide placement export`: the running fleet as a file for `slacktide replay --fleet`.
+
+Owns which answers the file needs and what each of them becomes. Refuses to replay. What a
+control plane does not tell stands in the file as a guess that says so: the work of a batch's
+item, and frontiers, which are the planner's default.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+import yaml
+from google.protobuf.duration_pb2 import Duration
+from slacktide.v1.batch_pb2 import Batch, BatchState
+from slacktide.v1.batch_service_pb2 import ListBatchesRequest
+from slacktide.v1.deployment_pb2 import Deployment, DeploymentSpec, Stage
+from slacktide.v1.deployment_service_pb2 import ListDeploymentsRequest
+from slacktide.v1.node_pb2 import Node, NodeState
+from slacktide.v1.node_service_pb2 import ListNodesRequest
+from slacktide.v1.placement_pb2 import DeploymentTotals, Placement
+from slacktide.v1.placement_service_pb2 import WhatIfRequest
+from slacktide.v1.slo_pb2 import Slo
+
+from controlplane.cli.connection import connect
+from controlplane.cli.failures import CommandError
+from controlplane.cli.placement_show import in_force
+from controlplane.cli.wording import bare, enum_word
+from controlplane.client import CALL_DEADLINE_S, SOLVE_DEADLINE_S, Fleet, pages
+
+_PAGE = 1000
+_REQUEST_WORK_MS = 1000.0  # any: an aggregated replay knows rates of work, not requests
+_OPEN = (BatchState.BATCH_STATE_VALIDATING, BatchState.BATCH_STATE_IN_PROGRESS)
+
+_HEAD = """\
+# A fleet as it was at {time}, for `slacktide replay --fleet`. Edit what is to be supposed:
+# a line of nodes (its replicas under running, too), a demand's scale, a swing, failures.
+# Every key: slacktide replay --fleet-keys
+# demand.work is what rounds plan for now, held all day unless a swing is given.
+# frontier: none stands here, so the planner's default is taken; copy in those of your profiles.
+# item_work: a guess, {request_work:g} engine-ms; a batch's work is its items times that.
+"""
+
+
+def export(
+    duration: Annotated[str, typer.Option(help="How long the replay is to be.")] = "24h",
+) -> None:
+    """Writes the running fleet as a file that `slacktide replay --fleet` reads.
+
+    Nodes, deployments with the load rounds plan for, replicas, and batches under way.
+
+    Example:  slacktide placement export > fleet.yaml
+              slacktide replay --fleet fleet.yaml --scale-load chat=2 --lose-node n1
+    """
+    now = datetime.now(UTC)
+    with connect() as fleet:
+        values = read_values(fleet, duration=duration, now=now)
+    head = _HEAD.format(time=f"{now:%Y-%m-%d %H:%M} UTC", request_work=_REQUEST_WORK_MS)
+    print(
+        head + yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=100), end=""
+    )
+
+
+def read_values(fleet: Fleet, *, duration: str, now: datetime) -> dict[str, Any]:
+    """Asks for all that the file holds.
+
+    Raises:
+        CommandError: Nothing to replay, or what a file cannot say.
+    """
+    nodes = [
+        node
+        for page in pages(
+            lambda t: fleet.nodes.ListNodes(
+                ListNodesRequest(page_size=_PAGE, page_token=t), timeout=CALL_DEADLINE_S
+            )
+        )
+        for node in page.nodes
+    ]
+    deployments = [
+        deployment
+        for page in pages(
+            lambda t: fleet.deployments.ListDeployments(
+                ListDeploymentsRequest(page_size=_PAGE, page_token=t), timeout=CALL_DEADLINE_S
+            )
+        )
+        for deployment in page.deployments
+    ]
+    if not nodes or not deployments:
+        raise CommandError(
+            f"{len(nodes)} nodes and {len(deployments)} deployments: one of each is needed to"
+            " replay; next: slacktide status"
+        )
+    batches = [
+        batch
+        for page in pages(
+            lambda t: fleet.batches.ListBatches(
+                ListBatchesRequest(page_size=_PAGE, page_token=t), timeout=CALL_DEADLINE_S
+            )
+        )
+        for batch in page.batches
+        if batch.state in _OPEN
+    ]
+    totals = fleet.placement.WhatIf(WhatIfRequest(), timeout=SOLVE_DEADLINE_S).deployments
+    placement = in_force(fleet)
+    return fleet_values(
+        nodes=nodes,
+        deployments=deployments,
+        totals=totals,
+        placements=placement.plan.placements if placement is not None else (),
+        batches=batches,
+        duration=duration,
+        now=now,
+    )
+
+
+def fleet_values(
+    *,
+    nodes: Iterable[Node],
+    deployments: Iterable[Deployment],
+    totals: Iterable[DeploymentTotals],
+    placements: Iterable[Placement],
+    batches: Iterable[Batch],
+    duration: str,
+    now: datetime,
+) -> dict[str, Any]:
+    """The file's keys and values.
+
+    Raises:
+        CommandError: A node with devices of two types.
+    """
+    work = {bare(one.deployment): one.totals.online_work_wanted for one in totals}
+    listed = {bare(node.name): _node(node) for node in nodes if node.devices}
+    wanted = {bare(one.name): one for one in deployments}
+    values: dict[str, Any] = {
+        "duration": duration,
+        "rounds": {"forecast": "last"},
+        "nodes": list(listed.values()),
+        "deployments": [
+            _deployment(name, one.spec, work=work.get(name, 0.0))
+            for name, one in sorted(wanted.items())
+        ],
+        "running": [
+            {
+                "deployment": bare(one.deployment),
+                "node": bare(one.node),
+                "devices": list(one.device_indices),
+            }
+            for one in placements
+            if bare(one.node) in listed and _has_size(one, wanted)
+        ],
+        "batches": [
+            found for batch in batches if (found := _batch(batch, wanted, now=now)) is not None
+        ],
+    }
+    return {key: value for key, value in values.items() if value != []}
+
+
+def _node(node: Node) -> dict[str, Any]:
+    name = bare(node.name)
+    types = sorted({device.device_type for device in node.devices})
+    if len(types) > 1:
+        raise CommandError(f"node {name}: devices of {' and '.join(types)}; a file has one a node")
+    is_out = node.cordoned or node.state != NodeState.NODE_STATE_READY
+    return {
+        "id": name,
+        "type": types[0],
+        "memory": min(device.memory_bytes for device in node.devices),
+        "devices": len(node.devices),
+        "domains": [node.failure_domain or name],
+        **({"host_memory": node.host_memory_bytes} if node.host_memory_bytes else {}),
+        **({"group": node.group} if node.group else {}),
+        **({"cordoned": True} if is_out else {}),
+    }
+
+
+def _deployment(name: str, spec: DeploymentSpec, *, work: float) -> dict[str, Any]:
+    has_load = spec.HasField("load_duration")
+    has_warm = spec.HasField("warm_load_duration")
+    optional = {
+        "device_types": list(spec.device_types),
+        "spread": spec.spread,
+        "node_groups": list(spec.node_groups),
+        "failover": spec.failover_ratio,
+        "latency_budget": spec.latency_budget_ms,
+        "weights": spec.weights_bytes,
+        "kv_cache": spec.kv_bytes_per_token * spec.kv_cache_tokens,
+        "offline_weight": spec.offline_weight,
+        "load": _seconds(spec.load_duration) if has_load else "",
+        "warm_load": _seconds(spec.warm_load_duration) if has_warm else "",
+    }
+    return {
+        "name": name,
+        "model": spec.model,
+        "tensor_parallel_size": max(1, spec.tensor_parallel_size),
+        "slo": _slo(spec.slo),
+        "min_replicas": spec.min_replicas,
+        "max_replicas": max(1, spec.max_replicas),
+        "stage": _stage(spec),
+        **{key: value for key, value in optional.items() if value},
+        "request_work": _REQUEST_WORK_MS,
+        "item_work": _REQUEST_WORK_MS,
+        "demand": {"work": round(work, 3), "scale": 1.0},
+    }
+
+
+def _seconds(duration: Duration) -> str:
+    return f"{duration.ToTimedelta().total_seconds():.6f}".rstrip("0").rstrip(".") + "s"
+
+
+def _stage(spec: DeploymentSpec) -> str:
+    return "observe" if not spec.stage else enum_word(Stage, spec.stage).lower()
+
+
+def _slo(slo: Slo) -> dict[str, Any]:
+    targets = {
+        name: _seconds(getattr(slo, name))
+        for name in ("ttft", "itl", "tpot", "max_gap")
+        if slo.HasField(name) and (name != "max_gap" or slo.HasField("tpot"))
+    }
+    return targets | ({"attainment": slo.attainment_ratio} if slo.attainment_ratio else {})
+
+
+def _has_size(placement: Placement, wanted: Mapping[str, Deployment]) -> bool:
+    """Whether it is one of the deployment's own size; a file has no other."""
+    deployment = wanted.get(bare(placement.deployment))
+    return deployment is not None and len(placement.device_indices) == max(
+        1, deployment.spec.tensor_parallel_size
+    )
+
+
+def _batch(
+    batch: Batch, wanted: Mapping[str, Deployment], *, now: datetime
+) -> dict[str, Any] | None:
+    counts, name = batch.counts, bare(batch.deployment)
+    left = counts.total - counts.succeeded - counts.failed
+    if left <= 0 or name not in wanted:
+        return None
+    found: dict[str, Any] = {"deployment": name, "items": left, "tenant": batch.tenant or "default"}
+    if batch.HasField("deadline_time"):
+        left_s = (batch.deadline_time.ToDatetime(tzinfo=UTC) - now).total_seconds()
+        if left_s > 1.0:  # one that is over binds nothing any more
+            found["deadline"] = f"{left_s:.0f}s"
+    return found

@@ -1,0 +1,171 @@
+"""What every deployment of a fleet file says alike: its SLO, stage, types, demand, frontiers.
+
+Owns those keys, and the facts a report tells of a deployment. Refuses engines.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from controlplane.cli.failures import CommandError
+from controlplane.cli.replay_fleet_part import Part
+from planner.model import Frontier, Segment, Slo, Stage
+from planner.simulation.fleet.demand import Demand, diurnal, traced
+from planner.simulation.fleet.engines import Lengths
+from planner.simulation.fleet.scenario import Service
+from planner.workload.traces import read_trace
+
+_STAGES = {stage.value: stage for stage in Stage}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MadeService:
+    """A service, and what was said of it."""
+
+    service: Service
+    facts: Mapping[str, str | int | float]
+
+
+def checked_types(part: Part, types: tuple[str, ...]) -> tuple[str, ...]:
+    """Device types it may run on: those it names, which the fleet must have, else all."""
+    wanted = part.words("device_types") or types
+    if missing := [one for one in wanted if one not in types]:
+        part.refuse("device_types", f"{missing[0]!r}: no node has it; there are {', '.join(types)}")
+    return wanted
+
+
+def stage_of(part: Part) -> Stage:
+    """How far co-location is enabled."""
+    return _STAGES[part.word("stage", _STAGES, "active")]
+
+
+def slo_of(part: Part) -> Slo:
+    """What its online requests are promised."""
+    has_itl, has_tpot = "itl" in part, "tpot" in part
+    if has_itl == has_tpot:
+        part.refuse("tpot", "give either itl or tpot, and only one of them, e.g. tpot: 60ms")
+    slo = Slo(
+        ttft_ms=1e3 * part.seconds("ttft", least=1e-3),
+        itl_ms=1e3 * part.seconds("itl", least=1e-3) if has_itl else None,
+        tpot_ms=1e3 * part.seconds("tpot", least=1e-3) if has_tpot else None,
+        max_gap_ms=1e3 * part.seconds("max_gap") if "max_gap" in part else None,
+        attainment_ratio=part.number("attainment", 0.99, least=0.01, most=1.0),
+    )
+    part.close()
+    return slo
+
+
+def demand_of(
+    part: Part,
+    *,
+    lengths: Lengths,
+    folder: Path,
+    duration_s: float,
+    seed: int,
+    request_work_ms: float | None = None,
+) -> Demand:
+    """Online requests over time; none where the file says nothing of them.
+
+    Args:
+        part: The deployment's keys.
+        lengths: Of its requests, where no trace has them.
+        folder: Where its trace lies.
+        duration_s: Of the replay.
+        seed: Of a rate that wanders.
+        request_work_ms: Of a mean request, for a rate given as work; None: it may not be.
+    """
+    if "demand" not in part:
+        return diurnal(0.0, lengths=lengths)
+    return _demand(
+        part.part("demand"),
+        lengths=lengths,
+        folder=folder,
+        duration_s=duration_s,
+        seed=seed,
+        request_work_ms=request_work_ms,
+    )
+
+
+def _demand(
+    part: Part,
+    *,
+    lengths: Lengths,
+    folder: Path,
+    duration_s: float,
+    seed: int,
+    request_work_ms: float | None,
+) -> Demand:
+    if "trace" in part:
+        path = folder / part.text("trace")
+        scale, phase_s = part.number("scale", 1.0), part.seconds("phase", 0.0)
+        part.close()
+        try:
+            with path.open(encoding="utf-8") as lines:
+                requests = read_trace(lines)
+        except (OSError, UnicodeDecodeError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise CommandError(f"{part.where}.trace: {path}: {why}") from error
+        return traced(requests, scale=scale, phase_s=phase_s)
+    if request_work_ms is None or "work" not in part:
+        rate = part.number("rate")
+    elif "rate" in part:
+        part.refuse("rate", "give either rate or work, and only one of them")
+    else:
+        rate = part.number("work") / request_work_ms
+    demand = diurnal(
+        rate * part.number("scale", 1.0),
+        swing_ratio=part.number("swing", 0.0, most=1.0),
+        peak_s=part.seconds("peak", 14 * 3600.0),
+        wander_seed=seed if part.flag("wander", default=False) else None,
+        duration_s=max(60.0, duration_s),
+        lengths=lengths,
+    )
+    part.close()
+    return demand
+
+
+def frontiers_of(part: Part) -> dict[str, Frontier]:
+    """Frontiers that the file gives, by device type."""
+    found: dict[str, Frontier] = {}
+    given = part.part("frontier")
+    for device in given.names:
+        one = given.part(device)
+        segments = one.raw("segments")
+        if not isinstance(segments, list) or not all(_is_segment(s) for s in segments):
+            one.refuse("segments", f"{segments!r:.60}: a list of [alpha, beta, gamma], beta > 0")
+        found[device] = Frontier(
+            max_online_work=one.number("max_online_work", least=1e-6),
+            segments=tuple(Segment(alpha=a, beta=b, gamma=c) for a, b, c in segments),
+            source="file",
+        )
+        one.close()
+    return found
+
+
+def _is_segment(value: object) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 3
+        and all(isinstance(one, int | float) and not isinstance(one, bool) for one in value)
+        and value[0] >= 0
+        and value[1] > 0
+        and value[2] > 0
+    )
+
+
+def facts_of(service: Service) -> dict[str, str | int | float]:
+    """What a report tells of it."""
+    deployment = service.deployment
+    facts: dict[str, str | int | float] = {
+        "model": deployment.model,
+        "tensor_parallel_size": deployment.tensor_parallel_size,
+        "ttft_ms": deployment.slo.ttft_ms,
+        "request_work_ms": round(service.request_work_ms, 1),
+        "item_work_ms": round(service.item_work_ms, 1),
+    }
+    for device, profile in service.profiles.items():
+        frontier = profile.frontier(attainment_ratio=deployment.slo.attainment_ratio)
+        facts[f"max_online_work on {device}"] = round(frontier.max_online_work, 1)
+        facts[f"offline work alone on {device}"] = round(profile.levels[0].offline_work, 1)
+        facts[f"profile of {device}"] = profile.source
+    return facts
