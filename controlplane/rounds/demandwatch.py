@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 SAMPLE_S = 1.0
 STORE_EVERY = 4
 """Intervals between two stores: a crash loses a minute, which then counts as missing. A
-forecast is about 50 kB."""
+forecast is 36 kB; a hundred take 0.15 s of a core to write, and 0.07 s an interval to make."""
 _LEAST_SHARE = 0.5  # of an interval's samples
 _NEVER = -1
 
