@@ -87,4 +87,9 @@ def _unmet_failover(snapshot: Snapshot, plan: Plan) -> Iterator[Misfit]:
 
 
 def _seat(placement: Placement) -> Seat:
-    return Seat(deployment=placement.deployment, node=placement.node, devices=placement.devices)
+    return Seat(
+        deployment=placement.deployment,
+        node=placement.node,
+        devices=placement.devices,
+        slo_class=placement.slo_class,
+    )

@@ -173,9 +173,9 @@ def _modes(
             continue
         left = {u: standing.modes.get((q, u), 0) for u in range(len(names))}
         rest: list[int] = []
-        for i in own:
+        for i in sorted(own, key=lambda i: placements[i].replica is None):  # what runs, first
             held = names.index(placements[i].slo_class) if placements[i].slo_class in names else -1
-            if held >= 0 and left[held] > 0 and placements[i].replica is not None:
+            if held >= 0 and left[held] > 0:
                 modes[i] = held
                 left[held] -= 1
             else:

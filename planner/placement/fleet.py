@@ -47,6 +47,7 @@ class Seat:
     deployment: str
     node: str
     devices: tuple[int, ...]
+    slo_class: str = ""  # it is to be held to if one is still wanted of it; "": whichever
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

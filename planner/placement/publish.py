@@ -7,7 +7,7 @@ says INFEASIBLE where some wish stays unmet, and OPTIMAL only on a proof.
 
 from collections.abc import Mapping
 
-from planner.model import Placement, Plan, PlanStatus
+from planner.model import OFFLINE_ONLY, Placement, Plan, PlanStatus
 from planner.placement.diff import moves_of
 from planner.placement.explain import unmet
 from planner.placement.fleet import Draft, Fleet, Seat
@@ -34,14 +34,21 @@ def publish(
         bound: Proven lower bound on the objective.
         work_terms: Terms of work where they are known; None to evaluate them here.
     """
+    known = _classes(fleet)
     kept = [
-        Placement(replica=a.replica, deployment=a.deployment, node=a.node, devices=a.devices)
+        Placement(
+            replica=a.replica,
+            deployment=a.deployment,
+            node=a.node,
+            devices=a.devices,
+            slo_class=a.slo_class if a.slo_class in known[a.deployment] else "",
+        )
         for a in fleet.allocations.values()
         if a.replica in draft.kept
     ]
     kept.sort(key=lambda p: (p.deployment, p.replica or ""))
-    placements, short = with_shortages(fleet, [*kept, *_seated(draft.new)])
-    waiting = tuple(_seated(draft.waiting))
+    placements, short = with_shortages(fleet, [*kept, *_seated(draft.new, known)])
+    waiting = tuple(_seated(draft.waiting, known))
     terms = evaluate(fleet, draft, work_terms=work_terms)
     lasting, awaited = unmet(fleet, placements, waiting, short=short)
     objective = total(terms)
@@ -59,9 +66,26 @@ def publish(
     )
 
 
-def _seated(seats: tuple[Seat, ...]) -> list[Placement]:
+def _classes(fleet: Fleet) -> dict[str, frozenset[str]]:
+    """SLO classes replicas may be held to, by deployment; none where all serve alike."""
+    is_plain = fleet.is_plain
+    return {
+        name: frozenset()
+        if is_plain
+        else frozenset({OFFLINE_ONLY, *(one.id for one in deployment.slo_classes)})
+        for name, deployment in fleet.deployments.items()
+    }
+
+
+def _seated(seats: tuple[Seat, ...], known: Mapping[str, frozenset[str]]) -> list[Placement]:
     ordered = sorted(seats, key=lambda seat: (seat.deployment, seat.node, seat.devices))
     return [
-        Placement(replica=None, deployment=seat.deployment, node=seat.node, devices=seat.devices)
+        Placement(
+            replica=None,
+            deployment=seat.deployment,
+            node=seat.node,
+            devices=seat.devices,
+            slo_class=seat.slo_class if seat.slo_class in known[seat.deployment] else "",
+        )
         for seat in ordered
     ]
