@@ -202,13 +202,16 @@ def _number(name: str) -> int:
 
 
 def _wait_for_lack(client: Fleet, *, after: str, load: Load) -> Plan:
-    """The first round that says side is short; load grows until one replica is too few."""
+    """The first round that says side is short; load grows until one replica is too few.
+
+    Not the rounds between, that only route anew what is placed.
+    """
     found: list[Plan] = []
 
     def observe() -> str:
         found[:] = [
             one for one in rounds(client, after=after)
-            if any(m.deployment == SIDE for m in (*one.misfits, *one.moves))
+            if one.solver != "flow" and any(m.deployment == SIDE for m in one.misfits)
         ]  # fmt: skip
         if not found:
             load.requests_per_s = min(MOST, load.requests_per_s + 0.005)
