@@ -31,7 +31,7 @@ def asked(scope, wanted, *, at=None):
     }
 
 
-@ANY
+@settings(ANY, max_examples=25)  # linear programmes, some twenty an example
 @given(rich_fleets(nodes=7))
 def test_difference_on_the_part_is_that_on_the_whole_fleet(snapshot):
     """Same changes, same effect, up to the solver's gap, in fleets of every kind."""
