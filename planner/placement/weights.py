@@ -19,7 +19,7 @@ MOVE = 2.0  # a model load: what a gain has to exceed
 DROP = 0.5  # a warm replica given up
 NODE = 0.2  # a node in use, at the mean price of its kind
 FAILOVER = 4_000.0  # a replica-equivalent of online work not served when a domain is lost
-FAIR = 60.0  # a replica-equivalent below a tenant's fair share
+FAIR = 60.0  # a claim below a tenant's fair share (`counts.claims` has its unit)
 
 LOAD_HORIZON_S = 1200.0  # over which a load has to pay for itself; placements outlive rounds
 

@@ -6,18 +6,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from planner.model import BatchDemand, Placement, Stage, Tenant
+from planner.model import BatchDemand, MoveKind, Placement, Stage, Tenant
 from planner.placement.carrying import carried, short_of_shares
 from planner.placement.counting import counting_of
 from planner.placement.counts.claims import GUARANTEED, with_fair_shares
 from planner.placement.counts.merging import merged_cells
 from planner.placement.counts.problem import Entitlement, OfflineDemand
 from planner.placement.counts.programme import Programme, whole
+from planner.placement.counts.search import Limits as SearchLimits
 from planner.placement.counts.solver import solve_lp
 from planner.placement.counts.standing import standing_of
 from planner.placement.fleet import survey
+from planner.placement.solve import Limits, solve
+from planner.placement.verify import verify
 from tests.planner.placement.drawn_counts import CELL, MODE, SHAPE, WANTED, problem_of, problems
-from tests.planner.placement.fleets import batch, fleet, node, solved
+from tests.planner.placement.fleets import batch, commit, fleet, node, settle
 
 _FEW = settings(
     max_examples=40,
@@ -26,8 +29,18 @@ _FEW = settings(
     derandomize=True,
     suppress_health_check=list(HealthCheck),
 )
+_LIMITS = Limits(
+    nodes=(20,), counts=SearchLimits(parts=6, merged_parts=2, divide_every=2, repairs=2)
+)
 _QUIET = replace(WANTED, classes=())
 _NEAR = 2e-3  # of a share: the step by which a tenant has to be able to rise
+
+
+def _solved(snapshot):
+    """The last plan of a short solve; every one on the way passed the verifier."""
+    plans = list(solve(snapshot, work_left=lambda: 1.0, limits=_LIMITS))
+    assert all(verify(snapshot, plan) == () for plan in plans)
+    return plans[-1]
 
 
 @st.composite
@@ -267,8 +280,8 @@ def _snapshot(whose, *, weight=1.0, **fields):
 
 def test_a_tenant_is_not_starved_when_another_pays_better():
     """Weights alone would give both devices to the dearer batches."""
-    alone = solved(_snapshot(["red", "red"], weight=4.0))
-    shared = solved(_snapshot(["red", "blue"], weight=4.0))
+    alone = _solved(_snapshot(["red", "red"], weight=4.0))
+    shared = _solved(_snapshot(["red", "blue"], weight=4.0))
 
     assert {p.deployment for p in alone.placements} == {"d1"}
     assert {p.deployment for p in shared.placements} == {"d0", "d1"}
@@ -312,3 +325,27 @@ def test_outcome_says_who_lacks_of_its_share_by_how_much_and_what_binds():
     _, enough = carried(of, [both[0], replace(both[1], deployment="d1")])
     assert short_of_shares(enough) == ()
     assert short_of_shares(None) == ()
+
+
+def test_fleets_decided_node_by_node_have_no_tenants_to_be_fair_to():
+    """Whoever batches are of, they are decided in counts; a tenant without any changes nothing."""
+    with_batches = _snapshot(["red", "blue"])
+    plain = replace(with_batches, batches=())
+    known = replace(plain, tenants=(Tenant(id="red", weight=3.0, max_offline_work=1.0),))
+
+    assert not survey(with_batches).is_plain
+    assert survey(known).is_plain
+    assert _solved(known) == _solved(plain)
+
+
+def test_solving_again_moves_nothing_when_shares_are_kept():
+    """Shares do not follow what runs, so a plan that keeps them is at rest."""
+    snapshot = _snapshot(["red", "blue"], weight=4.0)
+    first = _solved(snapshot)
+    rested = settle(commit(snapshot, first))
+    again = _solved(rested)
+
+    assert not any(move.kind is not MoveKind.ADJUST for move in again.moves)
+    assert (
+        counting_of(survey(rested)).problem.tenants == counting_of(survey(snapshot)).problem.tenants
+    )
