@@ -153,7 +153,7 @@ class DemandWatch:
             before, self.outlooks = self.outlooks, outlooks
             for deployment, one in outlooks.items():
                 known = before.get(deployment)
-                if known is None or known.bound != one.bound:
+                if one.bound != (known.bound if known else 0.0):
                     _log.info(
                         "demand_forecast deployment=%s observed=%s mean=%.1f upper=%.1f"
                         " peak=%.1f bound=%.1f",
