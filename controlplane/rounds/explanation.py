@@ -4,7 +4,7 @@ Pure. Owns the sentence that sums up. Refuses to decide what binds: that is
 `planner.placement.explaining`'s.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from controlplane.rounds.totals import Totals, by_deployment, running
 from planner.model import Misfit, Snapshot
@@ -34,7 +34,8 @@ def explained(
         node: Where one more replica is asked about; None: anywhere.
         is_fleet_frozen: Whether no plan is applied at all.
     """
-    totals = by_deployment(snapshot, running(snapshot))[deployment]
+    own = tuple(one for one in snapshot.deployments if one.id == deployment)
+    totals = by_deployment(replace(snapshot, deployments=own), running(snapshot))[deployment]
     found = binding_of(
         snapshot,
         deployment,
