@@ -6,7 +6,7 @@ give back what they do not need; they differ in what they may decide together.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from time import perf_counter
+from time import perf_counter, process_time
 
 from bench.fleet.rivals import MelangeLike, PerModel, QueueProportional
 from bench.fleet.thrift import Thrifty
@@ -46,6 +46,7 @@ class Ran:
     Attributes:
         record: What happened.
         wall_s: Of the whole replay.
+        cpu_s: The same of this process, which others on the machine do not lengthen.
         rounds_s: Of its rounds.
         slowest_s: The longest round.
         given_back: Replicas dropped as not needed.
@@ -54,6 +55,7 @@ class Ran:
     arm: str
     record: FleetRecord
     wall_s: float
+    cpu_s: float
     rounds_s: float
     slowest_s: float
     given_back: int
@@ -124,7 +126,7 @@ def run_arm(
     arm = ARMS[name]
     shaped = arm.shapes(scenario)
     timed = _Timed(arm.make())
-    began_s = perf_counter()
+    began_s, began_cpu_s = perf_counter(), process_time()
     record = replay_fleet(
         shaped, rounds=timed, forecast=forecast_of(shaped, forecast, quantile=quantile), reach=tell
     )
@@ -133,6 +135,7 @@ def run_arm(
         arm=name,
         record=record,
         wall_s=perf_counter() - began_s,
+        cpu_s=process_time() - began_cpu_s,
         rounds_s=sum(timed.lasted_s),
         slowest_s=max(timed.lasted_s, default=0.0),
         given_back=inner.given_back if isinstance(inner, Thrifty) else 0,

@@ -11,6 +11,12 @@ allowed), x online and y offline work, z work of batch b:
     sum_t n[m,t,s] >= min_replicas_m
     sum_m size_m n[m,t,s] <= devices_t up
 
+With `steps` over 1 it knows the day too, but holds its replicas through each slot, as whoever
+decides once a round does: x and y then are of a part of the slot, each with its own demand, z is
+bounded by the mean of their y, and replicas are no fewer than whole ones bear the greatest part:
+
+    sum_t n[m,t,s] >= ceil(max_part demand[m,s,part] / max_t max_online[m,t])
+
 It knows the day beforehand, cuts replicas into fractions, loads and moves in no time, and
 sees each slot's mean demand; and load splits unevenly over replicas alike where that bears more
 (the upper concave hull of what was measured). So it is a lower bound on what must be held by
@@ -53,6 +59,7 @@ def clairvoyant(
     *,
     prices: Mapping[str, float],
     slot_s: float = 900.0,
+    steps: int = 1,
     solve: Solve | None = None,
 ) -> float:
     """The least price-weighted device-hours that serve the day.
@@ -61,12 +68,13 @@ def clairvoyant(
         scenario: The day.
         prices: Of a device-hour, by type; 1 for each counts device-hours.
         slot_s: Of time; coarser only lowers it.
+        steps: Parts of a slot with a demand of their own, >= 1; more only raise it.
         solve: Solves the programme.
 
     Raises:
         InfeasibleError: The demand, or a deadline, cannot be met.
     """
-    least = (solve or highs)(programme(scenario, prices=prices, slot_s=slot_s))
+    least = (solve or highs)(programme(scenario, prices=prices, slot_s=slot_s, steps=steps))
     if least is None:
         raise InfeasibleError(
             "clairvoyant bound: the day's demand and deadlines are beyond the fleet; lower the"
@@ -81,18 +89,26 @@ def highs(asked: Programme) -> float | None:
     return float(found.fun) if found.status == 0 else None
 
 
-def programme(scenario: FleetScenario, *, prices: Mapping[str, float], slot_s: float) -> Programme:
+def programme(
+    scenario: FleetScenario, *, prices: Mapping[str, float], slot_s: float, steps: int = 1
+) -> Programme:
     """The programme of a day."""
-    return _Writer(scenario, prices=prices, slot_s=slot_s).write()
+    return _Writer(scenario, prices=prices, slot_s=slot_s, steps=steps).write()
 
 
 class _Writer:
     """Writes rows; each model's work counts in units of a replica's, so that numbers are near 1."""
 
     def __init__(
-        self, scenario: FleetScenario, *, prices: Mapping[str, float], slot_s: float
+        self,
+        scenario: FleetScenario,
+        *,
+        prices: Mapping[str, float],
+        slot_s: float,
+        steps: int,
     ) -> None:
-        self._scenario, self._prices, self._slot_s = scenario, prices, slot_s
+        self._scenario, self._prices = scenario, prices
+        self._slot_s, self._steps = slot_s, steps
         self._slots = ceil(scenario.duration_s / slot_s - 1e-9)
         self._at: dict[tuple[str, ...], int] = {}
         self._costs: list[float] = []
@@ -134,23 +150,38 @@ class _Writer:
         size = deployment.tensor_parallel_size
         begin_s, end_s = self._span(slot)
         hours = (end_s - begin_s) / _HOUR_S
-        online: dict[int, float] = {}
-        offline: dict[int, float] = {}
         replicas: dict[int, float] = {}
-        for kind, profile in sorted(service.profiles.items()):
+        curves = {
+            kind: profile.envelope(attainment_ratio=deployment.slo.attainment_ratio)
+            for kind, profile in sorted(service.profiles.items())
+        }
+        for kind in curves:
             price = self._prices.get(kind, 0.0)
             n = self._column("n", deployment.id, kind, slot, cost=price * size * hours)
-            x = self._column("x", deployment.id, kind, slot)
-            y = self._column("y", deployment.id, kind, slot)
-            curve = profile.envelope(attainment_ratio=deployment.slo.attainment_ratio)
-            self._row({x: 1.0, n: -curve.max_online_work / unit}, most=0.0)
-            for segment in curve.segments:
-                self._row({x: segment.alpha, y: segment.beta, n: -segment.gamma / unit}, most=0.0)
-            online[x], offline[y], replicas[n] = -1.0, -1.0, -1.0
+            replicas[n] = -1.0
             devices.setdefault((kind, slot), {})[n] = float(size)
-        work = service.demand.rate(begin_s, end_s) * service.request_work_ms / unit
-        self._row(online, most=-work)
-        self._row(replicas, most=-float(deployment.min_replicas))
+        offline: dict[int, float] = {}
+        peak = 0.0
+        for part in range(self._steps):
+            online: dict[int, float] = {}
+            where = f"{slot}/{part}"
+            for kind, curve in curves.items():
+                n = self._column("n", deployment.id, kind, slot)
+                x = self._column("x", deployment.id, kind, where)
+                y = self._column("y", deployment.id, kind, where)
+                self._row({x: 1.0, n: -curve.max_online_work / unit}, most=0.0)
+                for one in curve.segments:
+                    self._row({x: one.alpha, y: one.beta, n: -one.gamma / unit}, most=0.0)
+                online[x], offline[y] = -1.0, -1.0 / self._steps
+            from_s = begin_s + (end_s - begin_s) * part / self._steps
+            rate = service.demand.rate(from_s, from_s + (end_s - begin_s) / self._steps)
+            peak = max(peak, rate * service.request_work_ms)
+            self._row(online, most=-rate * service.request_work_ms / unit)
+        least = float(deployment.min_replicas)
+        if self._steps > 1:
+            each = max(curve.max_online_work for curve in curves.values())
+            least = max(least, ceil(peak / each - 1e-9))
+        self._row(replicas, most=-least)
         for batch in batches:
             if batch.submit_s < end_s and _due_s(batch, self._scenario) > begin_s:
                 offline[self._column("z", batch.id, "", slot)] = 1.0
@@ -189,7 +220,9 @@ class _Writer:
         begin_s = slot * self._slot_s
         return begin_s, min(self._scenario.duration_s, begin_s + self._slot_s)
 
-    def _column(self, what: str, name: str, kind: str, slot: int, *, cost: float = 0.0) -> int:
+    def _column(
+        self, what: str, name: str, kind: str, slot: int | str, *, cost: float = 0.0
+    ) -> int:
         key = (what, name, kind, str(slot))
         if key not in self._at:
             self._at[key] = len(self._costs)

@@ -59,14 +59,16 @@ def show_arms(runs: Sequence[Ran]) -> None:
             f"{run.rounds_s:.0f}",
             f"{run.slowest_s:.1f}",
             f"{run.wall_s:.0f}",
+            f"{run.cpu_s:.0f}",
         ]
         for run in runs
     ]
     heads = [
         "arm", "device-hours", "cost", "attained %", "least %", "batch work %", "missed", "moves",
         "reversals", "used", "greedy", "rounds s", "slowest s", "wall s",
+        "cpu s",
     ]  # fmt: skip
-    show_table(heads, rows, right=[False] + [True] * 13)
+    show_table(heads, rows, right=[False] + [True] * 14)
 
 
 def arm_figures(runs: Sequence[Ran], *, bounds: Mapping[str, float]) -> list[Figure]:
@@ -89,6 +91,7 @@ def arm_figures(runs: Sequence[Ran], *, bounds: Mapping[str, float]) -> list[Fig
             ("rounds fallen back to greedy", run.greedy_ratio, "ratio", None),
             ("rounds, longest", run.slowest_s, "s", None),
             ("wall time", run.wall_s, "s", None),
+            ("processor time", run.cpu_s, "s", None),
         ):  # fmt: skip
             figures.append(Figure(name=f"{run.arm}: {what}", value=value, unit=unit, target=target))
     found = {run.arm: run.record for run in runs}
@@ -127,6 +130,13 @@ def arm_figures(runs: Sequence[Ran], *, bounds: Mapping[str, float]) -> list[Fig
                 value=value / bounds[what],
                 unit="ratio",
                 target="<= 1.1",
+            )
+        )
+        figures.append(
+            Figure(
+                name=f"{what}: {OURS} / the same bound, deciding once a round",
+                value=value / bounds[f"{what}, by rounds"],
+                unit="ratio",
             )
         )
     return figures

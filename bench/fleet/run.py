@@ -5,11 +5,13 @@ Owns options, processes, progress and the report. Refuses decisions.
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import active_children, get_context
 from time import perf_counter
+from typing import ParamSpec, TypeVar
 
 from slacktide.wire.version import build_version
 
@@ -24,6 +26,9 @@ from bench.harness import RESULTS, Figure, Report, publish
 from planner.replay.fleet_document import FleetDocument
 from planner.replay.fleet_report import fleet_report_html
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 _DEFAULT_ARMS = (
     "slacktide", "separate", "per-model-greedy", "melange-like", "queue-proportional",
 )  # fmt: skip
@@ -36,27 +41,32 @@ def main(arguments: Sequence[str]) -> int:
     asked = _parser().parse_args(arguments)
     began_s = perf_counter()
     settings = _settings(asked)
-    compared = () if asked.no_validation else _validate(asked.seed, is_quick=asked.quick)
-    validated_s = perf_counter() - began_s
     _tell("profiling replicas on the engine simulator")
     families = profiled(settings, processes=asked.processes)
-    profiled_s = perf_counter() - began_s - validated_s
+    profiled_s = perf_counter() - began_s
     day = scenario(settings, families)
     bounds = _bounds(settings, families)
-    runs = list(
-        _run(asked.arms, settings, families, forecast=asked.forecast, processes=asked.processes)
-    )
+    with _processes(asked.processes) as pool:
+        done = _run(
+            pool,
+            asked.arms,
+            settings,
+            families,
+            forecast=asked.forecast,
+            is_validated=not asked.no_validation,
+            is_quick=asked.quick,
+        )
+    runs = list(done.runs)
     runs.sort(key=lambda run: list(ARMS).index(run.arm))
     show_arms(runs)
     figures = [
         *arm_figures(runs, bounds=bounds),
-        *_rest_figures(settings, families, asked.arms),
-        *validation_figures(compared),
-        Figure(name="validation, time", value=validated_s, unit="s"),
+        *_rest_figures(done.moved_at_rest),
+        *validation_figures(done.compared),
         Figure(name="profiles, time", value=profiled_s, unit="s"),
         Figure(
-            name="profiles, bound and all arms, time",
-            value=perf_counter() - began_s - validated_s,
+            name="profiles, bound, all arms and validation, time",
+            value=perf_counter() - began_s,
             unit="s",
             target=f"<= {_MOST_S:g}",
         ),
@@ -91,6 +101,7 @@ def _settings(asked: argparse.Namespace) -> FleetSettings:
         hours=asked.hours,
         online_ratio=asked.online_ratio,
         offline_ratio=asked.offline_ratio,
+        quantile=asked.quantile,
         seed=asked.seed,
     )
     if asked.quick:
@@ -104,57 +115,91 @@ def _settings(asked: argparse.Namespace) -> FleetSettings:
     return settings
 
 
-def _validate(seed: int, *, is_quick: bool) -> tuple[Compared, ...]:
-    _tell("small fleets in both modes")
-    found = []
+def _validate(seed: int, is_quick: bool) -> tuple[Compared, ...]:
+    """Small fleets in both modes, in a process of its own."""
     factor = 0.25 if is_quick else 1.0
     fleets = small_fleets(probe_s=_PROBED_S * factor, duration_s=_VALIDATED_S * factor, seed=seed)
-    for name, fleet in fleets.items():
-        one = compare(name, fleet)
-        _tell(
-            f"  {name}: throughput {one.throughput_ratio:.3f} of exact, attainment"
-            f" {one.attainment_points:+.2f} points"
-        )
-        found.append(one)
-    return tuple(found)
+    return tuple(compare(name, fleet) for name, fleet in fleets.items())
 
 
 def _bounds(settings: FleetSettings, families: tuple[Profiled, ...]) -> dict[str, float]:
     """The clairvoyant's device-hours and cost; no number where the day is beyond the fleet."""
     day = scenario(settings, families)
-    try:
-        return {
-            "device-hours": clairvoyant(day, prices=dict.fromkeys(PRICES, 1.0)),
-            "cost": clairvoyant(day, prices=PRICES),
-        }
-    except InfeasibleError as error:
-        _tell(str(error))
-        return {"device-hours": float("nan"), "cost": float("nan")}
+    found: dict[str, float] = {}
+    steps = max(1, round(settings.round_s / day.rounds.resplit_s))
+    for what, prices in (("device-hours", dict.fromkeys(PRICES, 1.0)), ("cost", PRICES)):
+        for name, parts in ((what, 1), (f"{what}, by rounds", steps)):
+            try:
+                found[name] = clairvoyant(day, prices=prices, slot_s=settings.round_s, steps=parts)
+            except InfeasibleError as error:
+                _tell(str(error))
+                found[name] = float("nan")
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Done:
+    """What the processes brought."""
+
+    runs: tuple[Ran, ...]
+    moved_at_rest: int | None  # None: our arm was not asked for
+    compared: tuple[Compared, ...]
+
+
+class _Inline(Executor):
+    """Runs each job when it is handed in."""
+
+    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """Runs it now."""
+        future: Future[R] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+@contextmanager
+def _processes(count: int) -> Iterator[Executor]:
+    """So many processes; none of their work outlives the block."""
+    if count <= 1:
+        yield _Inline()
+        return
+    # spawn: a forked worker would inherit whatever threads numpy has started
+    with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
+        try:
+            yield pool
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in active_children():
+                worker.terminate()
 
 
 def _run(
+    pool: Executor,
     arms: Sequence[str],
     settings: FleetSettings,
     families: tuple[Profiled, ...],
     *,
     forecast: str,
-    processes: int,
-) -> Iterator[Ran]:
-    """Each arm's day, as they end."""
-    if processes <= 1:
-        for arm in arms:
-            yield _told(_arm(arm, settings, families, forecast))
-        return
-    # spawn: a forked worker would inherit whatever threads numpy has started
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        waiting = [pool.submit(_arm, arm, settings, families, forecast) for arm in arms]
-        try:
-            for future in as_completed(waiting):
-                yield _told(future.result())
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for worker in active_children():
-                worker.terminate()
+    is_validated: bool,
+    is_quick: bool,
+) -> _Done:
+    """Every arm's day, constant load and the small fleets, side by side; the longest first."""
+    ordered = sorted(arms, key=lambda arm: arm != OURS)
+    first = [pool.submit(_arm, arm, settings, families, forecast) for arm in ordered[:1]]
+    validating = pool.submit(_validate, settings.seed, is_quick) if is_validated else None
+    resting = pool.submit(_at_rest, settings, families) if OURS in arms else None
+    waiting = [*first, *(pool.submit(_arm, a, settings, families, forecast) for a in ordered[1:])]
+    runs = tuple(_told(future.result()) for future in as_completed(waiting))
+    compared = validating.result() if validating is not None else ()
+    for one in compared:
+        _tell(
+            f"  {one.name}: throughput {one.throughput_ratio:.3f} of exact, attainment"
+            f" {one.attainment_points:+.2f} points"
+        )
+    return _Done(
+        runs=runs,
+        moved_at_rest=resting.result() if resting is not None else None,
+        compared=compared,
+    )
 
 
 def _arm(arm: str, settings: FleetSettings, families: tuple[Profiled, ...], forecast: str) -> Ran:
@@ -162,14 +207,15 @@ def _arm(arm: str, settings: FleetSettings, families: tuple[Profiled, ...], fore
     return run_arm(arm, scenario(settings, families), forecast=forecast, quantile=settings.quantile)
 
 
-def _rest_figures(
-    settings: FleetSettings, families: tuple[Profiled, ...], arms: Sequence[str]
-) -> list[Figure]:
-    if OURS not in arms:
-        return []
-    _tell("constant load: whether rounds keep still")
+def _at_rest(settings: FleetSettings, families: tuple[Profiled, ...]) -> int:
+    """Replicas our arm moves under constant load, likewise."""
     run = run_arm(OURS, at_rest(scenario(settings, families)), forecast="last")
-    moved = moved_at_rest(run.record.rounds)
+    return moved_at_rest(run.record.rounds)
+
+
+def _rest_figures(moved: int | None) -> list[Figure]:
+    if moved is None:
+        return []
     return [
         Figure(
             name=f"{OURS}: moves under constant load, after an hour",
@@ -194,7 +240,10 @@ def _write_page(run: Ran) -> None:
 
 
 def _told(run: Ran) -> Ran:
-    _tell(f"  {run.arm}: {run.wall_s:.0f} s, of which rounds {run.rounds_s:.0f} s")
+    _tell(
+        f"  {run.arm}: {run.wall_s:.0f} s, of which rounds {run.rounds_s:.0f} s;"
+        f" {run.cpu_s:.0f} s of processor"
+    )
     return run
 
 
@@ -215,6 +264,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--offline-ratio", type=float, default=FleetSettings().offline_ratio,
         help="batch work of the day, of its online work, in devices' time",
+    )  # fmt: skip
+    parser.add_argument(
+        "--quantile", type=float, default=FleetSettings().quantile,
+        help="of the seasonal forecast that all arms plan by",
     )  # fmt: skip
     parser.add_argument("--forecast", choices=["seasonal", "last"], default="seasonal")
     parser.add_argument("--processes", type=int, default=2)

@@ -180,6 +180,7 @@ def test_arms_are_compared_by_what_they_held():
     one = run_arm("slacktide-greedy", scenario, forecast="last")
     ours, other = replace(one, arm="slacktide"), replace(one, arm="separate")
     bounds = {"device-hours": held_hours(one.record) / 2, "cost": one.record.total("cost")}
+    bounds |= {f"{name}, by rounds": value for name, value in bounds.items()}
     found = {f.name: f for f in arm_figures([ours, other], bounds=bounds)}
     assert found["device-hours: slacktide / separate"].value == pytest.approx(1.0)
     assert found["device-hours: slacktide / separate"].met is False

@@ -97,3 +97,19 @@ def test_replays_hold_no_less_than_the_bound():
     assert record.batches[0].done == 2000
     assert record.total("shed") == 0.0
     assert record.total("held_device_s") / 3600.0 >= least(scenario) * (1.0 - 1e-6)
+
+
+def test_bound_by_rounds_holds_whole_replicas_for_the_greatest_part_of_a_round():
+    """500 and then 1500 ms/s within an hour: the mean is one device, the second half needs two."""
+    scenario = day(rates=(5.0, 15.0, 5.0, 15.0))
+    asked = {"prices": {"gpu": 1.0}, "slot_s": 3600.0}
+    assert clairvoyant(scenario, **asked) == pytest.approx(2.0)
+    assert clairvoyant(scenario, **asked, steps=2) == pytest.approx(4.0)
+
+
+def test_bound_by_rounds_is_never_below_the_other():
+    """Parts only add what must hold; batch work still goes where there is room."""
+    batch = FleetBatch(id="b", deployment="chat", items=3600, deadline_s=5400.0)
+    scenario = day(rates=(2.0, 9.0, 4.0, 7.0), batches=(batch,))
+    by_rounds = clairvoyant(scenario, prices={"gpu": 1.0}, steps=3)
+    assert by_rounds >= least(scenario) - 1e-9

@@ -10,11 +10,12 @@ from planner.placement.counts.search import Limits as SearchLimits
 from planner.placement.fleet import survey
 from planner.placement.greedy import greedy
 from planner.placement.shares import with_shares
-from planner.placement.solve import Limits, solve
+from planner.placement.solve import Limits, Policy, solve
 
-SEARCH_PARTS = 60
-"""Parts of a large fleet's counts that a round frees, each at its own node limit. A replay
-has hundreds of rounds, each warm from the last; a round of production may do more."""
+SEARCH_PARTS, MERGED_PARTS = 24, 8
+"""Parts of a large fleet's counts that a round frees, in cells and merged by device type, each
+at its own node limit. A replay has hundreds of rounds, each warm from the last; a round of
+production may do more."""
 
 
 class Rounds(Protocol):
@@ -34,15 +35,21 @@ class SolverRounds:
 
     Args:
         parts: How much a search in counts may do.
+        policy: What counts as better; None: as the control plane has it.
     """
 
-    def __init__(self, *, parts: int = SEARCH_PARTS) -> None:
-        self._limits = Limits(nodes=(50, 500), counts=SearchLimits(parts=parts))
+    def __init__(self, *, parts: int = SEARCH_PARTS, policy: Policy | None = None) -> None:
+        self._policy = policy or Policy()
+        self._limits = Limits(
+            nodes=(50, 500), counts=SearchLimits(parts=parts, merged_parts=MERGED_PARTS)
+        )
 
     def plan(self, snapshot: Snapshot) -> Plan | None:
         """The last incumbent within the limits."""
         last: Plan | None = None
-        for plan in solve(snapshot, work_left=lambda: 1.0, limits=self._limits):
+        for plan in solve(
+            snapshot, work_left=lambda: 1.0, policy=self._policy, limits=self._limits
+        ):
             last = plan
         return last or greedy(snapshot)
 
