@@ -10,6 +10,8 @@ Map:
     rounds      the seam to planner.placement
     desires     the fleet and its demand as a round's snapshot
     committing  a plan made into allocations
+    live        one engine on a node
+    assigning   what agents are told, and what they see
     hosts       nodes, allocations and engines, agents acting on plans
     warmth      weights that stay in host memory
     book        batches under way, in the order of planner.dispatch
@@ -17,6 +19,7 @@ Map:
     aggregate   the aggregated mode: replicas as profiles
     arrivals    online requests of the whole fleet, by time
     replica     one engine among others on one clock
+    seat        a replica of the exact mode: its engine, its budgets, whether it may pull
     exact       the exact mode: requests routed by planner.routing, every pass decided
     recording   sums over intervals, and totals
     reckoning   the record of a replay that has ended

@@ -17,7 +17,8 @@ from planner.simulation.fleet.flows import (
     online_flow,
     used_ratio,
 )
-from planner.simulation.fleet.hosts import Hosts, Live
+from planner.simulation.fleet.hosts import Hosts
+from planner.simulation.fleet.live import Live
 from planner.simulation.fleet.recording import Recorder
 from planner.simulation.fleet.scenario import FleetScenario, Service
 

@@ -9,46 +9,31 @@ request no token of which was sent is retried elsewhere.
 
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count
 from math import inf
 
-from planner.batching.state import Budgets
-from planner.dispatch.admission import OfflineFacts, pull_refusal
-from planner.model import Desired, ReplicaState
-from planner.rollout.budgets import engine_budgets
+from planner.model import ReplicaState
 from planner.routing.choose import RouteRefusal, choose
 from planner.routing.table import Route, RouteTable
 from planner.routing.traffic import Traffic
 from planner.simulation.fleet.arrivals import arrivals
-from planner.simulation.fleet.book import Book, Progress
+from planner.simulation.fleet.book import Book
 from planner.simulation.fleet.engines import (
     EngineKind,
-    Lengths,
     mean_tokens,
     offline_request,
 )
-from planner.simulation.fleet.hosts import Hosts, Live
+from planner.simulation.fleet.hosts import Hosts
+from planner.simulation.fleet.live import Live
 from planner.simulation.fleet.recording import Recorder
 from planner.simulation.fleet.replica import ReplicaRun
-from planner.simulation.fleet.scenario import FleetScenario, Service
+from planner.simulation.fleet.scenario import FleetScenario
+from planner.simulation.fleet.seat import Seat, budgets_of, items_of, may_pull
 from planner.simulation.live import LiveRequest
 from planner.simulation.passes import Settled
 from planner.simulation.request import SimulatedRequest
 from planner.slo import Outcome, RequestTrace, attains
-
-_EPOCH = 1
-
-
-@dataclass(slots=True, kw_only=True)
-class _Seat:
-    """A replica's engine with what it holds."""
-
-    live: Live
-    run: ReplicaRun
-    online: dict[str, SimulatedRequest]
-    offline: dict[str, Progress]
 
 
 class Exact:
@@ -79,7 +64,7 @@ class Exact:
         self._items = {
             name: random.Random(f"{scenario.seed}/{name}/items") for name in self._services
         }
-        self._seats: dict[str, _Seat] = {}
+        self._seats: dict[str, Seat] = {}
         self._traffic = Traffic()
         self._table = RouteTable()
         self._ends: list[tuple[float, int, str, LiveRequest]] = []
@@ -142,7 +127,7 @@ class Exact:
                 assert seat is not None
                 self._take_step(seat)
 
-    def _take_step(self, seat: _Seat) -> None:
+    def _take_step(self, seat: Seat) -> None:
         step = seat.run.step()
         settled = step.settled
         if settled is None:
@@ -152,7 +137,7 @@ class Exact:
         for live in settled.ended:
             heappush(self._ends, (step.at_s, next(self._numbers), seat.live.replica, live))
 
-    def _count(self, seat: _Seat, settled: Settled, *, at_s: float) -> None:
+    def _count(self, seat: Seat, settled: Settled, *, at_s: float) -> None:
         """Work done, by tokens: a request counts as it goes on, not at its end."""
         name = seat.live.deployment
         service = self._services[name]
@@ -228,7 +213,7 @@ class Exact:
             if live.serves and replica not in self._seats:
                 self._seats[replica] = self._opened(live, now_s=now_s)
         for seat in self._seats.values():
-            seat.run.hold_to(self._budgets(seat.live))
+            seat.run.hold_to(budgets_of(seat.live, self._services[seat.live.deployment]))
         self._table = RouteTable(
             routes=tuple(
                 Route(
@@ -245,24 +230,20 @@ class Exact:
             deployments=tuple(sorted(self._services)),
         )
 
-    def _opened(self, live: Live, *, now_s: float) -> _Seat:
+    def _opened(self, live: Live, *, now_s: float) -> Seat:
         seed = self._scenario.seed * 1_000_003 + len(self._seats) + self._hosts.revision
-        run = ReplicaRun(self._kind(live), budgets=self._budgets(live), seed=seed, now_s=now_s)
-        return _Seat(live=live, run=run, online={}, offline={})
+        run = ReplicaRun(
+            self._kind(live),
+            budgets=budgets_of(live, self._services[live.deployment]),
+            seed=seed,
+            now_s=now_s,
+        )
+        return Seat(live=live, run=run, online={}, offline={})
 
     def _kind(self, live: Live) -> EngineKind:
         return self._services[live.deployment].engines[live.device_type]
 
-    def _budgets(self, live: Live) -> Budgets:
-        deployment = self._services[live.deployment].deployment
-        return engine_budgets(
-            slo=deployment.slo,
-            latency_budget_ms=live.budgets.latency_budget_ms,
-            stage=deployment.stage,
-            may_run_offline=True,
-        )
-
-    def _abandon(self, seat: _Seat, *, now_s: float) -> None:
+    def _abandon(self, seat: Seat, *, now_s: float) -> None:
         """What an engine that is gone held fails, goes elsewhere, or is pending again."""
         started = {live.rid for live in seat.run.inside() if live.chunks}
         for progress in seat.offline.values():
@@ -280,25 +261,14 @@ class Exact:
 
     # ------------------------------------------------------------ batch items
 
-    def _pull(self, seat: _Seat, *, now_s: float) -> None:
+    def _pull(self, seat: Seat, *, now_s: float) -> None:
         live = seat.live
+        service = self._services[live.deployment]
         wanted = self._kind(live).offline_in_flight - len(seat.offline)
-        if wanted < 1 or self._is_closing:
-            return
-        facts = OfflineFacts(
-            epoch=_EPOCH,
-            is_killed=False,
-            is_node_ready=True,
-            is_node_closed=False,
-            deployment=live.deployment,
-            stage=self._services[live.deployment].deployment.stage,
-            desired=Desired.RUNNING,
-            state=live.state,
-        )
-        if pull_refusal(facts, epoch=_EPOCH) is not None:
+        if wanted < 1 or self._is_closing or not may_pull(live, service):
             return
         source = self._items[live.deployment]
-        lengths = _items(self._services[live.deployment])
+        lengths = items_of(service)
         for progress in self._book.pull(live.deployment, items=wanted, now_s=now_s):
             prompt_tokens, output_tokens = lengths(source)
             rid = f"{progress.batch.id}#{next(self._numbers)}"
@@ -309,11 +279,6 @@ class Exact:
                 ),
                 now_s=now_s,
             )
-
-
-def _items(service: Service) -> Lengths:
-    assert service.items is not None  # checked at the begin
-    return service.items
 
 
 def _is_over(live: Live) -> bool:

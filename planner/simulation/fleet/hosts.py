@@ -7,7 +7,7 @@ has loaded; a lost node's engines are gone at once, its replicas LOST when its l
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from planner.model import (
     Allocation,
@@ -23,38 +23,17 @@ from planner.reconcile.node import (
     AssignedReplica,
     DrainEngine,
     ForgetEngine,
-    ObservedEngine,
     RejectReplica,
-    ReplicaBudgets,
     ReportStopped,
     SetBudgets,
     StartEngine,
     StopEngine,
     plan_steps,
 )
+from planner.simulation.fleet.assigning import assigned, observed
 from planner.simulation.fleet.committing import Moved, committed
+from planner.simulation.fleet.live import Live
 from planner.simulation.fleet.warmth import Warmth
-
-DRAIN_GRACE_S = 30.0
-
-
-@dataclass(slots=True, kw_only=True)
-class Live:
-    """One engine on a node; owned and changed by `Hosts` only."""
-
-    replica: str
-    deployment: str
-    node: str
-    devices: tuple[int, ...]
-    device_type: str
-    state: ReplicaState
-    due_s: float  # when it has loaded, or must have drained
-    budgets: ReplicaBudgets
-
-    @property
-    def serves(self) -> bool:
-        """Whether it takes new online requests."""
-        return self.state is ReplicaState.RUNNING
 
 
 class Hosts:
@@ -188,10 +167,10 @@ class Hosts:
         while is_changed:
             is_changed = self._ripen(now_s)
             released = frozenset(releasable(self.allocations.values()))
-            assigned = self._assigned(released)
+            told = assigned(self.allocations.values(), released)
             for node in self._nodes:
-                if node not in self._down and (assigned.get(node) or self.engines[node]):
-                    is_changed |= self._agent(node, assigned.get(node, []), now_s=now_s)
+                if node not in self._down and (told.get(node) or self.engines[node]):
+                    is_changed |= self._agent(node, told.get(node, []), now_s=now_s)
             self._drop_ended()
 
     def drained(self, replica: str, *, now_s: float) -> None:
@@ -222,44 +201,13 @@ class Hosts:
             is_changed = True
         return is_changed
 
-    def _assigned(self, released: frozenset[str]) -> dict[str, list[AssignedReplica]]:
-        assigned: dict[str, list[AssignedReplica]] = {}
-        for one in self.allocations.values():
-            goes = one.desired is Desired.STOPPED and (
-                one.replica in released or one.state in _ENDING
-            )
-            assigned.setdefault(one.node, []).append(
-                AssignedReplica(
-                    replica=one.replica,
-                    deployment=one.deployment,
-                    spec_fingerprint=str(one.generation),
-                    devices=one.devices,
-                    budgets=ReplicaBudgets(
-                        online_share=one.online_share,
-                        offline_share=one.offline_share,
-                        latency_budget_ms=one.latency_budget_ms,
-                    ),
-                    desired=Desired.STOPPED if goes else Desired.RUNNING,
-                    drain_grace_s=DRAIN_GRACE_S,
-                )
-            )
-        return assigned
-
-    def _agent(self, node: str, assigned: list[AssignedReplica], *, now_s: float) -> bool:
+    def _agent(self, node: str, told: list[AssignedReplica], *, now_s: float) -> bool:
         """One agent's steps; whether any changed an engine."""
         engines = self.engines[node]
-        observed = [
-            ObservedEngine(
-                replica=live.replica,
-                spec_fingerprint=self._fingerprint(live.replica),
-                devices=live.devices,
-                state=live.state,
-                budgets=live.budgets,
-            )
-            for live in engines.values()
-        ]
         is_changed = False
-        for step in plan_steps(assigned, observed, devices=tuple(self._types[node])):
+        for step in plan_steps(
+            told, observed(engines.values(), self.allocations), devices=tuple(self._types[node])
+        ):
             match step:
                 case StartEngine(assigned=wanted):
                     engines[wanted.replica] = self._start(node, wanted, now_s=now_s)
@@ -318,14 +266,9 @@ class Hosts:
                 if replica in engines and engines[replica].state is ReplicaState.STOPPED:
                     del engines[replica]
 
-    def _fingerprint(self, replica: str) -> str:
-        one = self.allocations.get(replica)
-        return "" if one is None else str(one.generation)
-
     def _name(self, deployment: str) -> str:
         self._made += 1
         return f"{deployment}-{self._made:05d}"
 
 
 _UNDER_WAY = frozenset({ReplicaState.STARTING, ReplicaState.DRAINING})
-_ENDING = frozenset({ReplicaState.DRAINING, ReplicaState.STOPPED})

@@ -18,7 +18,8 @@ from planner.simulation.fleet.committing import Moved
 from planner.simulation.fleet.desires import Desires
 from planner.simulation.fleet.exact import Exact
 from planner.simulation.fleet.forecasts import Forecast, LastValue
-from planner.simulation.fleet.hosts import Hosts, Live
+from planner.simulation.fleet.hosts import Hosts
+from planner.simulation.fleet.live import Live
 from planner.simulation.fleet.reckoning import recorded
 from planner.simulation.fleet.recording import FleetRecord, Recorder, RoundRecord
 from planner.simulation.fleet.rounds import Rounds
