@@ -127,15 +127,19 @@ def _split(
 def _keep_steady(fleet: Fleet, deployment: Deployment, fresh: list[Placement]) -> list[Placement]:
     """The committed shares instead, if all of them exist, are near and still bearable."""
     held = [fleet.allocations[p.replica] for p in fresh if p.replica is not None]
-    if len(held) < len(fresh) or abs(sum(a.online_share for a in held) - 1.0) > ONLINE_TOLERANCE:
+    whole = sum(a.online_share for a in held)
+    if len(held) < len(fresh) or abs(whole - 1.0) > ONLINE_TOLERANCE:
         return fresh
     online = [a for a in held if a.slo_class != OFFLINE_ONLY]
     wanted = sum(cls.online_work for cls in deployment.classes)
     served = min(wanted, sum(online_limit(_frontier(fleet, a)) for a in online))
+    # A share weighs against the sum of them all, as at the gateway: where a replica went, what
+    # is left sums to less than 1 and each of the others carries more than its share says.
+    unit = served / whole
     if not all(
         placement.slo_class == allocation.slo_class
         and _is_near(placement, allocation)
-        and _bears(_frontier(fleet, allocation), allocation, served)
+        and _bears(_frontier(fleet, allocation), allocation, unit)
         for placement, allocation in zip(fresh, held, strict=True)
     ):
         return fresh
@@ -165,8 +169,8 @@ def _is_near(placement: Placement, allocation: Allocation) -> bool:
     )
 
 
-def _bears(frontier: Frontier, allocation: Allocation, served: float) -> bool:
-    x = allocation.online_share * served
+def _bears(frontier: Frontier, allocation: Allocation, unit: float) -> bool:
+    x = allocation.online_share * unit
     return x <= online_limit(frontier) * (1.0 + 1e-9) and allocation.offline_share <= offline_limit(
         frontier, x
     ) * (1.0 + 1e-9)
