@@ -2,17 +2,22 @@
 
 Owns the last steps that every candidate takes alike: placements in order, shares, moves,
 terms, misfits, status. Invariants: the objective is the sum of the terms shown; a plan
-says INFEASIBLE where some wish stays unmet, and OPTIMAL only on a proof.
+says INFEASIBLE where some wish stays unmet, and OPTIMAL only on a proof. A fair share that
+is missed is told of and is no such wish (`fairness`).
 """
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from planner.model import OFFLINE_ONLY, Placement, Plan, PlanStatus
+from planner.model import OFFLINE_ONLY, Misfit, Placement, Plan, PlanStatus
 from planner.placement.diff import moves_of
 from planner.placement.explain import unmet
 from planner.placement.fleet import Draft, Fleet, Seat
 from planner.placement.objective import evaluate, total
 from planner.placement.shares import with_shortages
+
+if TYPE_CHECKING:
+    from planner.placement.carrying import Shortage
 
 
 def publish(
@@ -61,9 +66,19 @@ def publish(
         terms=terms,
         placements=placements,
         moves=moves_of(fleet, placements, waiting=waiting),
-        misfits=lasting + awaited,
+        misfits=lasting + awaited + _unfair(short),
         waiting=waiting,
     )
+
+
+def _unfair(short: "Mapping[str, Shortage] | None") -> tuple[Misfit, ...]:
+    """Who is short of a fair share; nobody where deployments stand alone."""
+    if short is None:
+        return ()
+    # Loads OR-Tools, which whoever has `short` loaded before.
+    from planner.placement.carrying import short_of_shares
+
+    return short_of_shares(short)
 
 
 def _classes(fleet: Fleet) -> dict[str, frozenset[str]]:
