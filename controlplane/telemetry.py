@@ -15,6 +15,8 @@ from slacktide.v1 import replica_pb2
 FRESH_S = 10.0
 MOST_WORK = 1e6
 """Engine-ms per second: a thousand engines' worth; no replica bears more."""
+LEAST_WORK = 1.0
+"""Engine-ms per second: a class that reports name no more is forgotten once less is left."""
 SMOOTHING_S = 30.0
 """Time constant: half a minute's burst moves the demand by about two thirds."""
 
@@ -39,9 +41,12 @@ class Telemetry:
             works = _works(report)
             if before is not None and now_s - before.at_s <= FRESH_S:
                 kept = math.exp(-(now_s - before.at_s) / SMOOTHING_S)
-                works = {
+                smooth = {
                     key: kept * before.works.get(key, 0.0) + (1 - kept) * works.get(key, 0.0)
                     for key in before.works.keys() | works.keys()
+                }
+                works = {
+                    key: work for key, work in smooth.items() if key in works or work >= LEAST_WORK
                 }
             self._seen[replica] = _Seen(report=report, at_s=now_s, works=works)
 
