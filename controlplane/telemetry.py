@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from slacktide.v1 import replica_pb2
 
+from controlplane.messages.replicas import class_work
+
 FRESH_S = 10.0
 MOST_WORK = 1e6
 """Engine-ms per second: a thousand engines' worth; no replica bears more."""
@@ -97,7 +99,7 @@ def _works(report: replica_pb2.ReplicaReport) -> dict[str, float]:
     """What a report says, within what is possible."""
     load = report.load
     return {
-        **{one.slo_class: _sane(one.online_work) for one in load.online_work_by_class},
+        **{slo_class: min(work, MOST_WORK) for slo_class, work in class_work(load).items()},
         "": _sane(load.online_work),
     }
 
