@@ -25,6 +25,20 @@ REPLICA_WORK = 1000.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OnlineParts:
+    """What online work to place for is the most of, engine-ms per second.
+
+    `forecast` is 0 where none was made, or none of it counts: that of a whole whose classes
+    agents tell apart.
+    """
+
+    slo_class: str = ""  # "" of all of them together
+    expected: float = 0.0
+    observed: float = 0.0
+    forecast: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
     """What is wanted of the deployments, and when it was looked at.
 
@@ -60,7 +74,7 @@ def online_wanted(record: DeploymentRecord, demand: Demand) -> dict[str, float]:
     if not spec.slo_classes:
         return {"": whole}
     keys = {one.id: key_of(record.id, one.id) for one in spec.slo_classes}
-    if not any(key in demand.online_work for key in keys.values()):
+    if not _are_told(record, demand):
         expected = sum(one.expected_online_work for one in spec.slo_classes)
         return {
             one.id: whole
@@ -73,6 +87,27 @@ def online_wanted(record: DeploymentRecord, demand: Demand) -> dict[str, float]:
     unnamed = max(demand.online_work.get(record.id, 0.0), spec.expected_online_work)
     works[spec.slo_classes[0].id] += max(0.0, unnamed - sum(works.values()))
     return works
+
+
+def online_parts(record: DeploymentRecord, demand: Demand) -> tuple[OnlineParts, ...]:
+    """What `online_wanted` is made of: of the whole, then of classes that agents tell apart."""
+    are_told = _are_told(record, demand)
+    whole = OnlineParts(
+        expected=expected_work(record.spec),
+        observed=demand.online_work.get(record.id, 0.0),
+        forecast=0.0 if are_told else demand.forecast.get(record.id, 0.0),
+    )
+    classes = (
+        OnlineParts(
+            slo_class=one.id,
+            expected=one.expected_online_work,
+            observed=demand.online_work.get(key_of(record.id, one.id), 0.0),
+            forecast=demand.forecast.get(key_of(record.id, one.id), 0.0),
+        )
+        for one in record.spec.slo_classes
+        if are_told
+    )
+    return (whole, *classes)
 
 
 def demand_records(view: FleetView, demand: Demand) -> tuple[DemandRecord, ...]:
@@ -104,6 +139,11 @@ def classes_of(record: DeploymentRecord, demand: Demand) -> tuple[SloClass, ...]
         )
         for one in record.spec.slo_classes
     )
+
+
+def _are_told(record: DeploymentRecord, demand: Demand) -> bool:
+    """Whether agents tell the classes of what they serve."""
+    return any(key_of(record.id, one.id) in demand.online_work for one in record.spec.slo_classes)
 
 
 def _most(key: str, expected: float, demand: Demand) -> float:

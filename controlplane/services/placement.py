@@ -20,9 +20,11 @@ from controlplane.messages.holds import to_freeze
 from controlplane.messages.plans import to_move, to_plan, to_plan_entry, to_term
 from controlplane.messages.supposed import WhatIf, parse_what_if
 from controlplane.messages.totals import to_deployment_totals, to_explanation, to_totals
+from controlplane.rounds.demand import online_parts
 from controlplane.rounds.dryrun import with_deployments
 from controlplane.rounds.explanation import explained
 from controlplane.rounds.ledgerdiff import placement_moves, term_differences
+from controlplane.rounds.snapshot import build_snapshot
 from controlplane.rounds.supposed import (
     with_added,
     with_cordoned,
@@ -146,9 +148,14 @@ class PlacementServicer(PlacementChanges, placement_service_pb2_grpc.PlacementSe
                 message=self._rounds.misfits_of(record)[0],
                 violations=[(request.deployment, "its memory need is not known yet")],
             )
-        snapshot = await self._dry_run.snapshot(view)
+        demand = await self._dry_run.demand(view)
         explanation = await asyncio.to_thread(
-            explained, snapshot, id_, node=node, is_fleet_frozen=view.is_frozen
+            explained,
+            build_snapshot(view, demand, self._dry_run.settings),
+            id_,
+            node=node,
+            is_fleet_frozen=view.is_frozen,
+            online=online_parts(record, demand),
         )
         return to_explanation(explanation, revision=view.state.revision)
 
