@@ -319,7 +319,7 @@ async def test_pins_are_listed_when_set_and_gone_when_taken_back(start: Start) -
         ({"max_replicas": 1}, 2, "PIN_INFEASIBLE", "max_replicas is 1"),
         ({"max_replicas": 9}, 3, "PIN_INFEASIBLE", "need 3 devices, it has 2"),
         ({"device_types": ["H100"]}, 1, "PIN_INFEASIBLE", "wants device type H100"),
-        ({"node_groups": ["a"]}, 1, "PIN_INFEASIBLE", "its group is (none)"),
+        ({"node_groups": ["a"]}, 1, "PIN_INFEASIBLE", "node n1 is of no group"),
         ({"weights_bytes": 1 << 40}, 1, "PIN_INFEASIBLE", "needs 1024.0 GiB"),
         (
             {"max_replicas": 2, "anti_affinity": ["deployments/chat"]},
