@@ -148,9 +148,10 @@ class _Change:
         if not _serves(allocation) or self.deployment not in self.fleet.deployments:
             return ()
         wanted = self.fleet.deployments[self.deployment].min_replicas
-        if wanted == 0 or any(_serves(a) for a in own):
+        if sum(_serves(a) for a in own) >= wanted:
             return ()
-        keys = [*(a.replica for a in own if self._is_coming(a.replica)), *self.paired]
+        coming = [a.replica for a in own if not _serves(a) and self._is_coming(a.replica)]
+        keys = [*coming, *self.paired]
         if not keys and allocation.desired is Desired.STOPPED:
             return None
         return tuple(keys)

@@ -19,6 +19,7 @@ from planner.placement.counts.problem import Counts
 from planner.placement.fleet import Draft, Fleet, Seat, Standing, is_frozen
 from planner.placement.neighbours import Present, are_apart
 from planner.placement.seats import choose_devices
+from planner.placement.staying import stayed
 
 
 def seated(fleet: Fleet, counting: Counting, counts: Counts) -> Draft:
@@ -66,7 +67,7 @@ def seated(fleet: Fleet, counting: Counting, counts: Counts) -> Draft:
     for key in unseated:
         if key not in problem.least:  # a pin is met on its node alone
             room.seat_elsewhere(key)
-    return room.draft()
+    return stayed(fleet, counting, room.draft())
 
 
 def _held(fleet: Fleet, counting: Counting) -> dict[tuple[int, int], list[Allocation]]:
