@@ -2,6 +2,7 @@
 
 Owns the words for it. Refuses to define a share (`counts.claims`) or to judge a plan by it:
 a share is a floor that later rounds go on asking for, so a plan that misses one is feasible.
+ADR 0012.
 """
 
 from collections import Counter
