@@ -19,6 +19,7 @@ Map, in the order of a solve:
     counts/       the search in counts
     neighbours    who shares a node with whom, and its host memory
     seating       counts to nodes and devices
+    staying       what a draft may not take away while seats wait
     carrying      SLO class and work of each placement, where deployments share tenants
     fairness      who lacks of a fair share, by how much, and what binds
     shares        online share, offline share and latency budget of each placement
