@@ -51,15 +51,33 @@ class Counting:
     shape_of: Mapping[tuple[str, str, int], int]
 
     def count(self, fleet: Fleet, draft: Draft) -> dict[tuple[int, int], int]:
-        """Good, new and waiting replicas of a draft."""
+        """Good, new and waiting replicas of a draft, as they are once what waits has come.
+
+        So what is kept beyond max_replicas only until then does not count.
+        """
         counts: Counter[tuple[int, int]] = Counter()
-        placed = [
+        held = [
             (a.deployment, a.node, a.devices)
             for a in fleet.allocations.values()
             if a.replica in draft.kept and fleet.standing[a.replica] is Standing.GOOD
         ]
-        placed += [(s.deployment, s.node, s.devices) for s in (*draft.new, *draft.waiting)]
-        for deployment, node, devices in placed:
+        placed = [(s.deployment, s.node, s.devices) for s in (*draft.new, *draft.waiting)]
+        left = {name: one.max_replicas for name, one in fleet.deployments.items()}
+        if draft.waiting:
+            for seat in (*draft.new, *draft.waiting):
+                left[seat.deployment] -= 1
+            for one in held:
+                left[one[0]] -= 1
+            # The crowded go first, as they would for what waits.
+            domains = Counter((name, fleet.nodes[at].failure_domain) for name, at, _ in held)
+            for one in sorted(
+                held, key=lambda one: -domains[one[0], fleet.nodes[one[1]].failure_domain]
+            ):
+                key = self.key(fleet, *one)
+                if left[one[0]] < 0 and key is not None and key not in self.problem.least:
+                    held.remove(one)
+                    left[one[0]] += 1
+        for deployment, node, devices in (*held, *placed):
             key = self.key(fleet, deployment, node, devices)
             if key is not None:
                 counts[key] += 1

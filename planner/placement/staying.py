@@ -1,20 +1,25 @@
-"""What a draft may not take away: replicas below min_replicas that could be kept.
+"""What a draft may not take away: replicas that are needed, or soon would be, and can stay.
 
 Owns the difference between a seat that waits and one that is taken. Counts see none: a
 replica on devices that others have yet to leave serves as much there as any. So a draft of
 counts can give up what runs for a seat that is minutes away. Refuses to weigh. Invariants:
 a deployment short of min_replicas keeps every good replica that no limit, pin or freeze
 takes away, before anything waits for its devices; one that it lacks comes to free devices
-first, wherever they are; a draft that lacks nothing is returned as it is.
+first, wherever they are; no replica moves for spread alone onto devices of one that a demand
+`DEMAND_TOLERANCE` higher would want back; any other draft is returned as it is.
 """
 
 from collections import Counter
+from collections.abc import Iterable
 
 from planner.model import Allocation, ReplicaState
 from planner.placement.counting import Counting
 from planner.placement.fleet import Draft, Fleet, Seat, Standing
 from planner.placement.neighbours import Present, are_apart
 from planner.placement.seats import choose_devices
+
+DEMAND_TOLERANCE = 0.1
+"""By how much demand is expected to flicker from round to round, of itself."""
 
 
 def stayed(fleet: Fleet, counting: Counting, draft: Draft) -> Draft:
@@ -28,15 +33,14 @@ def stayed(fleet: Fleet, counting: Counting, draft: Draft) -> Draft:
     Returns:
         A lawful draft. Seats that waited for devices of what is kept are left out.
     """
-    lacking = _lacking(fleet, draft)
-    if not lacking:
-        return draft
     change = _Change(fleet=fleet, counting=counting, draft=draft)
+    change.steady()
+    lacking = _lacking(fleet, change.draft)
     for name in sorted(lacking):
         lack = lacking[name] - change.keep(name, lacking[name])
         change.hasten(name, lack)
     change.undo()
-    return Draft(kept=frozenset(change.kept), new=tuple(change.new), waiting=tuple(change.waiting))
+    return change.draft
 
 
 def _lacking(fleet: Fleet, draft: Draft) -> Counter[str]:
@@ -64,8 +68,70 @@ class _Change:
         self.waiting = list(draft.waiting)
         self._undone: Counter[str] = Counter()  # seats that no longer wait, by deployment
 
+    @property
+    def draft(self) -> Draft:
+        """As it is now."""
+        return Draft(kept=frozenset(self.kept), new=tuple(self.new), waiting=tuple(self.waiting))
+
+    def steady(self) -> None:
+        """Takes back moves for spread alone that cost a replica which may be wanted again."""
+        for seat in list(self.waiting):
+            if not self._is_for_spread(seat):
+                continue
+            yields = Counter(
+                one.deployment
+                for replica, one in self._fleet.allocations.items()
+                if one.node == seat.node
+                and replica not in self.kept
+                and self._fleet.standing[replica] is Standing.GOOD
+                and not set(one.devices).isdisjoint(seat.devices)
+            )
+            if any(name != seat.deployment and self._is_wanted_again(name) for name in yields):
+                self.waiting.remove(seat)
+                self._undone[seat.deployment] += 1
+                self._undone.update(yields)
+                self.undo()
+
+    def _is_for_spread(self, seat: Seat) -> bool:
+        """Whether a seat is one replica's move between domains, and nothing else's."""
+        fleet, name = self._fleet, seat.deployment
+        deployment = fleet.deployments[name]
+        is_kept_to = any(cls.failover_ratio > 0.0 for cls in deployment.classes)
+        if not deployment.spread or is_kept_to or self._is_pinned(seat):
+            return False
+        kind = fleet.device_type(seat.node, seat.devices)
+        return any(
+            fleet.device_type(one.node, one.devices) == kind
+            and len(one.devices) == len(seat.devices)
+            and not any(_hinders(fleet, other, one) for other in self.waiting if other is not seat)
+            for one in self._given_up(name)
+        )
+
+    def _is_wanted_again(self, name: str) -> bool:
+        """Whether what is left bears less than a demand a little above today's, and than before."""
+        wanted = self._counting.problem.wanted[self._counting.deployments.index(name)]
+        work = (1.0 + DEMAND_TOLERANCE) * sum(cls.work for cls in wanted.classes)
+        left = [(s.node, s.devices) for s in (*self.new, *self.waiting) if s.deployment == name]
+        left += [(a.node, a.devices) for a in self._fleet.of(name) if a.replica in self.kept]
+        held = [
+            (a.node, a.devices)
+            for a in self._fleet.of(name)
+            if self._fleet.standing[a.replica] is Standing.GOOD
+        ]
+        return self._bears(name, left) < min(work, self._bears(name, held)) - 1e-9
+
+    def _bears(self, name: str, places: Iterable[tuple[str, tuple[int, ...]]]) -> float:
+        """Online work of the tightest class on such places, replica-equivalents."""
+        keys = [self._counting.key(self._fleet, name, node, devices) for node, devices in places]
+        shapes = self._counting.problem.shapes
+        return sum(shapes[key[1]].modes[0].max_online for key in keys if key is not None)
+
     def keep(self, name: str, most: int) -> int:
-        """Keeps up to so many that were given up, each for a seat that waits; how many."""
+        """Keeps up to so many that were given up; how many.
+
+        Where others wait for one, it is kept for good and a seat of its own waits no more,
+        or all would wait for each other.
+        """
         found = 0
         for one in self._given_up(name):
             if found >= most or self._left(name) <= 0:
@@ -75,12 +141,16 @@ class _Change:
                 continue
             found += 1
             self.kept.add(one.replica)
-            own = [seat for seat in hindered if seat.deployment == name] or [
+            if not any(seat.deployment != name for seat in hindered):
+                for seat in hindered:
+                    self.waiting.remove(seat)
+                continue  # nobody else is to come: it goes once what waits has come
+            own = [
                 seat
                 for seat in self.waiting
-                if seat.deployment == name and not self._is_pinned(seat)
+                if seat.deployment == name and seat not in hindered and not self._is_pinned(seat)
             ]
-            for seat in {*hindered, *own[-1:]}:
+            for seat in [*hindered, *own[-1:]]:
                 self.waiting.remove(seat)
                 self._undone[seat.deployment] += 1
             self._undone[name] -= 1

@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 
 from planner.model import Desired, MoveKind, ReplicaState
+from planner.placement.counts.search import Limits as SearchLimits
 from planner.placement.fleet import survey
+from planner.placement.solve import Limits, solve
 from planner.reconcile.moves import releasable
 from tests.planner.placement.fleets import (
     batch,
@@ -15,8 +17,9 @@ from tests.planner.placement.fleets import (
     fleet,
     node,
     running,
-    solved,
 )
+
+QUICK = Limits(counts=SearchLimits(parts=12, merged_parts=4, divide_every=2, repairs=2))
 
 STARTING = ReplicaState.STARTING
 CHAT = deployment("chat", min_replicas=2, spread=True, node_groups=("g",), online_work=300.0)
@@ -27,6 +30,12 @@ def _nothing_refused(caplog):
     yield
     assert "placement_plan_refused" not in caplog.text
     assert "placement_solver_failed" not in caplog.text
+
+
+def solved(snapshot):
+    """The last plan of a short search."""
+    *_, plan = solve(snapshot, work_left=lambda: 1.0, limits=QUICK)
+    return plan
 
 
 def transition(chat, *, others=(), beside=(), successor=STARTING):
