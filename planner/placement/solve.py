@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from planner.model import Plan, PlanStatus, Snapshot
 from planner.placement.carrying import terms_of
 from planner.placement.counting import Counting, counting_of
+from planner.placement.counts.patterns import Patterns
 from planner.placement.counts.problem import Counts
-from planner.placement.counts.restricted import lp_bound
 from planner.placement.counts.search import Limits as SearchLimits
 from planner.placement.counts.search import gap, search
 from planner.placement.counts.solver import NAME as COUNTS_SOLVER
@@ -155,8 +155,9 @@ def _in_counts(
     fleet: Fleet, policy: Policy, limits: Limits, work_left: Callable[[], float]
 ) -> Iterator[Plan]:
     try:
-        round_ = _Round(fleet=fleet, counting=counting_of(fleet), policy=policy)
-        round_.bound = lp_bound(round_.counting.problem)
+        counting = counting_of(fleet)
+        patterns = Patterns(counting.problem)
+        round_ = _Round(fleet=fleet, counting=counting, patterns=patterns, policy=policy)
         kept = seated(fleet, round_.counting, round_.counting.problem.held)
         plan = round_.published(kept, is_kept=True)
         if plan is None:
@@ -166,7 +167,7 @@ def _in_counts(
         for found in search(
             round_.counting.problem,
             round_.counting.count(fleet, kept),
-            bound=round_.bound,
+            patterns=patterns,
             limits=limits.counts,
             work_left=lambda: work_left() > 0.0,
         ):
@@ -189,8 +190,8 @@ class _Round:
 
     fleet: Fleet
     counting: Counting
+    patterns: Patterns
     policy: Policy
-    bound: float = 0.0
     _best: Standing | None = None
 
     @property
@@ -221,7 +222,7 @@ class _Round:
     ) -> Plan | None:
         """A draft's plan, verified; it is the best from then on."""
         reached = reached or self.standing(self.counting.count(self.fleet, draft))
-        is_proven = gap(reached, self.bound) <= 1e-6
+        is_proven = gap(reached, self.patterns.bound) <= 1e-6
         status = PlanStatus.OPTIMAL if is_proven else PlanStatus.FEASIBLE
         plan = _verified(
             publish(
@@ -229,7 +230,7 @@ class _Round:
                 draft,
                 status=PlanStatus.KEPT_INCUMBENT if is_kept else status,
                 solver="incumbent" if is_kept else COUNTS_SOLVER,
-                bound=self.bound,
+                bound=self.patterns.bound,
                 work_terms=terms_of(self.counting, reached),
             ),
             self.fleet.snapshot,

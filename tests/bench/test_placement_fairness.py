@@ -12,7 +12,7 @@ from planner.placement.counts.search import Limits as SearchLimits
 from planner.placement.fleet import survey
 from planner.placement.solve import Limits, solve
 
-_LIMITS = Limits(counts=SearchLimits(parts=4, merged_parts=2, divide_every=2, repairs=2))
+_LIMITS = Limits(counts=SearchLimits(parts=4, merged_parts=1, prices=4, repairs=2))
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,10 @@ Map, in the order of a solve:
     standing        how good counts are, tier by tier; which of two is better
     capacity        what counts bear of online work, kept up to date
     repair          sticky greedy: what online work lacks, added; offline replicas yield
-    merging         cells merged by device type: the LP bound's, and the first guess's
-    restricted      a MIP around the LP's counts: the first good counts
+    merging         cells merged by device type: what bounds and patterns are of
+    blocks          deployments apart, and the rows they share
+    patterns        prices of those rows, the best of each deployment, and a choice of them
+    evenness        what dividing a deployment over domains would lose
     split           counts by device type made counts by cell
     balance         replicas exchanged between domains, until no exchange helps
     neighbourhoods  which part to free next

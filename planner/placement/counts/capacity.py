@@ -6,8 +6,16 @@ offline work. Cheap: a change of one count costs a few additions.
 """
 
 from collections import defaultdict
+from collections.abc import Iterator
 
-from planner.placement.counts.problem import Counts, Problem, failover_needs, online_needs
+from planner.placement.counts.problem import (
+    Counts,
+    Problem,
+    Shape,
+    Wanted,
+    failover_needs,
+    online_needs,
+)
 
 
 class Capacity:
@@ -26,8 +34,11 @@ class Capacity:
         shapes_of = [tuple(problem.shapes[q] for q in own) for own in self.shapes]
         self._needs = [
             [
-                *((needed, gives, True) for needed, gives in failover_needs(wanted, own)),
-                *((needed, gives, False) for needed, gives in online_needs(wanted, own)),
+                *((needed, gives, unit, True) for needed, gives, unit in _units(wanted, own, True)),
+                *(
+                    (needed, gives, unit, False)
+                    for needed, gives, unit in _units(wanted, own, False)
+                ),
             ]
             for wanted, own in zip(problem.wanted, shapes_of, strict=True)
         ]
@@ -52,17 +63,23 @@ class Capacity:
     def weigh(self, cell: int, shape: int, by: int) -> None:
         """Changes what is borne alone, as if the count had changed."""
         d = self.problem.shapes[shape].deployment
-        for direction, (_, gives, _) in enumerate(self._needs[d]):
+        for direction, (_, gives, _, _) in enumerate(self._needs[d]):
             self._held[d][direction][self._domain[cell]] += by * gives[self._rank[shape]]
 
     def lack(self, d: int) -> float:
         """What a deployment's replicas cannot serve, replica-equivalents."""
-        wanted = self.problem.wanted[d]
         worst = 0.0
-        for (needed, _, is_lost), held in zip(self._needs[d], self._held[d], strict=True):
-            left = sum(held) - (max(held) if is_lost else 0.0)
-            asked = sum(
-                (cls.failover_ratio if is_lost else 1.0) * cls.work for cls in wanted.classes
-            )
-            worst = max(worst, (needed - left) / needed * asked)
+        for (needed, _, unit, is_lost), held in zip(self._needs[d], self._held[d], strict=True):
+            lack = (needed - sum(held) + (max(held) if is_lost else 0.0)) * unit
+            worst = max(worst, lack)
         return worst
+
+
+def _units(
+    wanted: Wanted, shapes: tuple[Shape, ...], is_lost: bool
+) -> Iterator[tuple[float, tuple[float, ...], float]]:
+    """Directions, with replica-equivalents of work by the unit needed."""
+    needs = failover_needs(wanted, shapes) if is_lost else online_needs(wanted, shapes)
+    for needed, gives in needs:
+        asked = sum((cls.failover_ratio if is_lost else 1.0) * cls.work for cls in wanted.classes)
+        yield needed, gives, asked / needed

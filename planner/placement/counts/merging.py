@@ -7,6 +7,7 @@ is a lower bound of every plan (it equalled the LP of the whole to all printed d
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 
 from planner.placement.counts.problem import Cell, Counts, Problem
@@ -44,15 +45,16 @@ def merged_cells(problem: Problem) -> tuple[Problem, tuple[int, ...]]:
     merged = replace(
         problem,
         cells=tuple(cells),
-        held=_summed(problem.held, member),
-        least=_summed(problem.least, member),
+        held=summed(problem.held, member),
+        least=summed(problem.least, member),
         most=dict(most),
         wanted=tuple(replace(one, is_alone=False, is_spread=False) for one in problem.wanted),
     )
     return merged, tuple(member)
 
 
-def _summed(counts: Counts, member: list[int]) -> dict[tuple[int, int], int]:
+def summed(counts: Counts, member: Sequence[int]) -> dict[tuple[int, int], int]:
+    """Counts by merged cell of counts by cell."""
     summed: dict[tuple[int, int], int] = defaultdict(int)
     for (c, q), count in counts.items():
         summed[member[c], q] += count

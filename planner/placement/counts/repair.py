@@ -59,7 +59,9 @@ class _Bench:
         self.capacity = Capacity(problem, counts)
         self._lacks = [self.capacity.lack(d) for d in range(len(problem.wanted))]
         self._replicas = [0] * len(problem.wanted)
-        for (_, q), count in counts.items():
+        self._host = [0.0] * len(problem.cells)
+        for (c, q), count in counts.items():
+            self._host[c] += count * problem.shapes[q].host_bytes
             self._replicas[problem.shapes[q].deployment] += count
         self._worth = [0.0] * len(problem.wanted)
         for demand in problem.offline:
@@ -129,6 +131,7 @@ class _Bench:
 
     def _move(self, c: int, q: int, by: int) -> None:
         self.capacity.move(c, q, by)
+        self._host[c] += by * self._problem.shapes[q].host_bytes
         d = self._problem.shapes[q].deployment
         self._replicas[d] += by
         self._lacks[d] = self.capacity.lack(d)
@@ -162,11 +165,7 @@ class _Bench:
         cell = self._problem.cells[c]
         if cell.host_bytes == float("inf"):
             return True
-        used = sum(
-            count * self._problem.shapes[q].host_bytes
-            for (of, q), count in self.capacity.counts.items()
-            if of == c
-        )
+        used = self._host[c]
         used -= sum(count * self._problem.shapes[q].host_bytes for q, count in yields)
         return used + shape.host_bytes <= cell.host_bytes * cell.nodes
 

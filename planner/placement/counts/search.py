@@ -1,51 +1,67 @@
 """Better and better counts of one problem, until the work is spent.
 
-Owns the order of the stages: what runs; a guess where that is far from the bound, bettered
-by parts while it is still in counts by device type, which are few and not alike; then parts
-of the counts in cells. Refuses time: it asks a callable whether work is left.
+Owns the order of the stages: what runs; its repair; all of it at once where it is small;
+else choices of patterns where what there is is far from the bound (`patterns`), divided over
+cells and repaired; then parts of the counts in cells, each freed and solved (a large
+neighbourhood search). Refuses time: it asks a callable whether work is left.
 Invariants: each standing yielded is better than the one before; the same problem, seed and
 limits give the same standings, wherever they run.
 """
 
+import math
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from planner.placement.counts.balance import balanced
+from planner.placement.counts.merging import summed
 from planner.placement.counts.neighbourhoods import SHORT_KINDS, Drawing
+from planner.placement.counts.patterns import Patterns
 from planner.placement.counts.problem import Counts, Problem
-from planner.placement.counts.programme import Programme
+from planner.placement.counts.programme import Programme, whole
 from planner.placement.counts.repair import repaired
-from planner.placement.counts.restricted import FAILOVER_MARGINS, Guess, guess
 from planner.placement.counts.solver import SolverError, solve_mip
 from planner.placement.counts.split import split
 from planner.placement.counts.standing import Standing, merged, standing_of
 
-_TAIL_REPLICAS = 10
-"""Replicas a deployment on average, below which no guess is made."""
+_PRICE_RANGES = (None, 0.1, 0.05)
+"""By how much of themselves prices follow the mixture of patterns, round by round."""
+_DIVIDE_EVERY = 5  # choices, near the bound or not
+_WHOLE_GAP = 1e-6
+_LOST = 1e-3  # replica-equivalents of failover
+_VARIATIONS = (0.2, 0.4, 0.8)
+"""By how much prices are varied then, in turn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """How much a search may do; nodes and parts, never time.
 
-    `parts` frees counts in cells, `merged_parts` counts by device type before they are
-    divided over cells, `repairs` what is short once they are. The gaps are relative to what
-    a programme answers.
+    A problem of no more than `whole_integers` is solved whole. Deployments are solved at
+    `prices` prices, each choice is divided over cells up to `divisions` times, near
+    the bound (`divide_below`) or now and then, and what is short then is repaired in
+    `repairs` parts; `merged_parts` free counts by device type, `parts` counts in cells. The
+    gaps are relative to what a programme answers, `merged_gap` and the rest to the bound.
     """
 
     seed: int = 0
     parts: int = 2_000
-    merged_parts: int = 32
-    divide_every: int = 8  # merged parts, after which their counts are divided and judged
+    idle_parts: int = 150  # without gain, after which a search ends
+    whole_integers: int = 150
+    whole_nodes: int = 100
+    last_nodes: int = 2_000  # of the whole, where parts no longer help
+    merged_parts: int = 3
     repairs: int = 8
-    guess_nodes: int = 1
-    guess_gap: float = 1e-2
+    prices: int = 16
+    divisions: int = 3
+    divide_below: float = 0.01
+    merged_gap: float = 1e-3
     part_nodes: int = 5
     part_gap: float = 1e-3
     part_integers: float = 150.0
     merged_integers: float = 40.0
-    guess_above: float = 0.02  # gap to the bound of what there is, from which a guess is made
+    choose_above: float = 0.01  # gap to the bound of what there is, from which patterns are made
     close_enough: float = 1e-4  # gap to the bound at which a search ends
 
 
@@ -53,7 +69,7 @@ def search(
     problem: Problem,
     start: Counts,
     *,
-    bound: float,
+    patterns: Patterns,
     limits: Limits,
     work_left: Callable[[], bool],
 ) -> Iterator[Standing]:
@@ -62,7 +78,7 @@ def search(
     Args:
         problem: All of it.
         start: Counts that fit.
-        bound: A lower bound of the weighted cost.
+        patterns: Of the problem; its bound may rise on the way.
         limits: How much to do.
         work_left: False ends the search.
     """
@@ -73,12 +89,29 @@ def search(
         if found.is_better(best):
             best = found
             yield best
-    if work_left() and gap(best, bound) > limits.guess_above and not _is_tail(problem, best):
-        for guessed in _guessed(problem, limits=limits, work_left=work_left):
-            for found in _repaired(problem, guessed, limits=limits, work_left=work_left):
-                if found.is_better(best):
-                    best = found
-                    yield best
+    if not work_left() or gap(best, patterns.bound) <= limits.close_enough:
+        return
+    is_small = _size(problem) <= limits.whole_integers
+    if is_small:
+        found, is_proven = _whole(problem, patterns, best, nodes=limits.whole_nodes)
+        if found.is_better(best):
+            best = found
+            yield best
+        if is_proven:
+            return
+    if gap(best, patterns.bound) > limits.choose_above:
+        try:
+            least = math.inf
+            for divided in _chosen(problem, patterns, best, limits=limits, work_left=work_left):
+                if divided.cost >= least:
+                    continue
+                least = divided.cost
+                for found in _repaired(problem, divided, limits=limits, work_left=work_left):
+                    if found.is_better(best):
+                        best = found
+                        yield best
+        except SolverError:
+            pass  # what there is stands; parts go on from it
     parts = _improved(
         problem,
         best,
@@ -89,10 +122,14 @@ def search(
         limits=limits,
         work_left=work_left,
     )
-    for found in parts:
-        yield found
-        if gap(found, bound) <= limits.close_enough:
+    for best in parts:
+        yield best
+        if gap(best, patterns.bound) <= limits.close_enough:
             return
+    if is_small and work_left():
+        found, _ = _whole(problem, patterns, best, nodes=limits.last_nodes)
+        if found.is_better(best):
+            yield found
 
 
 def gap(standing: Standing, bound: float) -> float:
@@ -100,64 +137,114 @@ def gap(standing: Standing, bound: float) -> float:
     return max(0.0, standing.cost - bound) / max(1.0, abs(standing.cost))
 
 
-def _guessed(
-    problem: Problem, *, limits: Limits, work_left: Callable[[], bool]
-) -> Iterator[Standing]:
-    """The guess divided over the cells, as it is and after parts of it were freed."""
-    chosen: tuple[Guess, Standing] | None = None
-    for margin in FAILOVER_MARGINS:
-        try:
-            made = guess(
-                problem,
-                failover=margin,
-                node_limit=limits.guess_nodes,
-                relative_gap=limits.guess_gap,
-            )
-            found = standing_of(problem, balanced(problem, split(problem, made)))
-        except SolverError:
-            continue  # what there is stands; parts go on from it
-        if chosen is None or found.is_better(chosen[1]):
-            chosen = made, found
-        if not found.has_shortfall or not work_left():
-            break  # dividing it lost nothing, so no margin is needed
-    if chosen is None:
-        return
-    yield chosen[1]
-    made = chosen[0]
+def _size(problem: Problem) -> int:
+    """Integers of the whole programme, about."""
+    kinds = Counter(cell.kind for cell in problem.cells)
+    return sum(kinds[shape.kind] + len(shape.modes) - 1 for shape in problem.shapes)
+
+
+def _whole(
+    problem: Problem, patterns: Patterns, best: Standing, *, nodes: int
+) -> tuple[Standing, bool]:
+    """The answer to all of a small problem at once, and whether it is proven."""
+    programme = Programme(problem, whole(problem), counts={})
+    start = {column: float(best.counts.get(key, 0)) for key, column in programme.n.items()}
+    start |= {column: float(best.modes.get(key, 0)) for key, column in programme.r.items()}
     try:
-        best = standing_of(made.merged, made.counts)
-        drawing = Drawing(
-            problem=made.merged,
-            random=random.Random(limits.seed),
-            integers=limits.merged_integers,
+        solution = solve_mip(
+            programme.sparse.proto(),
+            node_limit=nodes,
+            relative_gap=_WHOLE_GAP,
+            start=start,
         )
-        for parts in _portions(limits.merged_parts, limits.divide_every):
-            before = best
-            for found in _improved(
-                made.merged, best, drawing=drawing, parts=parts, limits=limits, work_left=work_left
-            ):
-                best = found
-            if best is not before:
-                divided = split(problem, replace(made, counts=dict(best.counts)))
-                yield standing_of(problem, balanced(problem, divided))
-            if not work_left():
-                return
     except SolverError:
-        return
+        return best, False  # parts go on
+    patterns.raise_bound(solution.bound)
+    return merged(problem, programme, solution, None, {}), solution.is_optimal
 
 
-def _is_tail(problem: Problem, standing: Standing) -> bool:
-    """Whether most deployments have but a few replicas.
+def _chosen(
+    problem: Problem,
+    patterns: Patterns,
+    start: Standing,
+    *,
+    limits: Limits,
+    work_left: Callable[[], bool],
+) -> Iterator[Standing]:
+    """Choices of patterns divided over the cells.
 
-    Merged counts then promise domains that dividing them cannot keep, and their MIP's root
-    takes longer than parts take to get further.
+    Prices are bettered, then varied; where that no longer helps, parts of the choice are
+    freed, which brings new patterns.
     """
-    return sum(standing.counts.values()) < _TAIL_REPLICAS * len(problem.wanted)
+    patterns.keep(summed(start.counts, patterns.member))
+    patterns.explore(work_left=work_left)
+    draw = random.Random(limits.seed)
+    counts: Counts = {}
+    before = math.inf
+    for step in range(limits.prices):
+        if step < len(_PRICE_RANGES):
+            patterns.price(within=_PRICE_RANGES[step], work_left=work_left)
+            if step == 0 and work_left():
+                continue  # of one or two patterns a deployment nothing good can be chosen
+        else:
+            by = _VARIATIONS[step % len(_VARIATIONS)]
+            patterns.vary(draw, counts, by=by, work_left=work_left)
+        counts, cost = patterns.choice()
+        if step >= len(_PRICE_RANGES) and cost > before - limits.merged_gap * abs(cost):
+            _freed(patterns, counts, draw=draw, limits=limits, work_left=work_left)
+            counts, cost = patterns.choice()
+        before = cost
+        is_near = cost - patterns.bound < limits.divide_below * abs(cost)
+        if work_left() and not is_near and step % _DIVIDE_EVERY:
+            continue
+        divided = _divided(problem, patterns, counts, limits=limits, work_left=work_left)
+        yield divided
+        if not work_left() or gap(divided, patterns.bound) < limits.merged_gap:
+            return
 
 
-def _portions(whole: int, each: int) -> Iterator[int]:
-    for done in range(0, whole, each):
-        yield min(each, whole - done)
+def _divided(
+    problem: Problem,
+    patterns: Patterns,
+    counts: Counts,
+    *,
+    limits: Limits,
+    work_left: Callable[[], bool],
+) -> Standing:
+    """The best of some choices once divided, each without what the last could not keep."""
+    best: Standing | None = None
+    for _ in range(limits.divisions):
+        found = standing_of(problem, balanced(problem, split(problem, counts, patterns.member)))
+        if best is None or found.is_better(best):
+            best = found
+        lost = {d: short for (d,), short in found.missing["failover"].items() if short > _LOST}
+        if not lost or not work_left():
+            break
+        patterns.blame(lost)
+        counts, _ = patterns.choice()
+    assert best is not None
+    return best
+
+
+def _freed(
+    patterns: Patterns,
+    counts: Counts,
+    *,
+    draw: random.Random,
+    limits: Limits,
+    work_left: Callable[[], bool],
+) -> None:
+    """Patterns from parts of the merged counts."""
+    problem = patterns.divisible
+    for found in _improved(
+        problem,
+        standing_of(problem, counts),
+        drawing=Drawing(problem=problem, random=draw, integers=limits.merged_integers),
+        parts=limits.merged_parts,
+        limits=limits,
+        work_left=work_left,
+    ):
+        patterns.keep(found.counts)
 
 
 def _repaired(
@@ -196,9 +283,11 @@ def _improved(
     work_left: Callable[[], bool],
 ) -> Iterator[Standing]:
     """Frees one part after another, and keeps what is better."""
+    idle = 0
     for _ in range(parts):
-        if not work_left():
+        if not work_left() or idle >= limits.idle_parts:
             return
+        idle += 1
         part = drawing.draw(best)
         programme = Programme(problem, part, counts=best.counts, offline=best.offline)
         start = {column: float(best.counts.get(key, 0)) for key, column in programme.n.items()}
@@ -216,5 +305,5 @@ def _improved(
         drawing.learn(is_solved=solution.is_optimal)
         found = merged(problem, programme, solution, best, best.counts)
         if found.is_better(best):
-            best = found
+            best, idle = found, 0
             yield best

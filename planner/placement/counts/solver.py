@@ -29,12 +29,16 @@ class SolverError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Solution:
-    """Values by column, their cost, and a proven lower bound on any."""
+    """Values by column, their cost, and a proven lower bound on any.
+
+    `prices` are by row, of a relaxation only: what a unit less of the row's limit costs.
+    """
 
     values: Sequence[float]
     cost: float
     bound: float
     is_optimal: bool
+    prices: Sequence[float] = ()
 
 
 def solve_lp(model: model_pb2.ModelProto) -> Solution:
@@ -51,7 +55,8 @@ def solve_mip(
     model: model_pb2.ModelProto,
     *,
     node_limit: int,
-    relative_gap: float,
+    relative_gap: float = 0.0,
+    absolute_gap: float | None = None,
     start: Mapping[int, float] | None = None,
 ) -> Solution:
     """Solves within `node_limit` nodes of the search, or until within `relative_gap`.
@@ -60,6 +65,7 @@ def solve_mip(
         model: With integers.
         node_limit: Nodes of branch and bound.
         relative_gap: Where to stop.
+        absolute_gap: Where to stop as well, in the objective's units.
         start: Values of some columns to begin with.
 
     Raises:
@@ -69,6 +75,7 @@ def solve_mip(
         random_seed=_SEED,
         node_limit=node_limit,
         relative_gap_tolerance=relative_gap,
+        absolute_gap_tolerance=absolute_gap,
         # A restart doubles the time of a small model's root and seldom finds more.
         highs=highs_pb2.HighsOptionsProto(bool_options={"mip_allow_restart": False}),
     )
@@ -99,7 +106,13 @@ def _solve(
     if termination.reason not in _USABLE or not result.has_primal_feasible_solution():
         raise SolverError(f"{NAME}: {termination.reason.value}: {termination.detail}")
     found = result.variable_values()
+    rows = range(len(model.linear_constraints.ids))
+    prices = [0.0] * len(rows)  # of a programme without columns
+    if result.has_dual_feasible_solution():
+        duals = result.dual_values()
+        prices = [-duals[made.get_linear_constraint(row)] for row in rows]
     return Solution(
+        prices=prices,
         values=[found[made.get_variable(column)] for column in range(len(model.variables.ids))],
         cost=result.objective_value(),
         bound=termination.objective_bounds.dual_bound,

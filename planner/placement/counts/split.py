@@ -9,19 +9,20 @@ counts shows it.
 """
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 
-from planner.placement.counts.problem import Problem
-from planner.placement.counts.restricted import Guess
+from planner.placement.counts.problem import Counts, Problem
 
 _FEW = 4  # replicas of a deployment, up to which it chooses before others
 
 
-def split(problem: Problem, guess: Guess) -> dict[tuple[int, int], int]:
+def split(problem: Problem, merged: Counts, member: Sequence[int]) -> dict[tuple[int, int], int]:
     """Divides merged counts over the cells.
 
     Args:
         problem: All of it.
-        guess: Counts by merged cell.
+        merged: Counts by merged cell.
+        member: Of each cell, its merged one.
 
     Returns:
         Counts by cell, no more than fits any, with no more moves than the round has.
@@ -32,8 +33,8 @@ def split(problem: Problem, guess: Guess) -> dict[tuple[int, int], int]:
     counts: dict[tuple[int, int], int] = defaultdict(int)
     cells_of: dict[int, list[int]] = defaultdict(list)
     moved = 0
-    for c, merged in enumerate(guess.member):
-        cells_of[merged].append(c)
+    for c, of in enumerate(member):
+        cells_of[of].append(c)
 
     def takes(c: int, q: int) -> bool:
         shape = problem.shapes[q]
@@ -56,12 +57,12 @@ def split(problem: Problem, guess: Guess) -> dict[tuple[int, int], int]:
         host[c] -= shape.host_bytes
         crowd[shape.deployment, problem.cells[c].domain] += _weight(problem, q)
 
-    left = dict(guess.counts)
+    left = dict(merged)
     for (c, q), least in sorted(problem.least.items()):
-        for _ in range(min(least, left.get((guess.member[c], q), 0))):
+        for _ in range(min(least, left.get((member[c], q), 0))):
             add(c, q)
-            left[guess.member[c], q] -= 1
-    for (m, q), count in sorted(guess.counts.items()):
+            left[member[c], q] -= 1
+    for (m, q), count in sorted(merged.items()):
         stays = {c: problem.held.get((c, q), 0) - counts[c, q] for c in cells_of[m]}
         for _ in range(max(0, min(count, left[m, q]))):
             open_cells = [c for c in cells_of[m] if stays[c] > 0 and takes(c, q)]
@@ -74,7 +75,7 @@ def split(problem: Problem, guess: Guess) -> dict[tuple[int, int], int]:
             left[m, q] -= 1
     waiting = [(m, q) for (m, q), count in left.items() for _ in range(max(0, count))]
     replicas: Counter[int] = Counter()
-    for (_, q), count in guess.counts.items():
+    for (_, q), count in merged.items():
         replicas[problem.shapes[q].deployment] += count
     waiting.sort(
         key=lambda item: (

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from planner.placement.counts.balance import balanced
 from planner.placement.counts.capacity import Capacity
-from planner.placement.counts.merging import merged_cells
+from planner.placement.counts.merging import merged_cells, summed
+from planner.placement.counts.patterns import Patterns
 from planner.placement.counts.problem import Problem
 from planner.placement.counts.repair import repaired
-from planner.placement.counts.restricted import Guess, guess
 from planner.placement.counts.split import split
 from tests.planner.placement.drawn_counts import (
     CELL,
@@ -62,13 +62,10 @@ def _lacks(problem, counts):
     return [capacity.lack(d) for d in range(len(problem.wanted))]
 
 
-def _guess_of(problem, counts):
-    """Counts as the guess would hold them: summed over merged cells."""
-    merged, member = merged_cells(problem)
-    summed = Counter()
-    for (c, q), n in counts.items():
-        summed[member[c], q] += n
-    return Guess(counts=dict(summed), merged=merged, member=member)
+def _merged_of(problem, counts):
+    """Counts summed over merged cells, and the merged cell of each."""
+    _, member = merged_cells(problem)
+    return summed(counts, member), member
 
 
 @st.composite
@@ -100,7 +97,7 @@ def _keys(problem: Problem):
 def test_split_keeps_every_limit_and_adds_nothing(drawn):
     """Devices, host memory, freezes, moves; never more than was to be divided."""
     problem, counts = drawn
-    divided = split(problem, _guess_of(problem, counts))
+    divided = split(problem, *_merged_of(problem, counts))
 
     assert is_feasible(problem, divided)
     assert _totals(problem, divided) <= _totals(problem, counts)
@@ -113,7 +110,7 @@ def test_split_keeps_what_runs_when_totals_are_what_runs(drawn):
     problem, counts = drawn
     as_it_runs = replace(problem, held=counts)
 
-    assert split(as_it_runs, _guess_of(problem, counts)) == {k: n for k, n in counts.items() if n}
+    assert split(as_it_runs, *_merged_of(problem, counts)) == {k: n for k, n in counts.items() if n}
 
 
 @_QUICK
@@ -191,11 +188,15 @@ def test_repaired_gives_up_no_replica_for_a_pin_that_finds_no_room():
 
 @settings(parent=_QUICK, max_examples=25)
 @given(_divided())
-def test_guess_is_feasible_once_divided_and_balanced(drawn):
-    """What a search begins with from the LP keeps every limit, its moves too."""
+def test_choice_is_feasible_once_divided_and_balanced(drawn):
+    """What a search begins with from patterns keeps every limit, its moves too."""
     problem, _ = drawn
-    made = guess(problem, failover=1.0, node_limit=5, relative_gap=1e-2)
-    found = balanced(problem, split(problem, made))
+    patterns = Patterns(problem)
+    patterns.keep({})
+    patterns.explore(work_left=lambda: True)
+    patterns.price(within=None, work_left=lambda: True)
+    counts, _ = patterns.choice()
+    found = balanced(problem, split(problem, counts, patterns.member))
 
     assert is_feasible(problem, found)
     assert problem.max_moves is None or moves(problem, found) <= problem.max_moves

@@ -18,7 +18,7 @@ from tests.planner.placement.fleets import (
     settle,
 )
 
-QUICK = Limits(counts=SearchLimits(parts=12, merged_parts=4, divide_every=2, repairs=2))
+QUICK = Limits(counts=SearchLimits(parts=12, merged_parts=2, repairs=2))
 
 # One replica bears 700 engine-ms per second: `DEFAULT_FRONTIER`.
 CHAT = deployment("chat", min_replicas=2, max_replicas=2, spread=True)

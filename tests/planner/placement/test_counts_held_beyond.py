@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from planner.placement.counts.merging import merged_cells
+from planner.placement.counts.patterns import Patterns
 from planner.placement.counts.programme import Programme, whole
-from planner.placement.counts.restricted import lp_bound
 from planner.placement.counts.solver import solve_lp
 from planner.placement.counts.standing import standing_of
 from tests.planner.placement.drawn_counts import CELL, SHAPE, WANTED, problem_of, problems
@@ -46,7 +46,7 @@ def test_bound_is_no_more_than_what_runs_costs_when_more_runs_than_would_fit(fie
 
     assert problem.fits(0, 0) < 2
     assert runs.shortfalls[1] == pytest.approx(0.0)
-    assert lp_bound(problem) <= runs.cost + 1e-6
+    assert Patterns(problem).bound <= runs.cost + 1e-6
     assert _whole_bound(problem) <= runs.cost + 1e-6
 
 
@@ -73,12 +73,12 @@ def test_bound_is_no_more_than_what_runs_costs_when_a_fleet_shrinks(problem, dat
     }
 
     cost = standing_of(shrunk, stays).cost
-    assert lp_bound(shrunk) <= cost + 1e-5 * max(1.0, abs(cost))
+    assert Patterns(shrunk).bound <= cost + 1e-5 * max(1.0, abs(cost))
     assert _whole_bound(shrunk) <= cost + 1e-5 * max(1.0, abs(cost))
 
 
 def _whole_bound(problem):
-    """Of the LP in cells, as `lp_bound` is of merged ones."""
+    """Of the LP in cells, as `Patterns.bound` is of merged ones."""
     assert merged_cells(problem)[0].domains == problem.domains
     programme = Programme(problem, whole(problem), counts={})
     constant = problem.weights.drop * sum(problem.held.values())

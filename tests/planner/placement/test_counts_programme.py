@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from planner.placement.counts.merging import merged_cells
+from planner.placement.counts.patterns import Patterns
 from planner.placement.counts.problem import Cell
 from planner.placement.counts.programme import Part, Programme, whole
-from planner.placement.counts.restricted import lp_bound
 from planner.placement.counts.solver import solve_mip
 from planner.placement.counts.standing import merged, standing_of
 from tests.planner.placement.drawn_counts import (
@@ -251,7 +251,7 @@ def test_part_gains_what_the_whole_gains_and_leaves_the_rest(problem, data):
 @given(problems(), st.data())
 def test_bound_is_below_and_merging_no_dearer_for_any_counts(problem, data):
     """The relaxation of merged cells bounds every feasible counts, and merging bounds them too."""
-    bound = lp_bound(problem)
+    bound = Patterns(problem).bound
     small, member = merged_cells(problem)
     for _ in range(3):
         counts = _drawn_counts(data, problem)
@@ -277,7 +277,7 @@ def test_programme_has_an_answer_when_what_must_be_is_more_than_may_be(fields):
     """Freezes and pins beyond another limit are kept, and nothing is added to them."""
     problem = problem_of(**fields, least={(0, 0): 2})
 
-    assert lp_bound(problem) < float("inf")
+    assert Patterns(problem).bound < float("inf")
     _, _, found = _decided(problem, whole(problem), standing_of(problem, {(0, 0): 2}))
     assert found.counts == {(0, 0): 2}
 

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from planner.placement.counts import search as search_module
 from planner.placement.counts.neighbourhoods import Drawing
+from planner.placement.counts.patterns import Patterns
 from planner.placement.counts.problem import Problem
-from planner.placement.counts.restricted import lp_bound
 from planner.placement.counts.search import Limits, search
 from planner.placement.counts.solver import SolverError
 from planner.placement.counts.standing import TIERS, Standing, standing_of
 from tests.planner.placement.drawn_counts import is_feasible, problem_of, problems
 
-_LIMITS = Limits(parts=8, merged_parts=4, divide_every=2, repairs=2)
+_LIMITS = Limits(parts=8, merged_parts=2, prices=5, repairs=2, whole_nodes=20, last_nodes=40)
 _FEW = settings(
     max_examples=25,
     deadline=None,
@@ -64,7 +64,7 @@ def _found(problem: Problem, start, *, seed=0, work=10_000, limits=_LIMITS):
         search(
             problem,
             start,
-            bound=lp_bound(problem),
+            patterns=Patterns(problem),
             limits=replace(limits, seed=seed),
             work_left=lambda: next(left, None) is not None,
         )
@@ -89,7 +89,7 @@ def test_search_finds_better_and_better_feasible_counts_and_the_same_again(probl
     assert [_key(one) for one in found] == [
         _key(one) for one in _found(problem, problem.held, seed=seed)
     ]
-    assert lp_bound(problem) <= found[-1].cost + 2e-3
+    assert Patterns(problem).bound <= found[-1].cost + 2e-3
 
 
 @_FEW
@@ -126,7 +126,7 @@ def test_search_yields_the_start_alone_when_no_work_is_left():
 
 
 def test_search_goes_on_from_what_there_is_when_the_solver_fails(monkeypatch):
-    """A part or a guess that the solver cannot answer is left out, not the round."""
+    """A part or a choice that the solver cannot answer is left out, not the round."""
     calls = itertools.count()
 
     def fail(*_args, **_kwargs):
@@ -134,8 +134,8 @@ def test_search_goes_on_from_what_there_is_when_the_solver_fails(monkeypatch):
         raise SolverError("no values")
 
     monkeypatch.setattr(search_module, "solve_mip", fail)
-    monkeypatch.setattr(search_module, "guess", fail)
-    found = _found(problem_of(), {})
+    monkeypatch.setattr(Patterns, "keep", fail)
+    found = _found(problem_of(), {}, limits=replace(_LIMITS, close_enough=-1.0))
 
     assert dict(found[0].counts) == {}
     assert next(calls) >= _LIMITS.parts
@@ -153,6 +153,6 @@ def test_search_frees_no_more_parts_than_its_limits(monkeypatch, parts):
 
     monkeypatch.setattr(Drawing, "draw", counted)
     limits = replace(_LIMITS, parts=parts, merged_parts=0, repairs=0, close_enough=-1.0)
-    _found(problem_of(), {}, limits=limits)
+    _found(problem_of(), {}, limits=replace(limits, whole_integers=0, choose_above=1e9))
 
     assert len(drawn) == parts

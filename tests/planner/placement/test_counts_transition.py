@@ -3,10 +3,11 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import HealthCheck, given, settings
 
 from planner.model import Desired, MoveKind, ReplicaState
 from planner.placement.counts.search import Limits as SearchLimits
-from planner.placement.fleet import survey
+from planner.placement.fleet import Standing, survey
 from planner.placement.solve import Limits, solve
 from planner.reconcile.moves import releasable
 from tests.planner.placement.fleets import (
@@ -18,8 +19,9 @@ from tests.planner.placement.fleets import (
     node,
     running,
 )
+from tests.planner.placement.rich_fleets import rich_fleets
 
-QUICK = Limits(counts=SearchLimits(parts=12, merged_parts=4, divide_every=2, repairs=2))
+QUICK = Limits(counts=SearchLimits(parts=12, merged_parts=2, repairs=2))
 
 STARTING = ReplicaState.STARTING
 CHAT = deployment("chat", min_replicas=2, spread=True, node_groups=("g",), online_work=300.0)
@@ -109,3 +111,16 @@ def test_replica_stays_when_two_deployments_would_change_places():
     plan = solved(snapshot)
 
     assert {"r1", "r2"} <= {p.replica for p in plan.placements}
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(rich_fleets())
+def test_no_plan_takes_a_deployment_below_min_replicas(snapshot):
+    """Of replicas as wanted, as many stay or come at once as are wanted and were there."""
+    snapshot = replace(snapshot, pins=())
+    surveyed = survey(snapshot)
+    for plan in solve(snapshot, work_left=lambda: 1.0, limits=QUICK):
+        for name, wanted in surveyed.deployments.items():
+            good = sum(surveyed.standing[a.replica] is Standing.GOOD for a in surveyed.of(name))
+            placed = sum(p.deployment == name for p in plan.placements)
+            assert placed >= min(good, wanted.min_replicas, wanted.max_replicas)

@@ -19,7 +19,7 @@ from tests.planner.placement.fleets import commit, settle
 from tests.planner.placement.rich_fleets import rich_fleets
 
 _LIMITS = Limits(
-    nodes=(20,), counts=SearchLimits(parts=6, merged_parts=2, divide_every=2, repairs=2)
+    nodes=(20,), counts=SearchLimits(parts=6, merged_parts=1, prices=4, repairs=2, last_nodes=40)
 )
 _SOME = settings(
     max_examples=50,

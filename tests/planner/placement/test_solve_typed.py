@@ -19,7 +19,7 @@ from planner.placement.verify import verify
 from tests.planner.placement.fleets import GIB, commit, deployment, fleet, node, running, settle
 from tests.planner.placement.rich_fleets import classes, curves
 
-QUICK = Limits(counts=SearchLimits(parts=12, merged_parts=4, divide_every=2, repairs=2))
+QUICK = Limits(counts=SearchLimits(parts=12, merged_parts=2, prices=5, repairs=2))
 
 
 def last(snapshot, **fields):
