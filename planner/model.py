@@ -331,8 +331,8 @@ class Misfit:
 
     deployment: str
     node: str | None
-    dimension: str  # memory | devices | device_type | tensor_parallel | capacity | cordoned
-    # | failover | pin
+    dimension: str  # memory | host_memory | devices | device_type | tensor_parallel | capacity
+    # | cordoned | frozen | node_group | anti_affinity | failover | pin | fair_share
     needed: float
     available: float
     message: str
