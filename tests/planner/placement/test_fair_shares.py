@@ -29,9 +29,7 @@ _FEW = settings(
     derandomize=True,
     suppress_health_check=list(HealthCheck),
 )
-_LIMITS = Limits(
-    nodes=(20,), counts=SearchLimits(parts=6, merged_parts=2, repairs=2)
-)
+_LIMITS = Limits(nodes=(20,), counts=SearchLimits(parts=6, merged_parts=2, repairs=2))
 _QUIET = replace(WANTED, classes=())
 _NEAR = 2e-3  # of a share: the step by which a tenant has to be able to rise
 
