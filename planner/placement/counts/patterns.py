@@ -121,7 +121,10 @@ class Patterns:
             for key, column in block.programme.n.items():
                 count = min(max(counts.get(key, 0), sparse.lower[column]), sparse.upper[column])
                 bounds[column] = count, count
-            self._take(block, self._solve(block, self._prices, bounds=bounds).values)
+            values = self._solve(block, self._prices, bounds=bounds).values
+            self._take(block, values)
+            if any(count for count, _ in bounds.values()):
+                self._last.setdefault(block.deployment, values)
 
     def explore(self, *, work_left: Callable[[], bool]) -> None:
         """Patterns near the relaxation's counts: each a good start of its deployment's best.
@@ -132,6 +135,8 @@ class Patterns:
         for block, values in zip(self._blocks.blocks, self._relaxed, strict=True):
             if not work_left():
                 return
+            if block.deployment in self._last:
+                continue  # what runs is as good a start
             answer = self._solve(block, self._prices, bounds=_window(block, values))
             self._take(block, answer.values)
             self._last[block.deployment] = answer.values

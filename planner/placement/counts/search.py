@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from planner.placement.counts.balance import balanced
 from planner.placement.counts.merging import summed
-from planner.placement.counts.neighbourhoods import SHORT_KINDS, Drawing
+from planner.placement.counts.neighbourhoods import SHORT_KINDS, Drawing, Kind
 from planner.placement.counts.patterns import Patterns
 from planner.placement.counts.problem import Counts, Problem
 from planner.placement.counts.programme import Programme, whole
@@ -27,7 +27,8 @@ from planner.placement.counts.standing import Standing, merged, standing_of
 
 _PRICE_RANGES = (None, 0.1, 0.05)
 """By how much of themselves prices follow the mixture of patterns, round by round."""
-_DIVIDE_EVERY = 5  # choices, near the bound or not
+_REPAIR_EVERY = 5  # steps, near the bound or not
+_IDLE = 1  # steps without gain, after which parts of a choice are freed
 _WHOLE_GAP = 1e-6
 _LOST = 1e-3  # replica-equivalents of failover
 _VARIATIONS = (0.2, 0.4, 0.8)
@@ -39,8 +40,8 @@ class Limits:
     """How much a search may do; nodes and parts, never time.
 
     A problem of no more than `whole_integers` is solved whole. Deployments are solved at
-    `prices` prices, each choice is divided over cells up to `divisions` times, near
-    the bound (`divide_below`) or now and then, and what is short then is repaired in
+    `prices` prices, a better choice is divided over cells up to `divisions`
+    times; near the bound (`repair_below`) or now and then what is short is repaired in
     `repairs` parts; `merged_parts` free counts by device type, `parts` counts in cells. The
     gaps are relative to what a programme answers, `merged_gap` and the rest to the bound.
     """
@@ -51,11 +52,12 @@ class Limits:
     whole_integers: int = 150
     whole_nodes: int = 100
     last_nodes: int = 2_000  # of the whole, where parts no longer help
+    first_parts: int = 8  # where something runs
     merged_parts: int = 3
     repairs: int = 8
     prices: int = 16
     divisions: int = 3
-    divide_below: float = 0.01
+    repair_below: float = 0.01
     merged_gap: float = 1e-3
     part_nodes: int = 5
     part_gap: float = 1e-3
@@ -99,14 +101,33 @@ def search(
             yield best
         if is_proven:
             return
+    if problem.held:
+        # Of what runs most is right already: what it lacks is first sought nearby.
+        kinds = SHORT_KINDS if best.has_shortfall else frozenset(Kind)
+        nearby = _improved(
+            problem,
+            best,
+            drawing=Drawing(
+                problem=problem,
+                random=random.Random(limits.seed),
+                integers=limits.part_integers,
+                kinds=kinds,
+            ),
+            parts=limits.first_parts,
+            limits=limits,
+            work_left=work_left,
+        )
+        for best in nearby:
+            yield best
     if gap(best, patterns.bound) > limits.choose_above:
         try:
-            least = math.inf
-            for divided in _chosen(problem, patterns, best, limits=limits, work_left=work_left):
-                if divided.cost >= least:
-                    continue
-                least = divided.cost
-                for found in _repaired(problem, divided, limits=limits, work_left=work_left):
+            for divided, is_near in _chosen(
+                problem, patterns, best, limits=limits, work_left=work_left
+            ):
+                repairs = limits.repairs if is_near else 0
+                for found in _repaired(
+                    problem, divided, repairs=repairs, limits=limits, work_left=work_left
+                ):
                     if found.is_better(best):
                         best = found
                         yield best
@@ -170,8 +191,8 @@ def _chosen(
     *,
     limits: Limits,
     work_left: Callable[[], bool],
-) -> Iterator[Standing]:
-    """Choices of patterns divided over the cells.
+) -> Iterator[tuple[Standing, bool]]:
+    """Choices of patterns divided over the cells, and whether repairing one is worth it.
 
     Prices are bettered, then varied; where that no longer helps, parts of the choice are
     freed, which brings new patterns.
@@ -180,25 +201,30 @@ def _chosen(
     patterns.explore(work_left=work_left)
     draw = random.Random(limits.seed)
     counts: Counts = {}
-    before = math.inf
+    before = divided_at = math.inf
+    idle = 0
     for step in range(limits.prices):
         if step < len(_PRICE_RANGES):
             patterns.price(within=_PRICE_RANGES[step], work_left=work_left)
-            if step == 0 and work_left():
+            if step == 0 and not start.counts and work_left():
                 continue  # of one or two patterns a deployment nothing good can be chosen
         else:
             by = _VARIATIONS[step % len(_VARIATIONS)]
             patterns.vary(draw, counts, by=by, work_left=work_left)
         counts, cost = patterns.choice()
-        if step >= len(_PRICE_RANGES) and cost > before - limits.merged_gap * abs(cost):
+        idle = idle + 1 if cost > before - limits.merged_gap * abs(cost) else 0
+        if idle > _IDLE and step >= len(_PRICE_RANGES):
             _freed(patterns, counts, draw=draw, limits=limits, work_left=work_left)
             counts, cost = patterns.choice()
         before = cost
-        is_near = cost - patterns.bound < limits.divide_below * abs(cost)
-        if work_left() and not is_near and step % _DIVIDE_EVERY:
+        is_near = cost - patterns.bound < limits.repair_below * abs(cost)
+        if cost >= start.cost or (
+            cost > divided_at - limits.merged_gap * abs(cost) and step % _REPAIR_EVERY
+        ):
             continue
+        divided_at = cost
         divided = _divided(problem, patterns, counts, limits=limits, work_left=work_left)
-        yield divided
+        yield divided, is_near or step % _REPAIR_EVERY == 0 or not work_left()
         if not work_left() or gap(divided, patterns.bound) < limits.merged_gap:
             return
 
@@ -248,11 +274,16 @@ def _freed(
 
 
 def _repaired(
-    problem: Problem, guessed: Standing, *, limits: Limits, work_left: Callable[[], bool]
+    problem: Problem,
+    divided: Standing,
+    *,
+    repairs: int,
+    limits: Limits,
+    work_left: Callable[[], bool],
 ) -> Iterator[Standing]:
-    """A guess, and the same with parts of it freed as long as dividing it lost something."""
-    yield guessed
-    if not guessed.has_shortfall:
+    """A division, and the same with parts freed as long as it lacks something."""
+    yield divided
+    if not divided.has_shortfall:
         return
     drawing = Drawing(
         problem=problem,
@@ -262,9 +293,9 @@ def _repaired(
     )
     for found in _improved(
         problem,
-        guessed,
+        divided,
         drawing=drawing,
-        parts=limits.repairs,
+        parts=repairs,
         limits=limits,
         work_left=work_left,
     ):
