@@ -123,7 +123,7 @@ class Patterns:
                 bounds[column] = count, count
             values = self._solve(block, self._prices, bounds=bounds).values
             self._take(block, values)
-            if any(count for count, _ in bounds.values()):
+            if self.merged.held and any(count for count, _ in bounds.values()):
                 self._last.setdefault(block.deployment, values)
 
     def explore(self, *, work_left: Callable[[], bool]) -> None:

@@ -28,7 +28,7 @@ from planner.placement.counts.standing import Standing, merged, standing_of
 _PRICE_RANGES = (None, 0.1, 0.05)
 """By how much of themselves prices follow the mixture of patterns, round by round."""
 _REPAIR_EVERY = 5  # steps, near the bound or not
-_IDLE = 1  # steps without gain, after which parts of a choice are freed
+_IDLE = 0  # steps without gain, after which parts of a choice are freed
 _WHOLE_GAP = 1e-6
 _LOST = 1e-3  # replica-equivalents of failover
 _VARIATIONS = (0.2, 0.4, 0.8)
@@ -57,7 +57,7 @@ class Limits:
     repairs: int = 8
     prices: int = 16
     divisions: int = 3
-    repair_below: float = 0.01
+    repair_below: float = 0.02
     merged_gap: float = 1e-3
     part_nodes: int = 5
     part_gap: float = 1e-3
@@ -206,7 +206,7 @@ def _chosen(
     for step in range(limits.prices):
         if step < len(_PRICE_RANGES):
             patterns.price(within=_PRICE_RANGES[step], work_left=work_left)
-            if step == 0 and not start.counts and work_left():
+            if step == 0 and not problem.held and work_left():
                 continue  # of one or two patterns a deployment nothing good can be chosen
         else:
             by = _VARIATIONS[step % len(_VARIATIONS)]
@@ -224,7 +224,7 @@ def _chosen(
             continue
         divided_at = cost
         divided = _divided(problem, patterns, counts, limits=limits, work_left=work_left)
-        yield divided, is_near or step % _REPAIR_EVERY == 0 or not work_left()
+        yield divided, is_near or step % _REPAIR_EVERY == _REPAIR_EVERY - 1
         if not work_left() or gap(divided, patterns.bound) < limits.merged_gap:
             return
 
