@@ -204,6 +204,8 @@ def _chosen(
     before = divided_at = math.inf
     idle = 0
     for step in range(limits.prices):
+        if step > 0 and not work_left():
+            return
         if step < len(_PRICE_RANGES):
             patterns.price(within=_PRICE_RANGES[step], work_left=work_left)
             if step == 0 and not problem.held and work_left():
