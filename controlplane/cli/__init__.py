@@ -5,6 +5,7 @@ Map:
     connection  which control plane
     failures    errors as one clear line, exit codes
     output      table, JSON, YAML; data on stdout, progress on stderr
+    listed      all nodes and deployments, page by page
     lookup      unique id prefixes, shell completion
     manifest    deployments written in YAML
     wording     enums, times, sizes and durations as people read them

@@ -9,10 +9,9 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from slacktide.v1.deployment_pb2 import Deployment, Stage
-from slacktide.v1.deployment_service_pb2 import ListDeploymentsRequest, ListReplicasRequest
+from slacktide.v1.deployment_service_pb2 import ListReplicasRequest
 from slacktide.v1.fleet_service_pb2 import GetFleetRequest
 from slacktide.v1.node_pb2 import Node
-from slacktide.v1.node_service_pb2 import ListNodesRequest
 from slacktide.v1.placement_pb2 import Pin, PlacementTotals, Plan, PlanStatus
 from slacktide.v1.placement_service_pb2 import GetPlacementResponse
 from slacktide.v1.replica_pb2 import Replica
@@ -26,6 +25,7 @@ from controlplane.cli.fleetpage_picture import (
     Service,
     Term,
 )
+from controlplane.cli.listed import listed_deployments, listed_nodes
 from controlplane.cli.placement_hold import list_pins
 from controlplane.cli.placement_show import in_force
 from controlplane.cli.placement_words import freeze_line, move_line, outcome_line, took_words
@@ -40,24 +40,7 @@ def read_picture(fleet: Fleet, *, now: datetime) -> Picture:
 
     The answers are of one fleet at slightly different times; the revision is the plan's.
     """
-    nodes = [
-        node
-        for page in pages(
-            lambda t: fleet.nodes.ListNodes(
-                ListNodesRequest(page_size=_PAGE, page_token=t), timeout=CALL_DEADLINE_S
-            )
-        )
-        for node in page.nodes
-    ]
-    deployments = [
-        deployment
-        for page in pages(
-            lambda t: fleet.deployments.ListDeployments(
-                ListDeploymentsRequest(page_size=_PAGE, page_token=t), timeout=CALL_DEADLINE_S
-            )
-        )
-        for deployment in page.deployments
-    ]
+    nodes, deployments = listed_nodes(fleet), listed_deployments(fleet)
     replicas = [
         replica
         for page in pages(

@@ -15,15 +15,14 @@ from google.protobuf.duration_pb2 import Duration
 from slacktide.v1.batch_pb2 import Batch, BatchState
 from slacktide.v1.batch_service_pb2 import ListBatchesRequest
 from slacktide.v1.deployment_pb2 import Deployment, DeploymentSpec, Stage
-from slacktide.v1.deployment_service_pb2 import ListDeploymentsRequest
 from slacktide.v1.node_pb2 import Node, NodeState
-from slacktide.v1.node_service_pb2 import ListNodesRequest
 from slacktide.v1.placement_pb2 import DeploymentTotals, Placement
 from slacktide.v1.placement_service_pb2 import WhatIfRequest
 from slacktide.v1.slo_pb2 import Slo
 
 from controlplane.cli.connection import connect
 from controlplane.cli.failures import CommandError
+from controlplane.cli.listed import listed_deployments, listed_nodes
 from controlplane.cli.placement_show import in_force
 from controlplane.cli.wording import bare, enum_word
 from controlplane.client import CALL_DEADLINE_S, SOLVE_DEADLINE_S, Fleet, pages
@@ -67,24 +66,7 @@ def read_values(fleet: Fleet, *, duration: str, now: datetime) -> dict[str, Any]
     Raises:
         CommandError: Nothing to replay, or what a file cannot say.
     """
-    nodes = [
-        node
-        for page in pages(
-            lambda t: fleet.nodes.ListNodes(
-                ListNodesRequest(page_size=_PAGE, page_token=t), timeout=CALL_DEADLINE_S
-            )
-        )
-        for node in page.nodes
-    ]
-    deployments = [
-        deployment
-        for page in pages(
-            lambda t: fleet.deployments.ListDeployments(
-                ListDeploymentsRequest(page_size=_PAGE, page_token=t), timeout=CALL_DEADLINE_S
-            )
-        )
-        for deployment in page.deployments
-    ]
+    nodes, deployments = listed_nodes(fleet), listed_deployments(fleet)
     if not nodes or not deployments:
         raise CommandError(
             f"{len(nodes)} nodes and {len(deployments)} deployments: one of each is needed to"
