@@ -105,7 +105,8 @@ def engine_command(
     if needs.is_cpu:
         # auto would pick float16, 3-6x slower on a CPU; mixed chunk stays off, since
         # torch_native makes mixed batches 2-3x dearer than their halves (both measured).
-        argv += ["--device=cpu", f"--dtype={needs.dtype or 'float32'}"]
+        # An idle scheduler polls, which takes a core that engines beside it serve from.
+        argv += ["--device=cpu", f"--dtype={needs.dtype or 'float32'}", "--sleep-on-idle"]
         variables |= _CPU_ENVIRONMENT
     else:
         argv += [f"--dtype={needs.dtype or 'auto'}", "--enable-mixed-chunk"]

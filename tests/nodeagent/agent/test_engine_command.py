@@ -31,11 +31,12 @@ def _command(needs: EngineNeeds, **environment: str) -> tuple[tuple[str, ...], d
 
 
 def test_command_serves_a_cpu_slot_with_the_measured_settings() -> None:
-    """Float32, one OpenMP thread, our platform and plugin, no mixed chunk, loopback only."""
+    """Float32, one OpenMP thread, asleep when idle, our plugin, no mixed chunk, loopback only."""
     argv, environment = _command(CPU, PATH="/bin")
     assert argv[:3] == ("/py", "-m", "sglang.launch_server")
     assert {"--device=cpu", "--dtype=float32", "--host=127.0.0.1", "--port=20001"} <= set(argv)
     assert {"--max-total-tokens=4096", "--enable-priority-scheduling"} <= set(argv)
+    assert "--sleep-on-idle" in argv
     assert "--enable-mixed-chunk" not in argv
     assert environment["SGLANG_PLATFORM"] == "slacktide_cpu"
     assert environment["SGLANG_PLUGINS"] == "slacktide"
@@ -47,7 +48,7 @@ def test_command_starts_a_stock_gpu_engine_on_its_devices_when_they_are_gpus() -
     """Auto dtype, mixed chunk, TP size, and only the assigned devices visible."""
     argv, environment = _command(GPU)
     assert {"--dtype=auto", "--enable-mixed-chunk", "--tp-size=2"} <= set(argv)
-    assert "--device=cpu" not in argv
+    assert not {"--device=cpu", "--sleep-on-idle"} & set(argv)
     assert environment["CUDA_VISIBLE_DEVICES"] == "2,3"
     assert "SGLANG_PLATFORM" not in environment
 
