@@ -50,7 +50,7 @@ def carried(
     Raises:
         SolverError: The solver failed.
     """
-    counting = counting_of(fleet, has_shares=not is_flow)
+    counting = counting_of(fleet)
     keys = [
         counting.key(fleet, p.deployment, p.node, p.devices) if p.node in fleet.nodes else None
         for p in placements

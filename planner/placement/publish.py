@@ -66,13 +66,17 @@ def publish(
         terms=terms,
         placements=placements,
         moves=moves_of(fleet, placements, waiting=waiting),
-        misfits=lasting + awaited + _unfair(short),
+        misfits=lasting + awaited + unfair(short),
         waiting=waiting,
     )
 
 
-def _unfair(short: "Mapping[str, Shortage] | None") -> tuple[Misfit, ...]:
-    """Who is short of a fair share; nobody where deployments stand alone."""
+def unfair(short: "Mapping[str, Shortage] | None") -> tuple[Misfit, ...]:
+    """Who is short of a fair share; nobody where deployments stand alone.
+
+    Args:
+        short: What is short by deployment, as `with_shortages` says.
+    """
     if short is None:
         return ()
     # Loads OR-Tools, which whoever has `short` loaded before.

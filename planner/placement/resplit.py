@@ -1,9 +1,10 @@
 """The fast path between rounds: the placement stays, the work is split anew.
 
-Owns a plan that only adjusts. Refuses to add, to remove and to change a replica's SLO
-class: where something of that kind is due, it has no plan, and the next round decides. One
-linear programme (or less, where deployments stand alone), so it can run seconds after a
-load changed.
+Owns a plan that only adjusts, and that says what is short as a round's does, fair shares
+included. Refuses to add, to remove and to change a replica's SLO class: where something of
+that kind is due, it has no plan, and the next round decides. One linear programme (or less,
+where deployments stand alone), and those that find fair shares where tenants have to divide, so
+it can run seconds after a load changed.
 """
 
 from planner.model import MoveKind, Placement, Plan, PlanStatus, Snapshot
@@ -11,6 +12,7 @@ from planner.placement.diff import moves_of
 from planner.placement.explain import unmet
 from planner.placement.fleet import Draft, survey
 from planner.placement.objective import evaluate, floor, total
+from planner.placement.publish import unfair
 from planner.placement.shares import with_shortages
 from planner.placement.verify import verify
 
@@ -59,6 +61,6 @@ def resplit(snapshot: Snapshot) -> Plan | None:
         terms=terms,
         placements=placements,
         moves=moves,
-        misfits=lasting + awaited,
+        misfits=lasting + awaited + unfair(short),
     )
     return None if verify(snapshot, plan) else plan

@@ -4,6 +4,7 @@
     beside.py       host memory and neighbours of all that holds devices on a node
     remedy.py       "would fit if", of a misfit
     scope.py        the part of a fleet whose objective a change of one deployment touches
+    sharing.py      tenants' quotas and fair shares, divided with what is outside of that part
     differences.py  the objective with a small change less without, on such a part
     binding.py      what binds, in a word and in words
 

@@ -1,7 +1,6 @@
 """What binds a deployment: one word, and the sentence that says it.
 
-Owns that word. Refuses to guess: what does not fit says why and what the nearest remedy is,
-and what could not be weighed is named.
+Owns that word. Refuses to guess: what does not fit says why and what the nearest remedy is.
 """
 
 from collections import Counter
@@ -66,8 +65,6 @@ def binding_of(
         is_short_online=is_short_online,
         is_fleet_frozen=is_fleet_frozen,
     )
-    if scope.leaves_out:
-        what += f"; differences leave out {' and '.join(scope.leaves_out)}"
     return Binding(word=word, what=what, misfits=why, differences=found)
 
 

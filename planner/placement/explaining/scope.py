@@ -1,16 +1,18 @@
 """The part of a fleet whose objective a change of one deployment touches.
 
 Owns which part that is. The objective is a sum over deployments but for what tenants'
-quotas and pins to one node couple: so other deployments are left out, and of their replicas
-only what they hold is kept. Nodes without a replica of the part that differ in nothing a
+quotas and fair shares couple, and pins to one node: so other deployments are left out, and of
+their replicas only what they hold is kept; what those carry that share tenants with the part
+is divided with it (`sharing`). Nodes without a replica of the part that differ in nothing a
 change could ask about are one node, the first by id, which is the one a seat would be taken
 on. Refuses to judge.
 Invariant: a difference of the objective on the part is the difference on the whole fleet,
-but for tenants' fair shares, which all deployments decide together (`leaves_out`).
+with tenants' fair shares as they are now, and SLO classes in fractions where they are many
+(`sharing`).
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -23,7 +25,9 @@ from planner.placement.weights import REPLICA_WORK
 
 if TYPE_CHECKING:
     from planner.placement.counting import Counting
+    from planner.placement.counts.problem import Problem
     from planner.placement.counts.standing import Standing
+    from planner.placement.explaining.sharing import Sharing
 
 _NOTHING = 1e-6  # replica-equivalents
 
@@ -34,13 +38,13 @@ class Base:
 
     fleet: Fleet
     beside: Beside
-    is_plain: bool  # the whole fleet, whatever the part is
     draft: Draft
     worth: "Worth"
+    _measure: "_Measure"
 
     def with_draft(self, draft: Draft) -> tuple[ObjectiveTerm, ...]:
         """The terms another draft comes to on this part."""
-        return _worth(self.fleet, draft, is_plain=self.is_plain).terms
+        return self._measure.worth(draft).terms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +65,8 @@ class Scope:
     whole: Snapshot
     deployment: str
     is_plain: bool
-    leaves_out: tuple[str, ...]  # what differences of it do not weigh, in words
     _part: Snapshot
+    _sharing: "Sharing | None"
     _allocations: dict[str, list[Allocation]] = field(repr=False)  # of the whole, by node
 
     def base(self, *, deployment: Deployment | None = None, node: Node | None = None) -> Base:
@@ -86,16 +90,20 @@ class Scope:
                     *(one for one in beside if one.replica not in known),
                 ),
             )
+        sharing = self._sharing
+        if sharing is not None and node is not None:
+            sharing = sharing.with_node(node)
         fleet = survey(part)
         draft = keep_all(fleet)
+        measure = _measure_of(fleet, sharing, is_plain=self.is_plain)
         owners = {one.id: one for one in self.whole.deployments}
         owners |= fleet.deployments
         return Base(
             fleet=fleet,
             beside=Beside(fleet.allocations.values(), owners),
-            is_plain=self.is_plain,
             draft=draft,
-            worth=_worth(fleet, draft, is_plain=self.is_plain),
+            worth=measure.worth(draft),
+            _measure=measure,
         )
 
 
@@ -138,22 +146,15 @@ def scope_of(snapshot: Snapshot, deployment: str, *, node: str | None = None) ->
         whole=snapshot,
         deployment=deployment,
         is_plain=is_plain,
-        leaves_out=() if is_plain else _left_out(snapshot),
         _part=part,
+        _sharing=None if is_plain else _sharing(snapshot, owners),
         _allocations=by_node,
     )
 
 
 def _coupled(snapshot: Snapshot, deployment: str) -> frozenset[str]:
-    """The deployment, and those that share a quota or a pinned node with it, one by another."""
-    limited = {one.id for one in snapshot.tenants if one.max_offline_work is not None}
+    """The deployment, and those that share a pinned node with it, one by another."""
     shared: dict[str, set[str]] = defaultdict(set)  # deployment -> what it shares with others
-    with_batches = {one.deployment for one in snapshot.batches}
-    for batch in snapshot.batches:
-        shared[batch.deployment] |= {f"quota {batch.tenant}"} if batch.tenant in limited else set()
-    for owner in snapshot.deployments:
-        if owner.id not in with_batches and "" in limited:
-            shared[owner.id].add("quota ")  # its offline work is of no tenant
     # A pin is granted as far as other pins and freezes on its node leave room and moves.
     pinned = {pin.node for pin in snapshot.pins}
     frozen = {one.id for one in snapshot.nodes if one.is_frozen}
@@ -206,40 +207,79 @@ def _representatives(
     return frozenset(kept)
 
 
-def _left_out(snapshot: Snapshot) -> tuple[str, ...]:
-    with_work = {one.tenant for one in snapshot.batches if one.offline_work > 0.0}
-    named = {one.deployment for one in snapshot.batches}
-    with_work |= {
-        ""
-        for one in snapshot.deployments
-        if one.id not in named and max(one.offline_work, one.min_offline_work) > 0.0
-    }
-    return ("tenants' fair shares",) if len(with_work) > 1 else ()
-
-
-def _worth(fleet: Fleet, draft: Draft, *, is_plain: bool) -> Worth:
-    if is_plain:
-        return Worth(terms=evaluate(fleet, draft))
+def _sharing(snapshot: Snapshot, owners: frozenset[str]) -> "Sharing | None":
     # Loads OR-Tools, which a fleet whose deployments stand alone never needs here.
-    from planner.placement import carrying
+    from planner.placement.explaining.sharing import sharing_of
+
+    return sharing_of(snapshot, owners)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Measure:
+    """What drafts of one part come to."""
+
+    fleet: Fleet
+    counting: "Counting | None"  # of the part; None if the whole fleet is plain
+    sharing: "Sharing | None"
+
+    def worth(self, draft: Draft) -> Worth:
+        """What a draft comes to.
+
+        Raises:
+            SolverError: Work could not be routed, in a fleet that is not plain.
+        """
+        if self.counting is None:
+            return Worth(terms=evaluate(self.fleet, draft))
+        from planner.placement import carrying
+        from planner.placement.counts.standing import standing_of
+
+        problem, names = self.counting.problem, self.counting.deployments
+        standing = standing_of(problem, self.counting.count(self.fleet, draft))
+        terms = carrying.terms_of(self.counting, standing)
+        if self.sharing is None:
+            capped = _capped(problem, standing, deployments=names, tenants=self.counting.tenants)
+        else:
+            division = self.sharing.divided(
+                {names[problem.offline[j].deployment]: o for j, o in standing.offline.items()}
+            )
+            terms |= division.terms
+            capped = _capped(
+                division.problem,
+                division.standing,
+                deployments=division.deployments,
+                tenants=division.tenants,
+            )
+        return Worth(
+            terms=evaluate(self.fleet, draft, work_terms=terms),
+            unsurvived={
+                names[key[0]]: short * REPLICA_WORK
+                for key, short in standing.missing["failover"].items()
+                if short > _NOTHING
+            },
+            capped=capped,
+        )
+
+
+def _measure_of(fleet: Fleet, sharing: "Sharing | None", *, is_plain: bool) -> _Measure:
+    if is_plain:
+        return _Measure(fleet=fleet, counting=None, sharing=None)
     from planner.placement.counting import counting_of
-    from planner.placement.counts.standing import standing_of
 
     counting = counting_of(fleet, has_shares=False)
-    standing = standing_of(counting.problem, counting.count(fleet, draft))
-    return Worth(
-        terms=evaluate(fleet, draft, work_terms=carrying.terms_of(counting, standing)),
-        unsurvived={
-            counting.deployments[key[0]]: short * REPLICA_WORK
-            for key, short in standing.missing["failover"].items()
-            if short > _NOTHING
-        },
-        capped=_capped(counting, standing),
-    )
+    if sharing is not None:
+        from planner.placement.explaining.sharing import alone
+
+        counting = replace(counting, problem=alone(counting.problem))
+    return _Measure(fleet=fleet, counting=counting, sharing=sharing)
 
 
-def _capped(counting: "Counting", standing: "Standing") -> dict[str, tuple[str, ...]]:
-    problem = counting.problem
+def _capped(
+    problem: "Problem",
+    standing: "Standing",
+    *,
+    deployments: Sequence[str],
+    tenants: Sequence[str],
+) -> dict[str, tuple[str, ...]]:
     carried: dict[int, float] = defaultdict(float)
     for j, work in standing.offline.items():
         carried[problem.offline[j].tenant] += work
@@ -251,9 +291,9 @@ def _capped(counting: "Counting", standing: "Standing") -> dict[str, tuple[str, 
     left_over: dict[str, set[int]] = defaultdict(set)
     for j, demand in enumerate(problem.offline):
         if demand.most > standing.offline.get(j, 0.0) + _NOTHING:
-            left_over[counting.deployments[demand.deployment]].add(demand.tenant)
+            left_over[deployments[demand.deployment]].add(demand.tenant)
     return {
-        name: tuple(sorted(counting.tenants[index] for index in own))
+        name: tuple(sorted(tenants[index] for index in own))
         for name, own in left_over.items()
         if own <= full
     }

@@ -1,4 +1,4 @@
-"""What binds, in fleets that are not plain: said as it is, or said that it is not weighed."""
+"""What binds, in fleets that are not plain: said as it is."""
 
 import pytest
 
@@ -80,18 +80,6 @@ def test_pin_is_named_when_its_node_has_too_few():
     found = said(snapshot, is_served=True)
     assert found.word == "pin"
     assert "node n1 has 0" in found.what
-
-
-def test_fair_shares_are_said_to_be_left_out_when_tenants_share():
-    """Which tenants are entitled to what is decided by all deployments together."""
-    wanted = deployment("chat", stage=Stage.ACTIVE)
-    batches = [
-        BatchDemand(deployment="chat", tenant=name, offline_work=800.0) for name in ("red", "blue")
-    ]
-    both = fleet([node("n1")], [wanted], [runs("a", "n1", 0)], batches=tuple(batches))
-    assert said(both).what.endswith("differences leave out tenants' fair shares")
-    one = fleet([node("n1")], [wanted], [runs("a", "n1", 0)], batches=tuple(batches[:1]))
-    assert "leave out" not in said(one).what
 
 
 def test_frozen_replica_is_not_offered_when_one_less_is_asked():

@@ -6,6 +6,7 @@ import pytest
 
 from planner.model import (
     OFFLINE_ONLY,
+    BatchDemand,
     Frontier,
     MoveKind,
     ReplicaFrontier,
@@ -14,6 +15,7 @@ from planner.model import (
     SloClass,
     Stage,
 )
+from planner.placement.fairness import FAIR_SHARE
 from planner.placement.resplit import resplit
 from planner.placement.verify import verify
 from tests.planner.placement.fleets import (
@@ -24,6 +26,7 @@ from tests.planner.placement.fleets import (
     node,
     rounds,
     running,
+    solved,
 )
 
 
@@ -122,3 +125,35 @@ def test_classes_stay_when_work_is_split_anew(loose):
     assert plan is not None and verify(loaded, plan) == ()
     before = {a.replica: a.slo_class for a in snapshot.allocations}
     assert {p.replica: p.slo_class for p in plan.placements} == before
+
+
+def _told(plan):
+    """What the applier compares of misfits."""
+    return {(one.deployment, one.node, one.dimension) for one in plan.misfits}
+
+
+def test_round_after_a_resplit_has_nothing_to_commit_when_a_fair_share_is_missed():
+    """Ten shifts of load: each plan names blue, whose replica takes both devices, as rounds do."""
+    chat = deployment("chat", stage=Stage.ACTIVE, max_replicas=1, online_work=100.0)
+    night = batch("night", min_replicas=0, tensor_parallel_size=2)
+    snapshot, _ = rounds(
+        fleet(
+            [node("n1", devices=2)],
+            [chat, night],
+            batches=(
+                BatchDemand(deployment="chat", tenant="red", offline_work=5000.0),
+                BatchDemand(deployment="night", tenant="blue", offline_work=5000.0),
+            ),
+        )
+    )
+    for shift in range(10):
+        work = 100.0 if shift % 2 else 400.0
+        snapshot = replace(snapshot, deployments=(replace(chat, online_work=work), night))
+        plan = resplit(snapshot)
+        assert plan is not None and verify(snapshot, plan) == ()
+        assert ("night", None, FAIR_SHARE) in _told(plan)
+        snapshot = commit(snapshot, plan)
+        assert resplit(snapshot) is None
+        of_round = solved(snapshot)
+        assert of_round.moves == () and set(of_round.placements) == set(plan.placements)
+        assert _told(of_round) == _told(plan)
