@@ -28,6 +28,7 @@ BLOCKING_THREADS = 48
 _UNITS_BYTES = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 _MAX_INPUT_BYTES = 1 << 50
 _LEAST_SOLVER_BYTES = 128 << 20  # OR-Tools loaded and a small fleet: 93 MiB, measured
+_MOST_DEVICE_COST = 100.0  # beyond what any device does, far within what solvers tell apart
 _UNITS_S = {"ms": 1e-3, "s": 1.0, "m": 60.0}
 
 
@@ -52,7 +53,9 @@ def main() -> int:
         lease_s=flags.lease,
         grace_s=flags.grace,
         placement=PlacementSettings(
-            prices=tuple(flags.device_price), max_moves=flags.max_moves or None
+            prices=tuple(flags.device_price),
+            max_moves=flags.max_moves or None,
+            device_cost=flags.device_cost,
         ),
         derive_frontiers=not flags.no_derived_frontiers,
         solver=SolverLimits(
@@ -140,6 +143,14 @@ def _parser() -> argparse.ArgumentParser:
         help="price of a device-hour by device type or part of its name, e.g. h100=2.5; repeatable",
     )
     serve.add_argument(
+        "--device-cost",
+        type=_device_cost,
+        default=0.0,
+        metavar="WORK",
+        help="offline work, in busy engines by its weight, that a device of mean price must be"
+        " worth to be held for it; 0: devices are free, and batches fill them all",
+    )
+    serve.add_argument(
         "--max-moves",
         type=_count,
         default=0,
@@ -204,6 +215,18 @@ def _price(text: str) -> tuple[str, float]:
     if not kind.strip() or not 0 <= price < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r}: expected TYPE=PRICE, e.g. h100=2.5")
     return kind.strip(), price
+
+
+def _device_cost(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= _MOST_DEVICE_COST:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: expected a number from 0 to {_MOST_DEVICE_COST:g}, e.g. 0.3"
+        )
+    return value
 
 
 def _count(text: str) -> int:

@@ -271,6 +271,8 @@ class Snapshot:
     batches: tuple[BatchDemand, ...] = ()
     pins: tuple[Pin, ...] = ()
     prices: tuple[tuple[str, float], ...] = ()  # (device type, price of a device-hour)
+    device_cost: float = 0.0  # replica-equivalents of weighted offline work that a device of
+    # mean price must be worth to be held for it, >= 0; 0: devices are free
 
 
 class PlanStatus(Enum):

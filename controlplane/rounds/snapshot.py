@@ -50,11 +50,13 @@ class PlacementSettings:
     Attributes:
         prices: (device type or part of its name, price of a device-hour) pairs.
         max_moves: ADDs a round may make; None: no bound.
+        device_cost: What a device of mean price must be worth, as of a snapshot; 0: nothing.
         frontiers: What is known of replicas' frontiers; the rest is assumed.
     """
 
     prices: tuple[tuple[str, float], ...] = ()
     max_moves: int | None = None
+    device_cost: float = 0.0
     frontiers: FrontierBook = field(default_factory=FrontierBook)
 
     @property
@@ -104,6 +106,7 @@ def build_snapshot(
             if one.deployment in live and live[one.deployment].engine.is_sized and one.node in nodes
         ),
         prices=_prices(view, settings),
+        device_cost=settings.device_cost,
     )
 
 

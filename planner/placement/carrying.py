@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from planner.model import OFFLINE_ONLY, Misfit, Placement
 from planner.placement.counting import Counting, counting_of
-from planner.placement.counts.standing import Standing, flow_of, standing_of
+from planner.placement.counts.standing import RESERVE, Standing, flow_of, standing_of
 from planner.placement.fairness import fair_misfits
 from planner.placement.fleet import Draft, Fleet
 from planner.placement.surviving import unsurvived
@@ -129,7 +129,7 @@ def terms_of(counting: Counting, standing: Standing) -> dict[str, float]:
         short * problem.wanted[d].classes[k].weight
         for (d, k), short in standing.missing["online"].items()
     )
-    loads = dropped = nodes = 0.0
+    loads = dropped = nodes = devices = 0.0
     slots: dict[int, int] = defaultdict(int)
     for (c, q), count in standing.counts.items():
         slots[c] += count * problem.shapes[q].slots
@@ -138,6 +138,11 @@ def terms_of(counting: Counting, standing: Standing) -> dict[str, float]:
         dropped += max(0, held - standing.counts.get(key, 0))
     for c, used in slots.items():
         nodes += problem.cells[c].node_cost * used / problem.cells[c].slots
+        devices += problem.cells[c].device_cost * used
+    costs: dict[str, float] = {}
+    if problem.weights.device > 0.0:
+        given_up = sum(standing.missing[RESERVE].values())
+        costs = {"devices": devices / problem.weights.device, "reserve_shortfall": given_up}
     return {
         "replica_shortfall": replica,
         "online_shortfall": online,
@@ -151,6 +156,7 @@ def terms_of(counting: Counting, standing: Standing) -> dict[str, float]:
         "moves": loads / MOVE,
         "drops": dropped,
         "nodes": nodes / NODE,
+        **costs,
     }
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from planner.model import Device, Node
 from planner.placement.counts.problem import Cell, Counts, Shape
 from planner.placement.fleet import Fleet
-from planner.placement.weights import NODE
+from planner.placement.weights import NODE, OFFLINE
 
 OWN_CELL_UP_TO = 16
 """Nodes of a fleet in which each has a cell of its own; above, nodes alike share one."""
@@ -35,6 +35,7 @@ def cells_of(
     """
     prices = dict(fleet.snapshot.prices)
     mean = sum(prices.values()) / len(prices) if prices else 1.0
+    device_cost = OFFLINE * fleet.snapshot.device_cost
     singled = {pin.node for pin in fleet.snapshot.pins}
     is_odd = any(8 % shape.slots for shape in shapes)
     few = ODD_OWN_CELL_UP_TO if is_odd else OWN_CELL_UP_TO
@@ -77,6 +78,7 @@ def cells_of(
                 slots=len(devices),
                 host_bytes=float(node.host_memory_bytes) or float("inf"),
                 node_cost=NODE * prices.get(kind, mean) / mean if mean > 0.0 else NODE,
+                device_cost=device_cost * (prices.get(kind, mean) / mean if mean > 0.0 else 1.0),
             )
         )
         nodes.append(tuple(grouped[alike]))

@@ -9,12 +9,12 @@ many steps of a round ask.
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from planner.model import BatchDemand, Deployment
 from planner.placement.cells import cells_of, limits_of
-from planner.placement.counts.claims import with_fair_shares
+from planner.placement.counts.claims import device_work, with_fair_shares
 from planner.placement.counts.problem import (
     Entitlement,
     OfflineDemand,
@@ -23,11 +23,12 @@ from planner.placement.counts.problem import (
     Wanted,
     Weights,
 )
+from planner.placement.counts.reserve import with_reserves
 from planner.placement.counts.solver import SolverError
 from planner.placement.fleet import Draft, Fleet, Standing
 from planner.placement.pinning import pinned
 from planner.placement.shapes import shapes_of
-from planner.placement.weights import REPLICA_WORK, WEIGHTS
+from planner.placement.weights import REPLICA_WORK, weights_at
 
 _log = logging.getLogger(__name__)
 
@@ -141,6 +142,7 @@ def _counted(same: _Same, has_shares: bool) -> Counting:
         owner = fleet.deployments[allocation.deployment]
         if owner.is_frozen or fleet.nodes[allocation.node].is_frozen:
             frozen[key] += 1
+    weights = weights_at(fleet.snapshot.device_cost)
     least, most = limits_of(fleet, cells, cell_nodes, kinds, shape_keys, held, frozen)
     problem = Problem(
         cells=cells,
@@ -163,19 +165,23 @@ def _counted(same: _Same, has_shares: bool) -> Counting:
         most=most,
         max_moves=fleet.snapshot.max_moves,
         weights=Weights(
-            replica=WEIGHTS["replica_shortfall"],
-            online=WEIGHTS["online_shortfall"],
-            failover=WEIGHTS["failover_shortfall"],
-            deadline=WEIGHTS["deadline_shortfall"],
-            fair=WEIGHTS["fair_shortfall"],
-            spread=WEIGHTS["concentration"],
-            offline=-WEIGHTS["offline_work"],
-            drop=WEIGHTS["drops"],
+            replica=weights["replica_shortfall"],
+            online=weights["online_shortfall"],
+            failover=weights["failover_shortfall"],
+            deadline=weights["deadline_shortfall"],
+            fair=weights["fair_shortfall"],
+            spread=weights["concentration"],
+            offline=-weights["offline_work"],
+            drop=weights["drops"],
+            device=weights.get("devices", 0.0),
+            reserve=weights.get("reserve_shortfall", 0.0),
         ),
     )
     problem = pinned(fleet, problem, cells=cell_nodes, deployments=deployments)
+    if has_shares:
+        problem = _entitled(fleet, problem, tenants)
     return Counting(
-        problem=_entitled(fleet, problem, tenants) if has_shares else problem,
+        problem=with_reserves(problem) if fleet.snapshot.device_cost > 0.0 else problem,
         cells=cell_nodes,
         kinds=kinds,
         deployments=deployments,
@@ -220,13 +226,41 @@ def _quota(fleet: Fleet, name: str) -> float | None:
 
 
 def _entitled(fleet: Fleet, problem: Problem, tenants: Sequence[str]) -> Problem:
-    """With fair shares; work of no tenant counts as one more tenant, of weight 1."""
+    """With fair shares; work of no tenant counts as one more tenant, of weight 1.
+
+    Shares are of what would be held devices for: of work that is worth none, only what its
+    deadlines rest on.
+    """
     weights = {tenant.id: tenant.weight for tenant in fleet.snapshot.tenants}
+    asked = replace(
+        problem,
+        offline=tuple(
+            one if _is_worth_devices(problem, one) else replace(one, most=one.least)
+            for one in problem.offline
+        ),
+    )
     try:
-        return with_fair_shares(problem, [weights.get(name, 1.0) for name in tenants])
+        found = with_fair_shares(asked, [weights.get(name, 1.0) for name in tenants])
     except SolverError:  # a round without shares is better than none
         _log.exception("placement_fair_shares_failed revision=%d", fleet.snapshot.revision)
         return problem
+    return replace(
+        found,
+        offline=tuple(
+            replace(one, most=before.most)
+            for one, before in zip(found.offline, problem.offline, strict=True)
+        ),
+    )
+
+
+def _is_worth_devices(problem: Problem, demand: OfflineDemand) -> bool:
+    """Whether a device of some type does more of it than the device costs."""
+    costs = {cell.kind: cell.device_cost for cell in problem.cells}
+    own = [problem.shapes[q] for q in problem.shapes_of(demand.deployment)]
+    return not any(costs.values()) or any(
+        problem.weights.offline * demand.weight * device_work([shape]) > costs.get(shape.kind, 0.0)
+        for shape in own
+    )
 
 
 def _wanted(deployment: Deployment) -> Wanted:

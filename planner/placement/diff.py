@@ -148,11 +148,14 @@ class _Change:
         if not _serves(allocation) or self.deployment not in self.fleet.deployments:
             return ()
         wanted = self.fleet.deployments[self.deployment].min_replicas
-        if sum(_serves(a) for a in own) >= wanted:
+        is_enough = sum(_serves(a) for a in own) >= wanted
+        # Where devices cost something it may go for others that bear as much, once they run.
+        is_free = self.fleet.snapshot.device_cost <= 0.0
+        if is_enough and (is_free or self._yields_to(allocation) is not None):
             return ()
         coming = [a.replica for a in own if not _serves(a) and self._is_coming(a.replica)]
         keys = [*coming, *self.paired]
-        if not keys and allocation.desired is Desired.STOPPED:
+        if not keys and not is_enough and allocation.desired is Desired.STOPPED:
             return None
         return tuple(keys)
 
@@ -228,7 +231,8 @@ def _why_removed(fleet: Fleet, allocation: Allocation) -> str:
         return "its removal was decided before"
     if deployment.spread:
         return "surplus, or spread over failure domains"
-    return f"surplus: max_replicas {deployment.max_replicas}, or nothing for it to do"
+    what = "that is worth its devices" if fleet.snapshot.device_cost > 0.0 else "for it to do"
+    return f"surplus: max_replicas {deployment.max_replicas}, or nothing {what}"
 
 
 def _what_adjusts(allocation: Allocation, placement: Placement) -> str:

@@ -110,10 +110,12 @@ class Fleet:
     def is_plain(self) -> bool:
         """Whether deployments can be looked at one by one.
 
-        So without SLO classes, failover, several shapes, tenants' batches and host memory.
+        So without SLO classes, failover, several shapes, tenants' batches and host memory,
+        and where devices are free.
         """
         return (
             not self.snapshot.batches
+            and self.snapshot.device_cost <= 0.0
             and not any(
                 d.slo_classes
                 or d.failover_ratio > 0.0

@@ -15,6 +15,13 @@ each deployment d with work counted in replica-equivalents (1000 engine-ms per s
     MOVE      * (new + waiting)
     DROP      * good dropped
 
+Where devices cost something (`Snapshot.device_cost`, D) a fleet goes by counts, with
+
+    OFFLINE*D * devices held, at their price over the mean
+    RESERVE*D * reserve given up (`counts.reserve`)
+
+and the terms above offline work weigh `TIERS_BY_DEVICE_COST`*D times as much more.
+
 Invariants: the earlier tier outweighs any exchange with a later one at equal size; every
 term but offline work is never negative. A replica that waits for devices counts for less
 than one that is placed, and for more than none: so room is made for it, and never by
@@ -35,6 +42,7 @@ from planner.placement.weights import (
     REPLICA_WORK,
     WAITING_VALUE,
     WEIGHTS,
+    weights_at,
 )
 
 
@@ -198,7 +206,8 @@ def evaluate(
 
     Of a fleet that is not plain, the terms of work are those of its counts together.
     """
-    sums = dict.fromkeys(WEIGHTS, 0.0)
+    weights = weights_at(fleet.snapshot.device_cost)
+    sums = dict.fromkeys(weights, 0.0)
     for name, tally in tallies(fleet, draft).items():
         for term, value in values(fleet, fleet.deployments[name], tally).items():
             sums[term] += value
@@ -210,7 +219,7 @@ def evaluate(
 
         sums |= carrying.work_terms(fleet, draft)
     return tuple(
-        ObjectiveTerm(name=name, weight=WEIGHTS[name], value=value) for name, value in sums.items()
+        ObjectiveTerm(name=name, weight=weights[name], value=value) for name, value in sums.items()
     )
 
 

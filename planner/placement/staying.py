@@ -14,12 +14,10 @@ from collections.abc import Iterable
 
 from planner.model import Allocation, ReplicaState
 from planner.placement.counting import Counting
+from planner.placement.counts.reserve import DEMAND_TOLERANCE
 from planner.placement.fleet import Draft, Fleet, Seat, Standing
 from planner.placement.neighbours import Present, are_apart
 from planner.placement.seats import choose_devices
-
-DEMAND_TOLERANCE = 0.1
-"""By how much demand is expected to flicker from round to round, of itself."""
 
 
 def stayed(fleet: Fleet, counting: Counting, draft: Draft) -> Draft:

@@ -20,6 +20,12 @@ DROP = 0.5  # a warm replica given up
 NODE = 0.2  # a node in use, at the mean price of its kind
 FAILOVER = 4_000.0  # a replica-equivalent of online work not served when a domain is lost
 FAIR = 60.0  # a claim below a tenant's fair share (`counts.claims` has its unit)
+RESERVE = 8_000.0  # of device_cost: what a deployment gives up of its reserve (`counts.reserve`)
+
+TIERS_BY_DEVICE_COST = 20.0
+"""By how much of itself a device_cost of 1 raises what tiers above offline work weigh, so that
+a hundredth of a replica-equivalent of deadline work outweighs the devices of any replica of up
+to six devices of mean price, at any device_cost."""
 
 LOAD_HORIZON_S = 1200.0  # over which a load has to pay for itself; placements outlive rounds
 
@@ -43,3 +49,27 @@ WEIGHTS: Mapping[str, float] = {
     "drops": DROP,
     "nodes": NODE,
 }
+"""While devices are free."""
+
+_ABOVE_OFFLINE = (
+    "replica_shortfall",
+    "online_shortfall",
+    "failover_shortfall",
+    "deadline_shortfall",
+    "fair_shortfall",
+    "concentration",
+)
+
+
+def weights_at(device_cost: float) -> Mapping[str, float]:
+    """The weights where devices cost something; "devices" are those held, at the mean price.
+
+    Args:
+        device_cost: As of a snapshot, >= 0.
+    """
+    if device_cost <= 0.0:
+        return WEIGHTS
+    factor = 1.0 + TIERS_BY_DEVICE_COST * device_cost
+    raised = {name: WEIGHTS[name] * factor for name in _ABOVE_OFFLINE}
+    costs = {"devices": OFFLINE * device_cost, "reserve_shortfall": RESERVE * device_cost}
+    return {**WEIGHTS, **raised, **costs}

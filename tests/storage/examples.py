@@ -125,6 +125,7 @@ snapshots = st.builds(
     ),
     pins=tuples(st.builds(Pin, deployment=ids, node=ids, replicas=counts)),
     prices=tuples(st.tuples(texts, numbers)),
+    device_cost=numbers,
 )
 plans = st.builds(
     Plan,

@@ -6,6 +6,7 @@ Map, in the order of a solve:
     sparse          columns and rows as arrays, made into a MathOpt model
     solver          MathOpt: one LP, one MIP, under limits that are no time
     standing        how good counts are, tier by tier; which of two is better
+    reserve         what is to be left when replicas are given up for their cost
     capacity        what counts bear of online work, kept up to date
     repair          sticky greedy: what online work lacks, added; offline replicas yield
     merging         cells merged by device type: what bounds and patterns are of

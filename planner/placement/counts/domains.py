@@ -27,10 +27,10 @@ def add_failover(programme: "Programme", d: int) -> None:
     asked = sum(cls.failover_ratio * cls.work for cls in wanted.classes)
     short = programme.missing("failover", (d,), programme.problem.weights.failover, upper=asked)
     for needed, gives in needs:
-        _add_need(programme, shapes, gives, needed=needed, short=(short, needed / asked))
+        add_need(programme, shapes, gives, needed=needed, short=(short, needed / asked))
 
 
-def _add_need(
+def add_need(
     programme: "Programme",
     shapes: tuple[int, ...],
     gives: tuple[float, ...],

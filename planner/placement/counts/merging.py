@@ -19,10 +19,10 @@ def merged_cells(problem: Problem) -> tuple[Problem, tuple[int, ...]]:
     Returns:
         The merged problem, and for each cell the merged one it is part of.
     """
-    kinds: dict[tuple[int, int, float, float], int] = {}
+    kinds: dict[tuple[int, int, float, float, float], int] = {}
     member: list[int] = []
     for cell in problem.cells:
-        key = (cell.kind, cell.slots, cell.host_bytes, cell.node_cost)
+        key = (cell.kind, cell.slots, cell.host_bytes, cell.node_cost, cell.device_cost)
         member.append(kinds.setdefault(key, len(kinds)))
     cells = [
         Cell(
@@ -34,8 +34,9 @@ def merged_cells(problem: Problem) -> tuple[Problem, tuple[int, ...]]:
             slots=slots,
             host_bytes=host_bytes,
             node_cost=node_cost,
+            device_cost=device_cost,
         )
-        for (kind, slots, host_bytes, node_cost), index in kinds.items()
+        for (kind, slots, host_bytes, node_cost, device_cost), index in kinds.items()
     ]
     most: dict[tuple[int, int], int] = defaultdict(int)
     for c, cell in enumerate(problem.cells):

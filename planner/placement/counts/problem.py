@@ -50,11 +50,17 @@ class Cell:
     slots: int  # of one node
     host_bytes: float  # of one node; infinite where not known
     node_cost: float  # of a node in use, in the objective's units
+    device_cost: float = 0.0  # of a device in use, likewise
 
     @property
     def all_slots(self) -> int:
         """Devices of all its nodes."""
         return self.nodes * self.slots
+
+    @property
+    def use_cost(self) -> float:
+        """Of a node all of whose devices are in use, in the objective's units."""
+        return self.node_cost + self.device_cost * self.slots
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +104,18 @@ class Entitlement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reserve:
+    """What of one direction a deployment's replicas are to bear, for none to be given up.
+
+    `gives` is by the deployment's shapes, in their order.
+    """
+
+    needed: float
+    gives: tuple[float, ...]
+    is_lost: bool = False  # without the worst failure domain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
     """What a unit costs; an earlier one outweighs any exchange for a later at equal size."""
 
@@ -109,6 +127,8 @@ class Weights:
     spread: float = 5.0
     offline: float = 10.0
     drop: float = 0.5
+    device: float = 0.0  # at the mean price; cells have that of their own
+    reserve: float = 0.0
 
 
 Counts: TypeAlias = Mapping[tuple[int, int], int]
@@ -131,6 +151,7 @@ class Problem:
     max_moves: int | None = None
     weights: Weights = Weights()
     claim_unit: float = 1.0  # claims of one device that carries nothing but offline work
+    reserves: tuple[tuple[Reserve, ...], ...] = ()  # by deployment; (): devices are free
 
     def shapes_of(self, deployment: int) -> tuple[int, ...]:
         """Indices of a deployment's shapes."""

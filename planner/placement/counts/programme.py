@@ -32,9 +32,12 @@ Continuous, in replica-equivalents (1000 engine-ms per second):
                   total - lost[g] + failover_short[d,l] >= needed
                   total <= sum_q gives[q]*N[q],   lost[g] >= sum_{c in g} gives[q]*n[c,q]
     (spread)      crowd[d] >= sum_{c in g} n[c,q] - even,   domains*even <= N + domains - 1
+    (reserve)     for each direction of `reserve`:
+                  sum_q gives[q]*N[q] + needed*reserve_short[d]/size_d >= needed
 
 minimise  replica, online, failover, deadline, fair and spread times what is short
-          - offline*weight_j*o[j] + load_q*new[c,q] + drop*dropped + node_c*used[c]
+          - offline*weight_j*o[j] + load_q*new[c,q] + drop*dropped
+          + (node_c + device_c*slots_c)*used[c] + reserve*reserve_short[d]
 
 Frontiers are concave and fall, so n replicas alike carry n times the points of one and the
 even split attains it: (frontier) is exact in counts, with no binaries. Where cells of all
@@ -51,6 +54,7 @@ from math import isfinite
 
 from planner.placement.counts.domains import add_failover, add_spread
 from planner.placement.counts.problem import Counts, Problem
+from planner.placement.counts.reserve import add_reserve
 from planner.placement.counts.sparse import UNBOUNDED, Sparse, Term
 from planner.placement.counts.working import add_tenants, add_work
 
@@ -135,6 +139,7 @@ class Programme:
                 self._add_replicas(d)
                 add_failover(self, d)
                 add_spread(self, d)
+                add_reserve(self, d)
         add_tenants(self, offline or {})
 
     def terms(self, shape: int, cells: Iterable[int] | None = None) -> tuple[list[Term], float]:
@@ -208,8 +213,8 @@ class Programme:
             cell = self.problem.cells[c]
             taken = [(column, float(self.problem.shapes[q].slots)) for q, column in in_cell[c]]
             all_slots = max(float(cell.all_slots), held_slots[c])
-            if cell.node_cost > 0.0:
-                self.used[c] = self.sparse.column(all_slots / cell.slots, cost=cell.node_cost)
+            if cell.use_cost > 0.0:
+                self.used[c] = self.sparse.column(all_slots / cell.slots, cost=cell.use_cost)
                 taken.append((self.used[c], -float(cell.slots)))
                 self.sparse.at_most(taken, -slots[c])
             else:

@@ -14,6 +14,9 @@ from planner.placement.counts.problem import Counts, Problem
 from planner.placement.counts.programme import Programme, nothing_placed
 from planner.placement.counts.solver import Solution, solve_lp, solve_mip
 
+RESERVE = "reserve"
+"""Of what is missing, no tier: a part of the net cost."""
+
 TIERS = ("replica", "tight", "online", "failover", "deadline", "fair", "spread")
 """Shortfalls, first the one that matters most; after them the net gain.
 
@@ -32,8 +35,8 @@ class Standing:
     """Counts with the modes and the work that go with them.
 
     `shortfalls` are by tier, in replica-equivalents; `net` is what remains of the cost:
-    loads, drops and nodes less weighted offline work; `cost` is all of it by the weights
-    that steer the solver.
+    loads, drops, nodes, devices and reserves given up, less weighted offline work; `cost` is
+    all of it by the weights that steer the solver.
     """
 
     counts: Counts
@@ -126,6 +129,7 @@ def merged(
     unpinned = _unpinned(problem, new_counts)
     shortfalls = _shortfalls(missing, unpinned=unpinned)
     net = _net(problem, new_counts, offline)
+    net += problem.weights.reserve * sum(missing[RESERVE].values())
     return Standing(
         counts=new_counts,
         modes=modes,
@@ -152,7 +156,7 @@ def _missing(
     problem = programme.problem
     decided = set(programme.part.deployments)
     missing: dict[str, dict[tuple[int, ...], float]] = {
-        tier: {} for tier in TIERS if tier != "tight"
+        tier: {} for tier in (*TIERS, RESERVE) if tier != "tight"
     }
     if before is not None:
         for tier, shorts in before.missing.items():
@@ -186,6 +190,8 @@ def _shortfalls(
     found = dict.fromkeys(TIERS, 0.0)
     found["replica"] = unpinned
     for tier, shorts in missing.items():
+        if tier == RESERVE:
+            continue
         for key, short in shorts.items():
             is_tight = tier == "online" and key[1] == 0
             found["tight" if is_tight else tier] += short
@@ -220,5 +226,5 @@ def _net(problem: Problem, counts: Counts, offline: Mapping[int, float]) -> floa
         cost += weights.drop * max(0, held - counts.get(key, 0))
     for c, slots in used.items():
         cell = problem.cells[c]
-        cost += cell.node_cost * slots / cell.slots
+        cost += cell.use_cost * slots / cell.slots
     return cost

@@ -151,6 +151,9 @@ def test_flag_is_refused_when_it_is_no_duration(tmp_path: Path, text: str) -> No
         ("--device-price", "=2", "expected TYPE=PRICE"),
         ("--device-price", "h100=-1", "expected TYPE=PRICE"),
         ("--device-price", "h100=nan", "expected TYPE=PRICE"),
+        ("--device-cost", "-1", "expected a number from 0 to 100"),
+        ("--device-cost", "inf", "expected a number from 0 to 100"),
+        ("--device-cost", "much", "expected a number from 0 to 100"),
         ("--max-moves", "-1", "expected a number of 0 or more"),
     ],
 )

@@ -85,7 +85,7 @@ def test_every_wish_reaches_the_planner_when_it_is_stated() -> None:
             tenants=(TenantRecord(id="acme", weight=2.0, max_offline_work=9.0),),
         ),
         Demand(),
-        PlacementSettings(max_moves=3),
+        PlacementSettings(max_moves=3, device_cost=0.3),
     )
     (deployment,) = found.deployments
     assert (deployment.failover_ratio, deployment.tensor_parallel_sizes) == (0.5, (1, 2, 4))
@@ -97,7 +97,7 @@ def test_every_wish_reaches_the_planner_when_it_is_stated() -> None:
     assert (first.is_frozen, second.is_frozen) == (False, True)
     assert found.pins == (Pin(deployment="chat", node="n1", replicas=2),)
     assert found.tenants == (Tenant(id="acme", weight=2.0, max_offline_work=9.0),)
-    assert found.max_moves == 3
+    assert (found.max_moves, found.device_cost) == (3, 0.3)
 
 
 def test_defaults_are_the_planners_when_nothing_is_stated() -> None:

@@ -65,6 +65,7 @@ def problems(draw, *, domains: int = 3, deployments: int = 2, spare: bool = Fals
             slots=draw(st.sampled_from([2, 4] if spare else [1, 2])),
             host_bytes=draw(st.sampled_from([float("inf"), 3.0])),
             node_cost=draw(st.sampled_from([0.0, 0.2])),
+            device_cost=draw(st.sampled_from([0.0, 0.0, 3.0])),
         )
         for g in range(draw(st.integers(1, domains)))
         for _ in range(draw(st.integers(1, 2)) if spare else 1)

@@ -143,7 +143,8 @@ def _rest(problem, counts):
         cost += max(0, more) * problem.shapes[key[1]].load_cost + max(0, -more) * weights.drop
     for (c, q), n in counts.items():
         cell = problem.cells[c]
-        cost += cell.node_cost * n * problem.shapes[q].slots / cell.slots
+        slots = n * problem.shapes[q].slots
+        cost += cell.node_cost * slots / cell.slots + cell.device_cost * slots
     return cost
 
 
