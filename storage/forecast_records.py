@@ -26,9 +26,13 @@ class FrontierSource(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrontierRecord:
-    """A frontier as JSON; a derived one's key is the hash of what it was derived from."""
+    """A frontier as JSON; a derived one's key is the hash of what it was derived from.
+
+    `need_s` is when a leader last noted that a deployment needs it.
+    """
 
     key: str
     source: FrontierSource
     body: str
     create_s: float
+    need_s: float

@@ -52,5 +52,25 @@ def put_frontier(connection: Connection, record: FrontierRecord) -> None:
             source=record.source.value,
             body=record.body,
             create_s=record.create_s,
+            need_s=record.need_s,
         )
     )
+
+
+def need_frontiers(connection: Connection, keys: Collection[str], *, now_s: float) -> None:
+    """Notes that these are needed."""
+    connection.execute(
+        sa.update(frontiers).where(frontiers.c.key.in_(sorted(keys))).values(need_s=now_s)
+    )
+
+
+def drop_frontiers(connection: Connection, *, before_s: float) -> tuple[str, ...]:
+    """Deletes derived frontiers last needed before that; returns their keys."""
+    is_due = sa.and_(
+        frontiers.c.source == FrontierSource.DERIVED.value, frontiers.c.need_s < before_s
+    )
+    due = sa.select(frontiers.c.key).where(is_due).order_by(frontiers.c.key)
+    keys = tuple(connection.execute(due).scalars())
+    if keys:
+        connection.execute(sa.delete(frontiers).where(is_due))
+    return keys

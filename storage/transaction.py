@@ -219,6 +219,22 @@ class FleetTransaction:
         """Keeps a frontier; likewise no fleet state."""
         forecasts.put_frontier(self.connection, record)
 
+    def keep_frontiers(
+        self, needed: Collection[str], *, now_s: float, kept_s: float
+    ) -> tuple[str, ...]:
+        """Notes which frontiers are needed, and drops derived ones long not needed.
+
+        Args:
+            needed: Keys; none of these is dropped, however old.
+            now_s: Unix seconds.
+            kept_s: How long a derived one stays after it was last needed.
+
+        Returns:
+            Keys of those dropped. Measured ones stay.
+        """
+        forecasts.need_frontiers(self.connection, needed, now_s=now_s)
+        return forecasts.drop_frontiers(self.connection, before_s=now_s - kept_s)
+
     def set_kill_switch(self, *, engaged: bool, reason: str) -> FleetState:
         """Stops or allows all offline work; a repeat keeps the time of the change."""
         if self.state.kill_switch != engaged:

@@ -4,12 +4,14 @@ Owns the process and what became of each question. Refuses to simulate anything 
 derivation takes seconds of a core, so it runs in a process of its own, at the lowest
 priority, killable, with limits, and rounds go on with the default meanwhile. Invariants: what
 was derived once is read from the store by this leader and all later ones; a question that
-failed is asked again only after `AGAIN_S`; the process lives while there is work for it.
+failed is asked again only after `AGAIN_S`; the process lives while there is work for it; a
+frontier that some deployment needs is never dropped, others `KEPT_S` after they were needed.
 """
 
 import asyncio
 import json
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -18,13 +20,21 @@ from sys import executable
 from slacktide.wire.errors import Refusal
 
 from controlplane.feed import StateFeed
-from controlplane.rounds.frontiers import FrontierBook, Origin, Question, missing, origins
+from controlplane.rounds.frontiers import (
+    FrontierBook,
+    Origin,
+    Question,
+    missing,
+    needed,
+    origins,
+)
 from controlplane.rounds.solver_child import SolverChild
 from controlplane.rounds.solver_limits import SolverLimits
 from controlplane.stored import stored
 from planner.model import Frontier
 from storage.codecs import from_json, to_json
 from storage.forecast_records import FrontierRecord, FrontierSource
+from storage.records import FleetView
 from storage.store import FleetStore
 
 _log = logging.getLogger(__name__)
@@ -35,6 +45,9 @@ LIMITS = SolverLimits(memory_bytes=1 << 30, start_s=60.0, niceness=15, cpu_per_s
 DERIVE_S = 300.0
 """Wall time of one: at the lowest priority beside busy neighbours it gets little of a core."""
 AGAIN_S = 600.0
+KEPT_S = 7 * 86_400.0
+"""A deployment deleted and applied again within a week finds its frontiers."""
+_TEND_S = 3600.0  # how far behind the stored time of need may be
 _LOOK_S = 60.0
 _RETRY_S = 5.0
 
@@ -68,6 +81,7 @@ class FrontierDeriver:
         self._command = tuple(command)
         self._child: SolverChild | None = None
         self._not_before_s: dict[str, float] = {}
+        self._tended_s = -math.inf
         self._told: frozenset[tuple[str, str]] = frozenset()
         self.book = book or FrontierBook()
 
@@ -90,7 +104,7 @@ class FrontierDeriver:
         self.book = replace(self.book, measured=measured, derived=derived)
 
     async def run(self) -> None:
-        """Derives what is missing until cancelled or superseded.
+        """Derives what is missing, drops what nobody needs, until cancelled or superseded.
 
         Raises:
             Refusal: STALE_EPOCH, another leader took over.
@@ -100,20 +114,24 @@ class FrontierDeriver:
                 view = self._feed.view
                 self._tell(origins(view, self.book))
                 question = self._next()
-                if question is None:
-                    await self.close()
-                    await self._feed.after(view.state.revision, timeout_s=_LOOK_S)
-                    continue
                 try:
-                    await self.derive(question)
+                    if question is None:
+                        await self.close()
+                        await self._tend_when_due(view)
+                    else:
+                        await self.derive(question)
                 except Refusal as refusal:
                     if refusal.reason == "STALE_EPOCH":
                         raise
                     _log.error("frontier_not_stored reason=%s message=%s", refusal.reason, refusal)
                     await asyncio.sleep(_RETRY_S)
+                    continue
                 except Exception:  # noqa: BLE001 - rounds go on with the default
-                    _log.exception("frontier_alert key=%s", question.key)
-                    self._put_off(question)
+                    _log.exception("frontier_alert question=%s", question)
+                    if question is not None:
+                        self._put_off(question)
+                if question is None:
+                    await self._feed.after(view.state.revision, timeout_s=_LOOK_S)
         finally:
             await self.close()
 
@@ -129,11 +147,13 @@ class FrontierDeriver:
             self._put_off(question)
             _log.error("frontier_failed key=%s message=%r", question.key, frontier)
             return False
+        now_s = time.time()
         record = FrontierRecord(
             key=question.key,
             source=FrontierSource.DERIVED,
             body=json.dumps(to_json(frontier)),
-            create_s=time.time(),
+            create_s=now_s,
+            need_s=now_s,
         )
         await stored(self._store.run, lambda state: state.put_frontier(record), epoch=self._epoch)
         self.book = replace(self.book, derived={**self.book.derived, question.key: frontier})
@@ -146,6 +166,33 @@ class FrontierDeriver:
         )
         self._request_round(f"frontier derived for {question.model} on {question.device}")
         return True
+
+    async def tend(self, view: FleetView, *, now_s: float) -> None:
+        """Notes what the fleet needs, and drops what nobody has needed for `KEPT_S`.
+
+        Args:
+            view: The fleet.
+            now_s: Unix seconds.
+
+        Raises:
+            Refusal: the store could not, or STALE_EPOCH.
+        """
+        keys = needed(view, self.book)
+        dropped = await stored(
+            self._store.run,
+            lambda state: state.keep_frontiers(keys, now_s=now_s, kept_s=KEPT_S),
+            epoch=self._epoch,
+        )
+        if not dropped:
+            return
+        derived = {key: one for key, one in self.book.derived.items() if key not in dropped}
+        self.book = replace(self.book, derived=derived)
+        _log.info("frontiers_dropped keys=%s kept_s=%.0f", ",".join(dropped), KEPT_S)
+
+    async def _tend_when_due(self, view: FleetView) -> None:
+        if time.monotonic() - self._tended_s >= _TEND_S:
+            await self.tend(view, now_s=time.time())
+            self._tended_s = time.monotonic()
 
     async def close(self) -> None:
         """Kills the process, if there is one."""

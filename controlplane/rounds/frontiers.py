@@ -169,6 +169,15 @@ def origins(view: FleetView, book: FrontierBook) -> tuple[Origin, ...]:
     )
 
 
+def needed(view: FleetView, book: FrontierBook) -> frozenset[str]:
+    """Keys of the derived frontiers that some deployment needs, or would without a profile."""
+    return frozenset(
+        one.question.key
+        for one in wanted_frontiers(view, book)
+        if isinstance(one.question, Question)
+    )
+
+
 def missing(view: FleetView, book: FrontierBook) -> tuple[Question, ...]:
     """What could be derived and is not yet, each once."""
     found = {

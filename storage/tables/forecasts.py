@@ -23,4 +23,5 @@ frontiers = sa.Table(
     sa.Column("source", sa.Text, nullable=False),  # measured | derived
     sa.Column("body", sa.Text, nullable=False),
     sa.Column("create_s", sa.Double, nullable=False),
+    sa.Column("need_s", sa.Double, nullable=False, server_default=sa.text("0")),
 )

@@ -1,5 +1,6 @@
 """Frontiers nobody measured: derived in the background, used, and outdone by a measurement."""
 
+import asyncio
 import json
 import logging
 import sys
@@ -8,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from slacktide.wire.errors import Refusal
 
 from controlplane.feed import StateFeed
-from controlplane.rounds.deriving import FrontierDeriver
+from controlplane.rounds.deriving import KEPT_S, FrontierDeriver
 from controlplane.rounds.frontier_process import derived
 from controlplane.rounds.frontiers import (
     FrontierBook,
@@ -262,9 +264,80 @@ async def test_unreadable_frontier_is_left_out_when_a_leader_starts(
     }
     with store.write() as state:
         for key, (source, body) in bodies.items():
-            state.put_frontier(FrontierRecord(key=key, source=source, body=body, create_s=1.0))
+            state.put_frontier(
+                FrontierRecord(key=key, source=source, body=body, create_s=1.0, need_s=1.0)
+            )
     with caplog.at_level(logging.INFO):
         leader = deriver(store, [])
         await leader.load()
     assert (leader.book.derived, leader.book.measured) == ({"b": FRONTIER}, {"c": FRONTIER})
     assert [one for one in caplog.records if "frontier_unreadable key=a" in one.message]
+
+
+DAY_S = 86_400.0
+
+
+def put_derived(store: FleetStore, book: FrontierBook, *, need_s: float) -> None:
+    """The frontier of the only question, as an earlier leader stored it."""
+    (question,) = missing(store.view(), book)
+    body = json.dumps(to_json(FRONTIER))
+    with store.write() as state:
+        state.put_frontier(
+            FrontierRecord(
+                key=question.key,
+                source=FrontierSource.DERIVED,
+                body=body,
+                create_s=need_s,
+                need_s=need_s,
+            )
+        )
+
+
+async def test_frontier_in_use_is_never_dropped_and_found_again_when_applied_soon(
+    store: FleetStore,
+) -> None:
+    """However old; once its deployment is gone it stays for `KEPT_S`, and no longer."""
+    leader = deriver(store, [])
+    put_derived(store, leader.book, need_s=0.0)
+    await leader.load()
+    used, gone = store.view(), view()
+    deleted_s = 10.0 * KEPT_S
+    await leader.tend(used, now_s=deleted_s)
+    assert missing(used, leader.book) == ()
+
+    await leader.tend(gone, now_s=deleted_s + KEPT_S - DAY_S)
+    assert missing(used, leader.book) == (), "applied again within a week"
+    again_s = deleted_s + KEPT_S - DAY_S
+    await leader.tend(used, now_s=again_s)
+
+    await leader.tend(gone, now_s=again_s + KEPT_S)
+    assert len(store.list_frontiers()) == 1
+    await leader.tend(gone, now_s=again_s + KEPT_S + 1.0)
+    assert store.list_frontiers() == ()
+    assert len(missing(used, leader.book)) == 1, "nor in memory"
+
+
+async def test_frontiers_are_dropped_by_the_deriver_when_it_has_nothing_to_derive(
+    store: FleetStore,
+) -> None:
+    """Its loop does so by itself, and only as the leader in office."""
+    leader = deriver(store, [])
+    put_derived(store, leader.book, need_s=0.0)
+    with store.write() as state:
+        state.put_frontier(
+            FrontierRecord(
+                key="x", source=FrontierSource.DERIVED, body="{}", create_s=0.0, need_s=0.0
+            )
+        )
+    await leader.load()
+    later = deriver(store, [])
+    with pytest.raises(Refusal, match="epoch"):
+        await leader.run()
+    assert len(store.list_frontiers()) == 2
+    await later.load()
+    running = asyncio.create_task(later.run())
+    while len(store.list_frontiers()) == 2:  # noqa: ASYNC110 - bounded by the test's time limit
+        await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.wait((running,))
+    assert [one.need_s > 0.0 for one in store.list_frontiers()] == [True]
