@@ -113,14 +113,19 @@ def tpot_ms(trace: RequestTrace) -> float | None:
 
 
 def attains(trace: RequestTrace, slo: Slo) -> bool:
-    """Whether the request met its SLO.
+    """Whether the request met its SLO: it completed, with its TTFT and its gaps."""
+    first_ms = ttft_ms(trace)
+    if trace.outcome is not Outcome.COMPLETED or first_ms is None or first_ms > slo.ttft_ms:
+        return False
+    return keeps_gaps(trace, slo)
+
+
+def keeps_gaps(trace: RequestTrace, slo: Slo) -> bool:
+    """Whether the gaps between its tokens met the SLO, however it began and ended.
 
     Per gap (`itl_ms`): at least 99 % of its gaps meet the target. Per request
     (`tpot_ms`): its mean gap does, and no single gap exceeds `slo.gap_ms`.
     """
-    first_ms = ttft_ms(trace)
-    if trace.outcome is not Outcome.COMPLETED or first_ms is None or first_ms > slo.ttft_ms:
-        return False
     gaps = gaps_ms(trace)
     if not gaps:
         return True

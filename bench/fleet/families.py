@@ -14,15 +14,14 @@ from planner.hardware.device import device_named
 from planner.hardware.machine import Machine, build_machine
 from planner.hardware.model import model_named
 from planner.hardware.operators import table_names
-from planner.hardware.oracle import oracle_model
-from planner.hardware.truth import ground_truth
+from planner.hardware.simulated import simulated_engine
 from planner.model import Slo, Stage
 from planner.replay.scenario import engine_settings
 from planner.rollout.budgets import engine_budgets
-from planner.simulation.fleet.engines import EngineKind, mean_work_ms, token_work
+from planner.simulation.fleet.lengths import drawn_token_work, mean_work_ms
 from planner.simulation.fleet.measure import Probing
 from planner.simulation.fleet.profile import ReplicaProfile
-from planner.simulation.truth import Truth
+from planner.simulation.kind import EngineKind
 from planner.workload.generate import azure_lengths
 from planner.workload.offline import arxiv_summarization
 
@@ -70,7 +69,7 @@ def profile(index: int, probe_s: float) -> Profiled:
     family = FAMILIES[index]
     kinds = {device: _kind(family, device) for device in family.device_types}
     reference = kinds[family.device_types[0]].model
-    item_work = token_work(reference, item_lengths)
+    item_work = drawn_token_work(reference, item_lengths)
     request_ms = mean_work_ms(reference, online_lengths)
     budgets = engine_budgets(
         slo=family.slo,
@@ -106,16 +105,8 @@ def budget_ms(slo: Slo) -> float:
 
 def _kind(family: Family, device: str) -> EngineKind:
     machine = _machine(family.model, device, family.tensor_parallel_size)
-
-    def truth(seed: int) -> Truth:
-        return ground_truth(machine, noise_ratio=0.03, seed=seed)
-
-    return EngineKind(
-        # Chunks that the tightest gap leaves room for on the slowest of the devices.
-        settings=engine_settings(machine, chunked_prefill_size=1024),
-        model=oracle_model(machine),
-        truth=truth,
-    )
+    # Chunks that the tightest gap leaves room for on the slowest of the devices.
+    return simulated_engine(machine, settings=engine_settings(machine, chunked_prefill_size=1024))
 
 
 def _machine(model: str, device: str, size: int) -> Machine:

@@ -11,13 +11,12 @@ from time import process_time
 from planner.hardware.device import device_named
 from planner.hardware.machine import build_machine
 from planner.hardware.model import model_named
-from planner.hardware.oracle import oracle_model
-from planner.hardware.truth import ground_truth
+from planner.hardware.simulated import simulated_engine
 from planner.model import Deployment, Device, Node, Slo, Stage
 from planner.replay.scenario import engine_settings
 from planner.rollout.budgets import engine_budgets
 from planner.simulation.fleet.demand import Demand, constant
-from planner.simulation.fleet.engines import EngineKind, mean_work_ms, token_work
+from planner.simulation.fleet.lengths import drawn_token_work, mean_work_ms
 from planner.simulation.fleet.measure import Probing
 from planner.simulation.fleet.recording import FleetRecord
 from planner.simulation.fleet.rounds import GreedyRounds
@@ -29,7 +28,7 @@ from planner.simulation.fleet.scenario import (
     RoundSettings,
     Service,
 )
-from planner.simulation.truth import Truth
+from planner.simulation.kind import EngineKind
 
 _SLO = Slo(ttft_ms=2_000.0, tpot_ms=60.0, max_gap_ms=600.0)
 _TIGHT = Slo(ttft_ms=1_000.0, itl_ms=120.0)
@@ -136,7 +135,7 @@ def service(
     kinds = {device: _kind(model, device) for device in devices}
     reference = kinds[devices[0]].model
     request_ms = mean_work_ms(reference, _questions)
-    item_work = token_work(reference, _articles)
+    item_work = drawn_token_work(reference, _articles)
     budgets = engine_budgets(
         slo=slo, latency_budget_ms=0.0, stage=Stage.ACTIVE, may_run_offline=True
     )
@@ -195,15 +194,7 @@ def node(number: int, device_type: str) -> Node:
 
 def _kind(model: str, device: str) -> EngineKind:
     machine = build_machine(device_named(device), model_named(model))
-
-    def truth(seed: int) -> Truth:
-        return ground_truth(machine, noise_ratio=0.03, seed=seed)
-
-    return EngineKind(
-        settings=engine_settings(machine, chunked_prefill_size=512),
-        model=oracle_model(machine),
-        truth=truth,
-    )
+    return simulated_engine(machine, settings=engine_settings(machine, chunked_prefill_size=512))
 
 
 def _questions(source: random.Random) -> tuple[int, int]:

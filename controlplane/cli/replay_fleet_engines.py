@@ -10,18 +10,15 @@ from itertools import islice
 
 from controlplane.cli.replay_fleet_part import Part
 from planner.hardware.device import device_named
-from planner.hardware.machine import Machine, build_machine
+from planner.hardware.machine import build_machine
 from planner.hardware.model import ModelShape
-from planner.hardware.oracle import oracle_model
-from planner.hardware.truth import ground_truth
+from planner.hardware.simulated import simulated_engine
 from planner.replay.scenario import engine_settings
-from planner.simulation.fleet.engines import EngineKind, Lengths
-from planner.simulation.truth import Truth
-from planner.workload.generate import azure_lengths
+from planner.simulation.kind import EngineKind
+from planner.workload.generate import Lengths, azure_lengths
 from planner.workload.offline import arxiv_summarization, cnn_dailymail
 
 _MOST_CONTEXT = 8192
-_NOISE_RATIO = 0.03
 _DRAWN = 4000  # lengths of a set that is drawn from, over and over
 
 
@@ -77,19 +74,4 @@ def engine_of(
         part.refuse("tensor_parallel_size", str(error))
     if machine.kv_tokens <= context_of(model):
         return None
-    return EngineKind(
-        settings=engine_settings(machine, chunked_prefill_size=chunk),
-        model=oracle_model(machine),
-        truth=_Truths(machine),
-    )
-
-
-class _Truths:
-    """Makes the pass times of a machine from a seed."""
-
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
-
-    def __call__(self, seed: int) -> Truth:
-        """The pass times of one engine."""
-        return ground_truth(self._machine, noise_ratio=_NOISE_RATIO, seed=seed)
+    return simulated_engine(machine, settings=engine_settings(machine, chunked_prefill_size=chunk))

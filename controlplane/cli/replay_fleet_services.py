@@ -23,7 +23,7 @@ from planner.hardware.device import device_named
 from planner.hardware.model import MODELS, ModelShape, model_named
 from planner.model import Deployment, Slo, Stage
 from planner.rollout.budgets import engine_budgets
-from planner.simulation.fleet.engines import mean_work_ms, token_work
+from planner.simulation.fleet.lengths import drawn_token_work, mean_work_ms
 from planner.simulation.fleet.measure import Probing
 from planner.simulation.fleet.profile import ReplicaProfile, profile_of
 from planner.simulation.fleet.scenario import Service
@@ -82,7 +82,7 @@ def read_service(
     part.close()
     reference = next(iter(kinds.values())).model
     request_ms = mean_work_ms(reference, demand.lengths)
-    item_work = token_work(reference, items)
+    item_work = drawn_token_work(reference, items)
     profiles: dict[str, ReplicaProfile] = {}
     for device, kind in kinds.items():
         if device in given:

@@ -11,8 +11,8 @@ from controlplane.cli.failures import CommandError
 from controlplane.cli.replay_fleet_part import Part
 from planner.model import Frontier, Segment, Slo, Stage
 from planner.simulation.fleet.demand import Demand, diurnal, traced
-from planner.simulation.fleet.engines import Lengths
 from planner.simulation.fleet.scenario import Service
+from planner.workload.generate import Lengths
 from planner.workload.traces import read_trace
 
 _STAGES = {stage.value: stage for stage in Stage}

@@ -19,7 +19,7 @@ from planner.hardware.machine import Machine, build_machine
 from planner.hardware.model import model_named
 from planner.interference.derive import Probing, derive_frontier, derive_offline_only
 from planner.interference.derive_mix import RequestMix
-from planner.interference.derive_probe import Engine
+from planner.interference.derive_replica import Engine
 from planner.model import Frontier
 from storage.codecs import from_json, to_json
 

@@ -11,5 +11,6 @@ Map:
     duration   the time of an iteration with its effects, from sums, never falling
     truth      what a simulated iteration lasts: with noise, drift and stalls
     oracle     the time model that knows the truth but for noise
+    simulated  a machine as the engine that a simulation runs
     sampling   iterations as a server might run, to fit predictors on
 """

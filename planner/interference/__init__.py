@@ -7,6 +7,6 @@ Map:
                    budgets that meet them: bisection, climbs, what is moved
     derive         a frontier where none was measured, with the engine simulator
     derive_mix     the requests it is derived with
-    derive_probe   one level of load, simulated
+    derive_replica what it is derived of, at one level of load
     derive_hull    the largest concave curve that exceeds no point
 """

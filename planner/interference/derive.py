@@ -23,9 +23,17 @@ from planner.batching.state import Budgets
 from planner.hardware.machine import Machine
 from planner.interference.derive_hull import MOST_POINTS, frontier_through
 from planner.interference.derive_mix import RequestMix
-from planner.interference.derive_probe import AGENTS_ENGINE, Engine, Load, Replica, Seen, run
+from planner.interference.derive_replica import (
+    AGENTS_ENGINE,
+    Engine,
+    Level,
+    Load,
+    Replica,
+    run,
+)
 from planner.model import Frontier, Slo, Stage
 from planner.rollout.budgets import LONGEST_IDLE_BUDGET_MS, engine_budgets
+from planner.simulation.probe import Window
 
 SOURCE = "derived"
 CAUTION_RATIO = 0.95  # of the online load that passed
@@ -70,26 +78,14 @@ class Probing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Level:
-    """One level of online load.
-
-    Attributes:
-        load: What was simulated; its budgets are the largest tried that keep the SLO, and
-            not enabled where none do.
-        seen: What that came to.
-    """
-
-    load: Load
-    seen: Seen
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Derived:
     """A frontier and what it rests on.
 
     Attributes:
         frontier: For the planner.
         levels: Rising, from no online load on; without those of which nothing can be told.
+            Budgets of each are the largest tried that keep the SLO, and not enabled where
+            none do.
         runs: Simulations it took.
     """
 
@@ -173,9 +169,9 @@ def derive_offline_only(
         latency_budget_ms=LONGEST_IDLE_BUDGET_MS, idle_budget_ms=LONGEST_IDLE_BUDGET_MS
     )
     load = _load(0.0, budgets, window_rate=replica.sustained_rate(offline), probing=probing)
-    seen = run(replica, load, slo=None)
-    frontier = frontier_through([(0.0, seen.offline_work)], source=SOURCE)
-    return Derived(frontier=frontier, levels=(Level(load=load, seen=seen),), runs=1)
+    level = run(replica, load, slo=None)
+    frontier = frontier_through([(0.0, level.seen.offline_work)], source=SOURCE)
+    return Derived(frontier=frontier, levels=(level,), runs=1)
 
 
 class _Deriving:
@@ -193,7 +189,7 @@ class _Deriving:
         levels = tuple(level for level in found if level is not None)
         return Derived(
             frontier=frontier_through(
-                [(level.seen.online_work, level.seen.offline_work) for level in levels],
+                [(level.online_work, level.seen.offline_work) for level in levels],
                 source=SOURCE,
                 least_online_ratio=LEAST_ONLINE_RATIO,
             ),
@@ -256,7 +252,7 @@ class _Deriving:
 
     def _at(self, load: Load) -> Level:
         self._runs += 1
-        return Level(load=load, seen=run(self._replica, load, slo=self._slo))
+        return run(self._replica, load, slo=self._slo)
 
 
 def _shares(levels: int) -> tuple[float, ...]:
@@ -275,7 +271,6 @@ def _load(rate: float, budgets: Budgets, *, window_rate: float, probing: Probing
     return Load(
         requests_per_s=rate,
         budgets=budgets,
-        settle_s=_SETTLE_RATIO * window_s,
-        window_s=window_s,
+        window=Window(settle_s=_SETTLE_RATIO * window_s, length_s=window_s),
         seed=probing.seed,
     )

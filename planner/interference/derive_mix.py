@@ -1,6 +1,6 @@
-"""Requests of one kind: how long they are, and what work one of them is.
+"""Requests of one kind: how long they are, and what work they are.
 
-Owns the lengths a derived frontier is about, and their conversion to work. Refuses arrival
+Owns the lengths a derived frontier is about. Refuses arrival
 times and prefixes: a prompt shares nothing, so a replica with a warm prefix cache bears more.
 """
 
@@ -83,38 +83,6 @@ class RequestMix:
     def longest_tokens(self) -> int:
         """Prompt and output of the longest request."""
         return max(prompt + output for prompt, output in self.sizes)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkRates:
-    """What tokens of a mix are worth: work of its prompts and of its outputs, per token.
-
-    A token costs by where it stands in its request; over whole requests of the mix these
-    means are exact.
-    """
-
-    prompt_token_ms: float
-    output_token_ms: float
-
-    def of(self, *, prompt_tokens: float, output_tokens: float) -> float:
-        """Work of so many tokens, in predicted solo engine-milliseconds."""
-        return prompt_tokens * self.prompt_token_ms + output_tokens * self.output_token_ms
-
-
-def work_rates(mix: RequestMix, *, reference: LatencyModel) -> WorkRates:
-    """Work of a mix's tokens, by the model of the deployment's reference."""
-    prompts = outputs = 0.0
-    for prompt, output in mix.sizes:
-        first = request_work_ms(reference, prompt_tokens=prompt, cached_tokens=0, output_tokens=1)
-        prompts += first
-        outputs += (
-            request_work_ms(reference, prompt_tokens=prompt, cached_tokens=0, output_tokens=output)
-            - first
-        )
-    return WorkRates(
-        prompt_token_ms=prompts / sum(prompt for prompt, _ in mix.sizes),
-        output_token_ms=outputs / sum(output for _, output in mix.sizes),
-    )
 
 
 def work_of(sizes: Iterable[tuple[int, int]], *, reference: LatencyModel) -> float:

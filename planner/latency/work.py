@@ -4,6 +4,9 @@ Owns the conversion from a request's tokens to work, the unit of loads, shares a
 frontiers (engine-milliseconds). Refuses batching effects: those are the frontier's.
 """
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 from planner.latency.features import BatchShape
 from planner.latency.predictor import LatencyModel
 
@@ -50,3 +53,46 @@ def request_work_ms(
         last = model.predict_ms(BatchShape().with_decode(context_tokens=prompt_tokens + decodes))
         work += decodes * (first + last) / 2.0
     return work
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenWork:
+    """Work by kind of token, for requests alike: a prompt token costs far less than another.
+
+    A token costs by where it stands in its request; over whole requests these means are
+    exact.
+
+    Attributes:
+        prompt_ms: Of a prompt token.
+        output_ms: Of an output token.
+    """
+
+    prompt_ms: float
+    output_ms: float
+
+    def of(self, *, prompt_tokens: float, output_tokens: float) -> float:
+        """Work of so many tokens, engine-milliseconds."""
+        return prompt_tokens * self.prompt_ms + output_tokens * self.output_ms
+
+
+def token_work(model: LatencyModel, sizes: Iterable[tuple[int, int]]) -> TokenWork:
+    """Mean work of the tokens of requests.
+
+    Args:
+        model: Of the engine that work counts on.
+        sizes: (prompt tokens, output tokens) of each request; one at least, all >= 1.
+    """
+    prompts = outputs = 0
+    prompt_ms = output_ms = 0.0
+    for prompt_tokens, output_tokens in sizes:
+        first_ms = request_work_ms(
+            model, prompt_tokens=prompt_tokens, cached_tokens=0, output_tokens=1
+        )
+        whole_ms = request_work_ms(
+            model, prompt_tokens=prompt_tokens, cached_tokens=0, output_tokens=output_tokens
+        )
+        prompts += prompt_tokens
+        outputs += output_tokens
+        prompt_ms += first_ms
+        output_ms += whole_ms - first_ms
+    return TokenWork(prompt_ms=prompt_ms / prompts, output_ms=output_ms / outputs)

@@ -8,7 +8,8 @@ Map:
     truth       how long a pass really takes
     measured    likewise, as an engine's own iterations show it
     noise       factors around a mean, correlated from pass to pass
-    settings    what engine is simulated
+    settings    limits of the engine that is simulated
+    kind        that engine before it has run: settings, what it believes, what is true
     residents   who is in the engine and where; a plan's moves: evict, park, resume
     backlog     offline requests that wait, in their standing orders
     reading     the engine as the decision's state
@@ -20,4 +21,5 @@ Map:
     watch       what a run tells whoever records it
     engine      the engine's loop: plan, apply, admit, decode, launch, settle
     replay      a workload run to its end: traces, throughput, counters
+    probe       one level of load: online requests, a batch beside, judged by an SLO
 """

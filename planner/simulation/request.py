@@ -7,6 +7,7 @@ of its prefix blocks, equal leading ids being equal prefixes.
 from dataclasses import dataclass
 
 from planner.batching.state import WorkClass
+from planner.model import Slo
 from planner.workload.request import WorkloadRequest
 
 
@@ -73,4 +74,34 @@ def simulated(
         output_tokens=request.output_tokens,
         blocks=request.blocks,
         block_tokens=request.block_tokens,
+    )
+
+
+def online_request(
+    rid: str, *, at_s: float = 0.0, prompt_tokens: int, output_tokens: int, slo: Slo
+) -> SimulatedRequest:
+    """An online request with the targets that its agent labels it with."""
+    return SimulatedRequest(
+        rid=rid,
+        work_class=WorkClass.ONLINE,
+        at_s=at_s,
+        prompt_tokens=prompt_tokens,
+        output_tokens=output_tokens,
+        ttft_target_ms=slo.ttft_ms,
+        itl_target_ms=slo.itl_ms,
+        tpot_target_ms=slo.tpot_ms,
+        max_gap_ms=None if slo.tpot_ms is None else slo.gap_ms,
+    )
+
+
+def offline_request(
+    rid: str, *, at_s: float = 0.0, prompt_tokens: int, output_tokens: int
+) -> SimulatedRequest:
+    """A batch item."""
+    return SimulatedRequest(
+        rid=rid,
+        work_class=WorkClass.OFFLINE,
+        at_s=at_s,
+        prompt_tokens=prompt_tokens,
+        output_tokens=output_tokens,
     )

@@ -3,9 +3,9 @@
 Map:
     scenario    what there is and what happens: nodes, services, batches, outages, rounds
     demand      online requests over time: constant, a day's shape, a trace
-    engines     the engine behind a replica, and work by kind of token
+    lengths     what requests of drawn lengths are in the mean: tokens, work
     profile     what one replica bears, at a few levels, and the frontier rounds plan by
-    measure     profiles taken on the engine simulator
+    measure     profiles from probes of the simulated engine, at steady levels of load
     forecasts   the seam to planner.forecast; the last value by default
     rounds      the seam to planner.placement
     desires     the fleet and its demand as a round's snapshot

@@ -6,9 +6,8 @@ Owns drawing and labelling them. Refuses to route. Lazy: one request a deploymen
 from collections.abc import Iterator
 from heapq import merge
 
-from planner.simulation.fleet.engines import online_request
 from planner.simulation.fleet.scenario import FleetScenario, Service
-from planner.simulation.request import SimulatedRequest
+from planner.simulation.request import SimulatedRequest, online_request
 
 Arrival = tuple[float, str, SimulatedRequest]
 """When, whose (`deployment/number`), what."""

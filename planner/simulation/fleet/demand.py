@@ -11,8 +11,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
-from planner.simulation.fleet.engines import Lengths
-from planner.workload.generate import RateStep, arrivals, azure_lengths, rate_steps
+from planner.workload.generate import (
+    Lengths,
+    RateStep,
+    arrivals,
+    azure_lengths,
+    rate_steps,
+    requests_at,
+)
 from planner.workload.request import WorkloadRequest
 
 DAY_S = 86_400.0
@@ -69,12 +75,11 @@ class Demand:
 
     def requests(self, *, seed: str, until_s: float) -> Iterator[WorkloadRequest]:
         """Draws requests at Poisson times of this rate, in order of time."""
-        source = random.Random(f"{seed}/lengths")
-        for at_s in arrivals(self.steps(until_s), random.Random(f"{seed}/arrivals")):
-            prompt_tokens, output_tokens = self.lengths(source)
-            yield WorkloadRequest(
-                at_s=at_s, prompt_tokens=prompt_tokens, output_tokens=output_tokens
-            )
+        return requests_at(
+            arrivals(self.steps(until_s), random.Random(f"{seed}/arrivals")),
+            lengths=self.lengths,
+            source=random.Random(f"{seed}/lengths"),
+        )
 
     def scaled(self, factor: float) -> "Demand":
         """So many times as much."""

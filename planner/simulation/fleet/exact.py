@@ -19,20 +19,17 @@ from planner.routing.table import Route, RouteTable
 from planner.routing.traffic import Traffic
 from planner.simulation.fleet.arrivals import arrivals
 from planner.simulation.fleet.book import Book
-from planner.simulation.fleet.engines import (
-    EngineKind,
-    mean_tokens,
-    offline_request,
-)
 from planner.simulation.fleet.hosts import Hosts
+from planner.simulation.fleet.lengths import mean_tokens
 from planner.simulation.fleet.live import Live
 from planner.simulation.fleet.recording import Recorder
 from planner.simulation.fleet.replica import ReplicaRun
 from planner.simulation.fleet.scenario import FleetScenario
 from planner.simulation.fleet.seat import Seat, budgets_of, items_of, may_pull
+from planner.simulation.kind import EngineKind
 from planner.simulation.live import LiveRequest
 from planner.simulation.passes import Settled
-from planner.simulation.request import SimulatedRequest
+from planner.simulation.request import SimulatedRequest, offline_request
 from planner.slo import Outcome, RequestTrace, attains
 
 

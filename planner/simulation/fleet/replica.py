@@ -12,7 +12,7 @@ from math import inf
 from planner.batching.decide import plan_iteration
 from planner.batching.state import Budgets
 from planner.simulation.engine import Engine
-from planner.simulation.fleet.engines import EngineKind
+from planner.simulation.kind import EngineKind
 from planner.simulation.live import LiveRequest
 from planner.simulation.passes import Pass, Settled
 from planner.simulation.request import SimulatedRequest

@@ -8,10 +8,12 @@ predicted solo engine-milliseconds of the deployment's reference, as everywhere.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from planner.latency.work import TokenWork
 from planner.model import Allocation, Deployment, Node
 from planner.simulation.fleet.demand import Demand
-from planner.simulation.fleet.engines import EngineKind, Lengths, TokenWork
 from planner.simulation.fleet.profile import ReplicaProfile
+from planner.simulation.kind import EngineKind
+from planner.workload.generate import Lengths
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +86,7 @@ class RoundSettings:
         backlog_horizon_s: A backlog is wanted done within this; inf: by its deadlines.
         deadline_margin_ratio: Added to the rate that deadlines rest on.
         max_moves: ADDs a round may make; None: no bound.
+        device_cost: Of a device of mean price, as of a snapshot; 0: devices are free.
         is_triggered_by_failure: Whether a lost node, or one that is back, starts a round.
     """
 
@@ -93,6 +96,7 @@ class RoundSettings:
     backlog_horizon_s: float = 60.0
     deadline_margin_ratio: float = 0.1
     max_moves: int | None = None
+    device_cost: float = 0.0
     is_triggered_by_failure: bool = True
 
     def __post_init__(self) -> None:

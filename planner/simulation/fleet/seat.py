@@ -11,11 +11,11 @@ from planner.dispatch.admission import OfflineFacts, pull_refusal
 from planner.model import Desired
 from planner.rollout.budgets import engine_budgets
 from planner.simulation.fleet.book import Progress
-from planner.simulation.fleet.engines import Lengths
 from planner.simulation.fleet.live import Live
 from planner.simulation.fleet.replica import ReplicaRun
 from planner.simulation.fleet.scenario import Service
 from planner.simulation.request import SimulatedRequest
+from planner.workload.generate import Lengths
 
 EPOCH = 1
 """Of the control plane: a replay has one leader."""

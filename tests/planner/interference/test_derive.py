@@ -12,12 +12,12 @@ from planner.hardware.device import device_named
 from planner.hardware.machine import build_machine
 from planner.hardware.model import model_named
 from planner.hardware.oracle import oracle_model
-from planner.interference import derive_probe
 from planner.interference.derive import Probing, derive_frontier, derive_offline_only
 from planner.interference.derive_mix import RequestMix, work_of
-from planner.interference.derive_probe import Engine, Replica, run
+from planner.interference.derive_replica import Engine, Replica, run
 from planner.interference.frontier import offline_limit, online_limit
 from planner.model import Slo
+from planner.simulation import probe
 
 MODEL = model_named("llama3-8b")
 H100 = build_machine(device_named("h100"), MODEL)
@@ -84,8 +84,8 @@ def test_derived_frontier_falls_and_is_concave(derived):
 def test_derived_frontier_promises_no_more_than_its_levels_showed(derived):
     """At each level that was simulated, the curve lies at or under what was done."""
     for level in derived.levels:
-        if level.seen.online_work <= derived.frontier.max_online_work:
-            promised = offline_limit(derived.frontier, level.seen.online_work)
+        if level.online_work <= derived.frontier.max_online_work:
+            promised = offline_limit(derived.frontier, level.online_work)
             assert promised <= level.seen.offline_work + 1e-6
         assert level.seen.keeps(SLO)
 
@@ -105,14 +105,14 @@ def test_derived_frontier_is_the_same_when_derived_again(derived):
     """A seed says everything, and another one something else."""
     assert derive(H100) == derived
     load = derived.levels[1].load
-    assert run(REPLICA, replace(load, seed=load.seed + 1), slo=SLO) != derived.levels[1].seen
+    assert run(REPLICA, replace(load, seed=load.seed + 1), slo=SLO) != derived.levels[1]
 
 
 @pytest.mark.parametrize("seed", [11, 12])
 def test_slo_is_kept_inside_when_the_draw_is_another(derived, seed):
     """At the even levels but the last: other arrivals, lengths and noise, near the same work."""
     for level in derived.levels[2:-1]:
-        seen = run(REPLICA, replace(level.load, seed=seed), slo=SLO)
+        seen = run(REPLICA, replace(level.load, seed=seed), slo=SLO).seen
         assert seen.keeps(SLO)
         assert seen.offline_work >= 0.75 * level.seen.offline_work
 
@@ -121,23 +121,24 @@ def test_slo_is_broken_well_outside_when_online_load_is_too_much(derived):
     """Half as much again as the frontier bears, with no offline work at all."""
     last = derived.levels[-1].load
     alone = replace(last.budgets, enabled=False)
-    seen = run(
+    beyond = run(
         REPLICA,
         replace(last, requests_per_s=1.5 * last.requests_per_s, budgets=alone),
         slo=SLO,
     )
-    assert seen.online_work > 1.2 * derived.frontier.max_online_work
-    assert not seen.keeps(SLO)
+    assert beyond.online_work > 1.2 * derived.frontier.max_online_work
+    assert not beyond.seen.keeps(SLO)
 
 
 def test_slo_is_broken_well_outside_when_offline_work_is_too_much(derived, monkeypatch):
     """A scheduler blind to latency does more of both than the frontier allows, and misses."""
     level = derived.levels[-2]
-    monkeypatch.setattr(derive_probe, "plan_iteration", BlindHybrid())
-    seen = run(REPLICA, replace(level.load, budgets=Budgets()), slo=SLO)
+    monkeypatch.setattr(probe, "plan_iteration", BlindHybrid())
+    blind = run(REPLICA, replace(level.load, budgets=Budgets()), slo=SLO)
 
-    assert seen.offline_work > 1.2 * offline_limit(derived.frontier, seen.online_work)
-    assert not seen.keeps(SLO)
+    promised = offline_limit(derived.frontier, blind.online_work)
+    assert blind.seen.offline_work > 1.2 * promised
+    assert not blind.seen.keeps(SLO)
 
 
 def test_faster_device_bears_more_when_work_counts_on_one_reference(derived, ceiling):
@@ -155,9 +156,9 @@ def test_derived_frontier_promises_little_when_the_first_requests_cost_most(deri
     """Near no online load a run finds far less than at none; the curve heeds it."""
     none, near, *_ = derived.levels
 
-    assert 0.0 < near.seen.online_work < 0.2 * derived.frontier.max_online_work
+    assert 0.0 < near.online_work < 0.2 * derived.frontier.max_online_work
     assert near.seen.offline_work < 0.9 * none.seen.offline_work
-    assert offline_limit(derived.frontier, near.seen.online_work) <= near.seen.offline_work
+    assert offline_limit(derived.frontier, near.online_work) <= near.seen.offline_work
 
 
 def test_replica_bears_no_online_work_when_the_slo_is_out_of_reach():

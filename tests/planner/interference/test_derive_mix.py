@@ -11,8 +11,8 @@ from planner.hardware.device import device_named
 from planner.hardware.machine import build_machine
 from planner.hardware.model import model_named
 from planner.hardware.oracle import oracle_model
-from planner.interference.derive_mix import RequestMix, work_of, work_rates
-from planner.latency.work import request_work_ms
+from planner.interference.derive_mix import RequestMix, work_of
+from planner.latency.work import request_work_ms, token_work
 
 REFERENCE = oracle_model(build_machine(device_named("a100-40gb"), model_named("llama3-8b")))
 
@@ -40,7 +40,7 @@ def test_mix_is_cut_to_the_context_when_one_is_given():
 def test_work_of_whole_requests_is_the_same_by_tokens_and_by_request():
     """Rates a token are exact over the mix."""
     mix = RequestMix.around(prompt_tokens=700.0, output_tokens=150.0)
-    rates = work_rates(mix, reference=REFERENCE)
+    rates = token_work(REFERENCE, mix.sizes)
     by_tokens = rates.of(
         prompt_tokens=sum(prompt for prompt, _ in mix.sizes),
         output_tokens=sum(output for _, output in mix.sizes),

@@ -3,10 +3,11 @@
 from planner.model import Deployment, Device, Node, Slo, Stage
 from planner.rollout.budgets import engine_budgets
 from planner.simulation.fleet.demand import constant
-from planner.simulation.fleet.engines import EngineKind, mean_work_ms, token_work
+from planner.simulation.fleet.lengths import drawn_token_work, mean_work_ms
 from planner.simulation.fleet.measure import Probing
 from planner.simulation.fleet.profile import Level, ReplicaProfile
 from planner.simulation.fleet.scenario import FleetScenario, RoundSettings, Service
+from planner.simulation.kind import EngineKind
 from tests.planner.simulation.simulated_engines import MODEL, settings
 
 SLO = Slo(ttft_ms=2_000.0, tpot_ms=60.0, max_gap_ms=600.0)
@@ -93,7 +94,7 @@ def engine_service(name="chat", *, window_s=20.0, **fields):
     kind = EngineKind(
         settings=settings(), model=MODEL, truth=lambda _: MODEL.predict_ms, offline_in_flight=8
     )
-    item_work = token_work(MODEL, articles)
+    item_work = drawn_token_work(MODEL, articles)
     request_ms = mean_work_ms(MODEL, questions)
     profile = Probing(
         kind=kind,
