@@ -145,7 +145,7 @@ def _loads(groups: Sequence[Group], work: float) -> tuple[float, ...]:
         for index, group in enumerate(groups):
             if not is_open[index] or weights[index] <= 0.0:
                 continue
-            wanted = loads[index] + given * weights[index] / whole / group.count
+            wanted = loads[index] + given * (weights[index] / whole) / group.count
             taken = min(wanted, group.profile.capacity_work)
             left -= (taken - loads[index]) * group.count
             loads[index] = taken
