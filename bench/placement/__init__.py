@@ -17,6 +17,7 @@ Map, in the order of a run:
     failover    what is lost with the worst failure domain
     evaluate    the referee: what a placement is worth, and whether it is one
     bounds      what no placement can pass
+    fairness    what tenants are entitled to, a tier of the measure
     packing     where replicas lie on nodes
     needs       what a deployment lacks
     eviction    what the sticky greedy takes away

@@ -9,8 +9,8 @@ classes are not part of it, since a replica changes class by a budget and a rout
 """
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -61,6 +61,8 @@ class Board:
         batches: Offline demand.
         quotas: Work of each tenant, engine-ms per second; inf without one.
         prices: Of a device-hour, by kind.
+        fair: Devices that tenants are entitled to, by index; none where that is not asked for
+            (`fairness` finds them).
     """
 
     snapshot: Snapshot
@@ -77,6 +79,7 @@ class Board:
     batches: tuple[Batch, ...]
     quotas: Floats
     prices: Floats
+    fair: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def deployments(self) -> tuple[Deployment, ...]:

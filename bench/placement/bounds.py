@@ -38,13 +38,13 @@ class Bound:
 
 def relaxed(board: Board, *, before: Counts | None = None) -> Tiers:
     """The least shortfall of every tier in order, and the most offline work beside them."""
-    return _free(board, before, is_integral=False).tiers_in_order()
+    return relaxation(board, before, is_integral=False).tiers_in_order()
 
 
 def bound_of(board: Board, short: Mapping[str, float], *, before: Counts | None = None) -> Bound:
     """The bound by relaxation, beside given shortfalls (a contestant's)."""
     caps = {tier: short[tier] + _room(short[tier]) for tier in SHORTFALLS}
-    tiers = _free(board, before, is_integral=False).tiers_in_order(caps=caps)
+    tiers = relaxation(board, before, is_integral=False).tiers_in_order(caps=caps)
     return Bound(short=caps, offline=tiers.offline, found=None)
 
 
@@ -61,7 +61,7 @@ def integer_bound_of(
         ProgrammeError: The solver proved nothing.
     """
     caps = {tier: short[tier] + _room(short[tier]) for tier in SHORTFALLS}
-    made = _free(board, before, is_integral=True)
+    made = relaxation(board, before, is_integral=True)
     made.keep_modes_whole()
     solved = made.solve(
         {column: -value for column, value in made.values.items()},
@@ -171,7 +171,15 @@ def _room(short: float) -> float:
     return SLACK + 1e-6 * short
 
 
-def _free(board: Board, before: Counts | None, *, is_integral: bool) -> Programme:
+def relaxation(board: Board, before: Counts | None, *, is_integral: bool) -> Programme:
+    """All placements in totals over the fleet.
+
+    Args:
+        board: What there is.
+        before: What runs, where moves are bounded; None: they are not.
+        is_integral: Whether it is to be solved with whole replicas: then with rows that
+            hold for those alone.
+    """
     made = formulate(board)
     _capacity(made, board)
     _most_replicas(made, board)

@@ -23,6 +23,7 @@ TIER_WEIGHTS = {
     "failover_tight": 1e5,
     "failover_loose": 3e4,
     "deadlines": 1e3,
+    "fair": 1e2,
 }
 
 

@@ -1,4 +1,4 @@
-"""What each tenant is entitled to, and what it lacks: the referee's reading.
+"""What each tenant is entitled to: the referee's reading.
 
 Owns the definition once more, written apart from the planner's, which it checks. A share is
 the weighted max-min of what tenants get in the relaxation in totals over the fleet (`bounds`),
@@ -9,17 +9,26 @@ guaranteed.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from math import inf
 
-from bench.placement.board import Board, Counts
-from bench.placement.bounds import _free as relaxation
+from bench.placement.board import Board
+from bench.placement.bounds import relaxation
 from bench.placement.linear import SHORTFALLS, SLACK, Programme, ProgrammeError
-from bench.placement.programme import formulate
 
 GUARANTEED = 0.5
 """Of a share."""
 
 _RISE = 1e-3  # of a level, above which a tenant can go on
+
+
+def entitled(board: Board) -> Board:
+    """The board with tenants' fair shares in what is measured.
+
+    Raises:
+        ProgrammeError: The solver failed.
+    """
+    return replace(board, fair=fair_shares(board))
 
 
 def fair_shares(board: Board) -> dict[int, float]:
@@ -32,7 +41,7 @@ def fair_shares(board: Board) -> dict[int, float]:
     """
     weights = {number: tenant.weight for number, tenant in enumerate(board.snapshot.tenants)}
     weights.setdefault(-1, 1.0)
-    made = relaxation(board, None, is_integral=False)
+    made = relaxation(replace(board, fair={}), None, is_integral=False)
     free = {
         tenant
         for tenant, own in made.claims.items()
@@ -72,24 +81,6 @@ def fair_shares(board: Board) -> dict[int, float]:
             made.upper[is_left[tenant]] = inf
         free -= stuck
     return {tenant: GUARANTEED * share for tenant, share in shares.items()}
-
-
-def fair_short(
-    board: Board, counts: Counts, shares: Mapping[int, float], *, modes: Counts | None = None
-) -> float:
-    """Devices that all tenants lack of their shares on given replicas, earlier tiers first.
-
-    Args:
-        board: What there is.
-        counts: Replicas, shape (nodes, choices).
-        shares: As `fair_shares`.
-        modes: Of those, by the class they are held to; None: whatever serves best.
-
-    Raises:
-        ProgrammeError: The solver failed.
-    """
-    totals = board.by_domain(counts).sum(axis=1)
-    return formulate(board, totals=totals, modes=modes, fair=shares).tiers_in_order().fair
 
 
 def _least(made: Programme, cost: Mapping[int, float], caps: Mapping[str, float]) -> float:

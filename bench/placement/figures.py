@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from bench.harness import Figure, figure_of
 from bench.placement.evaluate import Worth
 from bench.placement.instances import Instance
-from bench.placement.linear import SHORTFALLS
+from bench.placement.linear import FAIR, SHORTFALLS
 from bench.placement.rounds import Chain
 from bench.placement.sessions import Session, is_no_shorter
 from controlplane.cli.output import show_table
@@ -228,7 +228,7 @@ def _compared(session: Session) -> Worth:
 
 
 def _unit(tier: str) -> str:
-    return "replicas" if tier == "replicas" else "device-eq."
+    return {"replicas": "replicas", FAIR: "devices"}.get(tier, "device-eq.")
 
 
 def _worst(name: str, values: Sequence[float], unit: str, most: float) -> Figure:

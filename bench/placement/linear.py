@@ -24,12 +24,12 @@ SHORTFALLS = (
     "failover_tight",
     "failover_loose",
     "deadlines",
+    "fair",
 )
-"""Tiers before weighted offline work, first first."""
+"""Tiers before weighted offline work, first first; the last in devices below tenants' fair
+shares, 0 where a board has none."""
 
 FAIR = "fair"
-"""The tier between them and weighted offline work, where a programme has tenants' fair shares
-(`fairness`): claims below them."""
 
 SLACK = 1e-6
 """Of a tier's sum, in device-equivalents: the solver's tolerance."""
@@ -47,9 +47,7 @@ class Programme:
     upper: list[float] = field(default_factory=list)
     is_integer: list[bool] = field(default_factory=list)
     values: dict[int, float] = field(default_factory=dict)  # weighted offline, by column
-    short: dict[str, list[int]] = field(
-        default_factory=lambda: {tier: [] for tier in (*SHORTFALLS, FAIR)}
-    )
+    short: dict[str, list[int]] = field(default_factory=lambda: {tier: [] for tier in SHORTFALLS})
     counts: dict[int, int] = field(default_factory=dict)  # choice -> column
     modes: list[int] = field(default_factory=list)  # replicas by choice and mode
     claims: dict[int, list[tuple[int, float]]] = field(default_factory=dict)  # by tenant
@@ -182,7 +180,7 @@ class Programme:
         """
         caps = dict(caps or {})
         offline = {column: -value for column, value in self.values.items()}
-        free = [tier for tier in (*SHORTFALLS, FAIR) if tier not in caps]
+        free = [tier for tier in SHORTFALLS if tier not in caps]
         # Mostly nothing is short: then one programme answers all tiers.
         found = self.solve(offline, caps=caps | dict.fromkeys(free, SLACK))
         if found.values is None:
@@ -197,7 +195,6 @@ class Programme:
                 tier: float(sum(found.values[column] for column in self.short[tier]))
                 for tier in SHORTFALLS
             },
-            fair=float(sum(found.values[column] for column in self.short[FAIR])),
             offline=-found.objective,
             solution=found.values,
         )
@@ -229,9 +226,8 @@ class Solved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tiers:
-    """Shortfalls by tier, what tenants lack of fair shares, and weighted offline work."""
+    """Shortfalls by tier, and weighted offline work."""
 
     short: Mapping[str, float]
-    fair: float
     offline: float
     solution: Floats

@@ -12,7 +12,7 @@ times one's, and no binary is needed:
     sum_{k,s} x[k,s,i] + short_online[d,i] >= demand    classes i of deployment d
     sum_{k,s} y[k,s] >= sum_j z[j]                      batches j of deployment d
     z[j] + short_deadline[j] >= least[j]; z[j] <= most[j]; quotas
-    sum_j z[j] claim[j] + short_fair[t] >= fair[t]      batches j of tenant t, where asked
+    sum_j z[j] claim[j] + short_fair[t] >= fair[t]      batches j of tenant t, in devices
     sum_k n[k] + short_replicas[d] >= min_replicas[d]
 
 and, with counts free:
@@ -26,8 +26,8 @@ is (D - 1) / D of the replicas on average, and a worst loss is no smaller than t
 `bounds` adds what integrality says of single large replicas.
 
 Tiers, each before the next: replicas, online (tight, then loose), failover (tight, then
-loose), deadlines, fair shares where they are asked for, weighted offline work. All but the
-last are shortfalls in device-equivalents.
+loose), deadlines, fair shares where the board has them, weighted offline work. All but the
+last are shortfalls, fair shares' in devices, the others' in device-equivalents.
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,7 +45,6 @@ def formulate(
     *,
     totals: Counts | None = None,
     modes: Counts | None = None,
-    fair: Mapping[int, float] | None = None,
 ) -> Programme:
     """The programme of given replicas, or of all placements.
 
@@ -54,7 +53,6 @@ def formulate(
         totals: Replicas by choice, shape (choices,); None: free, within the fleet.
         modes: Of those, by the class they are held to, shape (choices, CLASSES + 1);
             None: in whatever modes, in fractions, serves best.
-        fair: Claims by tenant that are to be met before weights decide; None: none.
     """
     made = Programme()
     for number, choice in enumerate(board.choices):
@@ -66,7 +64,7 @@ def formulate(
         fits = board.devices[board.kind == choice.kind] // choice.devices
         made.counts[number] = made.column(0.0, float(fits.sum()), is_integer=True)
     _online_and_offline(made, board, modes)
-    for tenant, least in (fair or {}).items():
+    for tenant, least in board.fair.items():
         slack = made.shortfall(FAIR, least)
         made.row([*made.claims.get(tenant, ()), (slack, 1.0)], least=least)
     for number, deployment in enumerate(board.deployments):

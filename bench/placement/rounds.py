@@ -16,6 +16,7 @@ from bench.placement.bounds import bound_of
 from bench.placement.contestants import committed, incumbents, settled
 from bench.placement.drift import STEP, drifting
 from bench.placement.evaluate import Worth, evaluate
+from bench.placement.fairness import entitled
 from bench.placement.linear import SHORTFALLS
 from bench.placement.sessions import objections
 from bench.placement.solving import Search, solve_apart
@@ -106,10 +107,10 @@ def _round(
 ) -> tuple[Snapshot, Counts, Round]:
     now = replace(demand, revision=ours.revision, allocations=ours.allocations)
     now = replace(now, max_moves=_most_moves(len(running(now))))
-    board = lay_out(now)
+    board = entitled(lay_out(now))
     before = board.count(running(now))
     solve = solve_apart(now, seconds=seconds, search=search)
-    greedy_board = lay_out(replace(now, max_moves=_most_moves(int(theirs.sum()))))
+    greedy_board = replace(board, snapshot=replace(now, max_moves=_most_moves(int(theirs.sum()))))
     after, their_worth = run_baseline(greedy_board, STICKY, before=theirs)
     as_it_was = evaluate(board, before, before=before)
     if solve.incumbents:

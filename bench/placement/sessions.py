@@ -14,6 +14,7 @@ from bench.placement.board import Board, Counts, lay_out, modes_of_plan, running
 from bench.placement.bounds import bound_of, domain_bound_of, integer_bound_of, relaxed
 from bench.placement.contestants import incumbents, refusals, settled
 from bench.placement.evaluate import Worth, evaluate, violations
+from bench.placement.fairness import entitled
 from bench.placement.linear import SHORTFALLS
 from bench.placement.solving import Incumbent, Search, Solve, solve_apart
 from planner.model import Plan, Snapshot
@@ -133,7 +134,7 @@ def run_session(
         baselines: Which.
         search: The solver.
     """
-    board = lay_out(snapshot)
+    board = entitled(lay_out(snapshot))
     before = board.count(running(snapshot))
     solve = solve_apart(snapshot, seconds=seconds, search=search)
     steps = judged(board, solve, before=before)
