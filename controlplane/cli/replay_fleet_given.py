@@ -12,13 +12,12 @@ from controlplane.cli.replay_fleet_wishes import (
     MadeService,
     checked_types,
     demand_of,
+    deployment_of,
     facts_of,
     frontiers_of,
     slo_of,
-    stage_of,
 )
 from planner.interference.frontier import DEFAULT_FRONTIER
-from planner.model import Deployment
 from planner.simulation.fleet.profile import profile_of
 from planner.simulation.fleet.scenario import Service
 from planner.workload.generate import azure_lengths
@@ -46,34 +45,20 @@ def read_given(
     Raises:
         CommandError: A value that does not fit, by its key.
     """
-    name, model = part.text("name"), part.text("model")
+    model = part.text("model")
     devices = checked_types(part, types)
     slo = slo_of(part.part("slo"))
     request_ms = part.number("request_work", least=1e-6, most=_MOST_WORK_MS)
     item_ms = part.number("item_work", request_ms, least=1e-6, most=_MOST_WORK_MS)
-    least = part.whole("min_replicas", 1)
-    most = part.whole("max_replicas", max(least, 1_000))
-    if most < least:
-        part.refuse("max_replicas", f"{most} is below min_replicas {least}")
-    budget_ms = part.number("latency_budget", 0.0)
-    deployment = Deployment(
-        id=name,
+    deployment = deployment_of(
+        part,
         model=model,
         slo=slo,
-        min_replicas=least,
-        max_replicas=most,
+        size=part.whole("tensor_parallel_size", 1, least=1, most=64),
+        devices=devices,
         weights_bytes=part.size("weights", 0),
         kv_cache_bytes=part.size("kv_cache", 0),
-        tensor_parallel_size=part.whole("tensor_parallel_size", 1, least=1, most=64),
-        device_types=devices,
-        stage=stage_of(part),
-        spread=part.flag("spread", default=False),
-        offline_weight=part.number("offline_weight", 1.0, least=1e-6),
-        failover_ratio=part.number("failover", 0.0, most=1.0),
-        node_groups=part.words("node_groups"),
-        latency_budget_ms=budget_ms or None,
-        load_s=part.seconds("load", 60.0),
-        warm_load_s=part.seconds("warm_load", 20.0),
+        latency_budget_ms=part.number("latency_budget", 0.0) or None,
     )
     given = frontiers_of(part)
     demand = demand_of(

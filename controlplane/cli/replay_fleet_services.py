@@ -4,7 +4,7 @@ Owns turning a deployment's keys into a service. Replicas are profiled on the si
 engine unless the file gives a frontier. Refuses the rest of the file.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,14 +14,14 @@ from controlplane.cli.replay_fleet_wishes import (
     MadeService,
     checked_types,
     demand_of,
+    deployment_of,
     facts_of,
     frontiers_of,
     slo_of,
-    stage_of,
 )
 from planner.hardware.device import device_named
 from planner.hardware.model import MODELS, ModelShape, model_named
-from planner.model import Deployment, Slo, Stage
+from planner.model import Stage
 from planner.rollout.budgets import engine_budgets
 from planner.simulation.fleet.lengths import drawn_token_work, mean_work_ms
 from planner.simulation.fleet.measure import Probing
@@ -73,7 +73,15 @@ def read_service(
             f"{model.name} does not fit {size} × {', '.join(wanted)}; give a larger"
             " tensor_parallel_size or other devices",
         )
-    deployment = _deployment(part, name=name, model=model, slo=slo, size=size, devices=tuple(kinds))
+    deployment = deployment_of(
+        part,
+        model=model.name,
+        slo=slo,
+        size=size,
+        devices=tuple(kinds),
+        weights_bytes=model.weights_bytes,
+        kv_cache_bytes=_kv_cache_bytes(model, kinds, size=size),
+    )
     given = frontiers_of(part)
     demand = demand_of(part, lengths=requests, folder=folder, duration_s=duration_s, seed=seed)
     if demand.lengths is not requests:  # a trace's own
@@ -126,30 +134,7 @@ def _model(part: Part) -> ModelShape:
         part.refuse("model", f"{name!r} is not known; known are {known}")
 
 
-def _deployment(
-    part: Part, *, name: str, model: ModelShape, slo: Slo, size: int, devices: tuple[str, ...]
-) -> Deployment:
-    least = part.whole("min_replicas", 1)
-    most = part.whole("max_replicas", max(least, 1_000))
-    if most < least:
-        part.refuse("max_replicas", f"{most} is below min_replicas {least}")
+def _kv_cache_bytes(model: ModelShape, devices: Iterable[str], *, size: int) -> int:
+    """What the smallest of the devices leave beside the weights."""
     least_bytes = min(device_named(device).memory_bytes for device in devices)
-    kv_bytes = int(_KV_SHARE * size * least_bytes) - model.weights_bytes
-    return Deployment(
-        id=name,
-        model=model.name,
-        slo=slo,
-        min_replicas=least,
-        max_replicas=most,
-        weights_bytes=model.weights_bytes,
-        kv_cache_bytes=max(1, kv_bytes),
-        tensor_parallel_size=size,
-        device_types=devices,
-        stage=stage_of(part),
-        spread=part.flag("spread", default=False),
-        offline_weight=part.number("offline_weight", 1.0, least=1e-6),
-        failover_ratio=part.number("failover", 0.0, most=1.0),
-        node_groups=part.words("node_groups"),
-        load_s=part.seconds("load", 60.0),
-        warm_load_s=part.seconds("warm_load", 20.0),
-    )
+    return max(1, int(_KV_SHARE * size * least_bytes) - model.weights_bytes)

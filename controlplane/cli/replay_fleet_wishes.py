@@ -1,4 +1,6 @@
-"""What every deployment of a fleet file says alike: its SLO, stage, types, demand, frontiers.
+"""What every deployment of a fleet file says alike.
+
+Its bounds, SLO, stage, types, demand and frontiers.
 
 Owns those keys, and the facts a report tells of a deployment. Refuses engines.
 """
@@ -9,7 +11,7 @@ from pathlib import Path
 
 from controlplane.cli.failures import CommandError
 from controlplane.cli.replay_fleet_part import Part
-from planner.model import Frontier, Segment, Slo, Stage
+from planner.model import Deployment, Frontier, Segment, Slo, Stage
 from planner.simulation.fleet.demand import Demand, diurnal, traced
 from planner.simulation.fleet.scenario import Service
 from planner.workload.generate import Lengths
@@ -34,9 +36,52 @@ def checked_types(part: Part, types: tuple[str, ...]) -> tuple[str, ...]:
     return wanted
 
 
-def stage_of(part: Part) -> Stage:
-    """How far co-location is enabled."""
-    return _STAGES[part.word("stage", _STAGES, "active")]
+def deployment_of(
+    part: Part,
+    *,
+    model: str,
+    slo: Slo,
+    size: int,
+    devices: tuple[str, ...],
+    weights_bytes: int,
+    kv_cache_bytes: int,
+    latency_budget_ms: float | None = None,
+) -> Deployment:
+    """The deployment that the keys describe.
+
+    Args:
+        part: Its keys.
+        model: Its model's name.
+        slo: What its online requests are promised.
+        size: Devices of a replica.
+        devices: Types of device it may run on.
+        weights_bytes: Of one replica.
+        kv_cache_bytes: Of one replica.
+        latency_budget_ms: Where it is given.
+    """
+    least = part.whole("min_replicas", 1)
+    most = part.whole("max_replicas", max(least, 1_000))
+    if most < least:
+        part.refuse("max_replicas", f"{most} is below min_replicas {least}")
+    return Deployment(
+        id=part.text("name"),
+        model=model,
+        slo=slo,
+        min_replicas=least,
+        max_replicas=most,
+        weights_bytes=weights_bytes,
+        kv_cache_bytes=kv_cache_bytes,
+        tensor_parallel_size=size,
+        device_types=devices,
+        stage=_STAGES[part.word("stage", _STAGES, "active")],
+        spread=part.flag("spread", default=False),
+        offline_weight=part.number("offline_weight", 1.0, least=1e-6),
+        failover_ratio=part.number("failover", 0.0, most=1.0),
+        node_groups=part.words("node_groups"),
+        latency_budget_ms=latency_budget_ms,
+        load_s=part.seconds("load", 60.0),
+        warm_load_s=part.seconds("warm_load", 20.0),
+    )
 
 
 def slo_of(part: Part) -> Slo:
