@@ -1,10 +1,13 @@
 """Runs `slacktide` in this process, as its console script does."""
 
+import asyncio
 import contextlib
 import io
+import json
 import os
 import sys
 from dataclasses import dataclass
+from typing import Any
 from unittest.mock import patch
 
 from controlplane.cli.app import main
@@ -38,3 +41,32 @@ def slacktide(*arguments: str, endpoint: str = "", stdin: str = "") -> Done:
         except SystemExit as ended:
             code = int(ended.code or 0)
     return Done(code, out.getvalue(), err.getvalue())
+
+
+class Group:
+    """`slacktide GROUP …` in a thread, against a control plane of this one.
+
+    Args:
+        name: The group of commands.
+        port: Of the control plane.
+    """
+
+    def __init__(self, name: str, *, port: int) -> None:
+        self._name = name
+        self._endpoint = f"127.0.0.1:{port}"
+
+    async def run(self, *arguments: str, stdin: str = "") -> Done:
+        """One run, however it ends."""
+        return await asyncio.to_thread(
+            slacktide, self._name, *arguments, endpoint=self._endpoint, stdin=stdin
+        )
+
+    async def ok(self, *arguments: str, code: int = 0) -> str:
+        """What it prints; it has to end so."""
+        done = await self.run(*arguments)
+        assert done.code == code, done.err or done.out
+        return done.out
+
+    async def data(self, *arguments: str, code: int = 0) -> Any:
+        """The same as JSON."""
+        return json.loads(await self.ok(*arguments, "-o", "json", code=code))

@@ -1,15 +1,13 @@
 """`slacktide placement` against a real control plane and scripted agents."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
-from tests.controlplane.cli.program import Done, slacktide
+from tests.controlplane.cli.program import Group
 from tests.controlplane.server.agent_fake import FakeAgent
 from tests.controlplane.server.conftest import (
     Running,
@@ -30,28 +28,12 @@ max_replicas: 3
 """
 
 
-class House:
-    """A control plane with two nodes of two devices, and one replica of chat."""
+class House(Group):
+    """`slacktide placement` of two nodes of two devices, and one replica of chat."""
 
     def __init__(self, running: Running) -> None:
+        super().__init__("placement", port=running.port)
         self.running = running
-
-    async def run(self, *arguments: str, stdin: str = "") -> Done:
-        """`slacktide placement …`, in a thread: the control plane is in this one."""
-        return await asyncio.to_thread(
-            slacktide, "placement", *arguments,
-            endpoint=f"127.0.0.1:{self.running.port}", stdin=stdin,
-        )  # fmt: skip
-
-    async def ok(self, *arguments: str, code: int = 0) -> str:
-        """The same, which has to end so."""
-        done = await self.run(*arguments)
-        assert done.code == code, done.err or done.out
-        return done.out
-
-    async def data(self, *arguments: str, code: int = 0) -> Any:
-        """The same as JSON."""
-        return json.loads(await self.ok(*arguments, "-o", "json", code=code))
 
     async def replica_on(self, node: str) -> str:
         """Waits until the one replica of chat runs there."""

@@ -1,65 +1,43 @@
 """`slacktide tenant` against a real control plane."""
 
-import asyncio
-import json
-from typing import Any
-
 import yaml
 
-from tests.controlplane.cli.program import Done, slacktide
+from tests.controlplane.cli.program import Group
 from tests.controlplane.server.conftest import (
-    Running,
     Start,
     start,  # noqa: F401 - the fixture
 )
 
 
-async def _run(running: Running, *arguments: str) -> Done:
-    return await asyncio.to_thread(
-        slacktide, "tenant", *arguments, endpoint=f"127.0.0.1:{running.port}"
-    )
-
-
-async def _ok(running: Running, *arguments: str) -> str:
-    done = await _run(running, *arguments)
-    assert done.code == 0, done.err
-    return done.out
-
-
-async def _data(running: Running, *arguments: str) -> Any:
-    return json.loads(await _ok(running, *arguments, "-o", "json"))
-
-
 async def test_tenant_is_made_changed_listed_and_deleted(start: Start) -> None:  # noqa: F811
     """What is not given stays; a dry run says the same and changes nothing."""
     running = await start()
-    assert "TENANT" in await _ok(running, "list")
-    planned = await _ok(running, "set", "research", "--weight", "2", "--dry-run")
+    cli = Group("tenant", port=running.port)
+    assert "TENANT" in await cli.ok("list")
+    planned = await cli.ok("set", "research", "--weight", "2", "--dry-run")
     assert "+ weight 2" in planned and "+ quota none" in planned
-    assert (await _data(running, "list"))["tenants"] == []
-    assert await _ok(running, "set", "research", "--weight", "2") == planned
+    assert (await cli.data("list"))["tenants"] == []
+    assert await cli.ok("set", "research", "--weight", "2") == planned
 
-    assert "~ quota 1500 ms/s (was none)" in await _ok(
-        running, "set", "research", "--quota", "1500"
-    )
-    assert "no change" in await _ok(running, "set", "research", "--quota", "1500")
-    await _ok(running, "set", "reports")
-    listed = (await _data(running, "list"))["tenants"]
+    assert "~ quota 1500 ms/s (was none)" in await cli.ok("set", "research", "--quota", "1500")
+    assert "no change" in await cli.ok("set", "research", "--quota", "1500")
+    await cli.ok("set", "reports")
+    listed = (await cli.data("list"))["tenants"]
     assert [one["name"] for one in listed] == ["tenants/reports", "tenants/research"]
     assert [one["weight"] for one in listed] == [1.0, 2.0]
     assert "maxOfflineWork" not in listed[0] and listed[1]["maxOfflineWork"] == 1500.0
-    wide = await _ok(running, "list", "-o", "wide")
+    wide = await cli.ok("list", "-o", "wide")
     assert "AGE" in wide and "1500 ms/s" in wide
-    assert "AGE" not in await _ok(running, "list")
-    shown = yaml.safe_load(await _ok(running, "describe", "rese", "-o", "yaml"))
+    assert "AGE" not in await cli.ok("list")
+    shown = yaml.safe_load(await cli.ok("describe", "rese", "-o", "yaml"))
     assert shown["maxOfflineWork"] == 1500.0
 
-    assert "~ quota none (was 1500 ms/s)" in await _ok(running, "set", "research", "--no-quota")
-    assert "quota" in await _ok(running, "describe", "research")
-    assert "would be deleted" in await _ok(running, "delete", "research", "--dry-run")
-    assert len((await _data(running, "list"))["tenants"]) == 2
-    assert "weight 1 and no quota" in await _ok(running, "delete", "rese")
-    assert [one["name"] for one in (await _data(running, "list"))["tenants"]] == ["tenants/reports"]
+    assert "~ quota none (was 1500 ms/s)" in await cli.ok("set", "research", "--no-quota")
+    assert "quota" in await cli.ok("describe", "research")
+    assert "would be deleted" in await cli.ok("delete", "research", "--dry-run")
+    assert len((await cli.data("list"))["tenants"]) == 2
+    assert "weight 1 and no quota" in await cli.ok("delete", "rese")
+    assert [one["name"] for one in (await cli.data("list"))["tenants"]] == ["tenants/reports"]
 
 
 async def test_refused_tenants_say_which_value_and_what_to_do(
@@ -67,6 +45,7 @@ async def test_refused_tenants_say_which_value_and_what_to_do(
 ) -> None:
     """Exit 2 and one line with id, value and what is allowed; a dry run refuses the same."""
     running = await start()
+    cli = Group("tenant", port=running.port)
     for words, said in (
         (("Upper",), ("Upper",)),
         (("t1", "--weight", "-1"), ("tenant t1", "-1", "must be 0 to")),
@@ -75,11 +54,11 @@ async def test_refused_tenants_say_which_value_and_what_to_do(
         (("t1", "--quota", "-5"), ("tenant t1", "-5", "must be 0 to")),
         (("t1", "--quota", "1", "--no-quota"), ("exclude each other",)),
     ):
-        done = await _run(running, "set", *words)
+        done = await cli.run("set", *words)
         assert done.code == 2 and done.err.count("\n") == 1, (words, done.err)
         for word in said:
             assert word in done.err
     for verb in ("describe", "delete"):
-        gone = await _run(running, verb, "t9")
+        gone = await cli.run(verb, "t9")
         assert gone.code == 2 and "next: slacktide tenant list" in gone.err
-    assert (await _data(running, "list"))["tenants"] == []
+    assert (await cli.data("list"))["tenants"] == []
