@@ -72,7 +72,9 @@ class Agent:
             report=self._report,
             accept=self._accept,
         )
-        self._host_memory_bytes = settings.host_memory_bytes or host_memory_bytes()
+        self._host_memory_bytes = (
+            settings.host_memory_bytes or host_memory_bytes() // settings.host_memory_parts
+        )
         self._warmth = Warmth(
             models_dir=settings.models_dir,
             asked=self._catalog.known,

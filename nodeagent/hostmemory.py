@@ -2,7 +2,8 @@
 
 Owns reading it: what the machine has, or the least that the agent's control groups allow,
 since its engines are their children. Refuses to subtract what runs now: placement counts
-replicas, and what else a host runs is for --host-memory or an operator's label to say.
+replicas, and what else a host runs, other agents included, is for --host-memory or an
+operator's label to say.
 """
 
 from pathlib import Path

@@ -33,7 +33,8 @@ class Settings:
     control_planes: tuple[str, ...]
     devices: str
     device_memory_bytes: int | None
-    host_memory_bytes: int | None  # None: as the host says
+    host_memory_bytes: int | None  # None: a part of what the host says
+    host_memory_parts: int  # agents that divide the host's memory, of which this is one
     state_dir: Path
     models_dir: Path
     failure_domain: str
@@ -66,6 +67,7 @@ def parse_settings(argv: Sequence[str]) -> Settings:
     ):
         if not 0 < seconds < 86_400:
             raise SettingsError(f"{flag} {seconds:g}: allowed are seconds in (0, 86400)")
+    host_memory, parts = _host_memory(flags.host_memory)
     return Settings(
         node=flags.node,
         listen=listen,
@@ -77,9 +79,8 @@ def parse_settings(argv: Sequence[str]) -> Settings:
         device_memory_bytes=(
             parse_bytes("--device-memory", flags.device_memory) if flags.device_memory else None
         ),
-        host_memory_bytes=(
-            parse_bytes("--host-memory", flags.host_memory) if flags.host_memory else None
-        ),
+        host_memory_bytes=host_memory,
+        host_memory_parts=parts,
         state_dir=Path(flags.state_dir).absolute(),
         models_dir=Path(flags.models_dir).absolute(),
         failure_domain=flags.failure_domain or flags.node,
@@ -103,6 +104,19 @@ def parse_bytes(flag: str, text: str) -> int:
     if size <= 0:
         raise SettingsError(f"{flag} {text!r}: allowed are sizes > 0 such as 4GiB or 512MiB")
     return size
+
+
+def _host_memory(text: str) -> tuple[int | None, int]:
+    """(size, 1) of a size, (None, N) of one of N parts of what the host has."""
+    numerator, _, parts = text.partition("/")
+    if numerator.strip() == "1" and parts.strip().isdecimal() and int(parts) > 0:
+        return None, int(parts)
+    if not text:
+        return None, 1
+    try:
+        return parse_bytes("--host-memory", text), 1
+    except SettingsError as error:
+        raise SettingsError(f"{error}, or 1/N for one of N agents on this machine") from None
 
 
 def _address(flag: str, text: str) -> str:
@@ -151,9 +165,9 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--host-memory",
         default="",
-        metavar="SIZE",
-        help="host memory replicas may take together, e.g. 480GiB; the machine's, or that of"
-        " the agent's control group",
+        metavar="SIZE|1/N",
+        help="host memory replicas may take together, e.g. 480GiB; without a size the machine's,"
+        " or that of the agent's control group; 1/N: an equal part, for N agents on a machine",
     )
     add("--state-dir", required=True, metavar="DIR", help="assignment file and engine logs")
     add("--models-dir", required=True, metavar="DIR", help="folder of model folders")

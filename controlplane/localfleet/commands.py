@@ -70,6 +70,8 @@ def agent(
             "--control-plane", control_plane_address,
             "--devices", f"cpu:{options.devices}",
             "--device-memory", options.device_memory,
+            # They share a machine: together they are to report what it has, and no more.
+            "--host-memory", f"1/{options.nodes}",
             "--state-dir", str(state_dir / "nodes" / node),
             "--models-dir", options.models_dir,
             "--failure-domain", node,

@@ -15,15 +15,16 @@ STATE = Path("/state")
 
 
 def test_agent_reads_its_flags_when_launched() -> None:
-    """Every flag exists at the agent, and each node is a failure domain."""
+    """Every flag exists at the agent; each node is a failure domain, with its part of memory."""
     launch = commands.agent(
-        FleetOptions(devices=2, models_dir="/models"), state_dir=STATE,
+        FleetOptions(nodes=3, devices=2, models_dir="/models"), state_dir=STATE,
         address="127.0.0.1:7411", control_plane_address="127.0.0.1:7400", node="n1",
     )  # fmt: skip
     settings = parse_settings(launch.arguments)
     assert (settings.node, settings.failure_domain) == ("n1", "n1")
     assert settings.devices == "cpu:2"
     assert settings.device_memory_bytes == 4 * 2**30
+    assert (settings.host_memory_bytes, settings.host_memory_parts) == (None, 3)
     assert settings.state_dir == commands.folders(launch, STATE)
 
 

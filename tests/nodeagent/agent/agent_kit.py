@@ -5,7 +5,7 @@ import json
 import socket
 import struct
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,7 +160,12 @@ async def control_plane() -> AsyncIterator[FakeControlPlane]:
 
 @asynccontextmanager
 async def running_agent(
-    tmp_path: Path, models_dir: Path, engine_python: Path, *, control_plane: str
+    tmp_path: Path,
+    models_dir: Path,
+    engine_python: Path,
+    *,
+    control_plane: str,
+    flags: Sequence[str] = (),
 ) -> AsyncIterator[AgentUnderTest]:
     """Runs an agent until the block ends; every process of it is gone then."""
     with socket.socket() as probe:
@@ -172,6 +177,7 @@ async def running_agent(
             *("--device-memory", "1GiB", "--state-dir", str(tmp_path / "state")),
             *("--models-dir", str(models_dir), "--control-plane", control_plane),
             *("--engine-python", str(engine_python), "--stop-grace", "2"),
+            *flags,
         ]
     )
     devices = find_devices(settings.devices, memory_bytes=settings.device_memory_bytes)

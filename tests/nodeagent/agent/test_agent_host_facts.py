@@ -240,6 +240,18 @@ async def test_agent_tells_memory_with_its_hello_and_warm_models_with_reports(
     assert control_plane.is_in(replica_pb2.REPLICA_STATE_RUNNING)
 
 
+async def test_agent_tells_its_part_of_memory_when_agents_share_a_machine(
+    tmp_path: Path, models_dir: Path, engine_python: Path, control_plane: FakeControlPlane
+) -> None:
+    """A third of what an agent alone tells, so that three of them tell no more than there is."""
+    flags = ("--host-memory", "1/3")
+    async with running_agent(
+        tmp_path, models_dir, engine_python, control_plane=control_plane.address, flags=flags
+    ):
+        await until(lambda: bool(control_plane.hellos))
+        assert control_plane.hellos[0].node.host_memory_bytes == host_memory_bytes() // 3 > 0
+
+
 async def test_node_of_a_live_fleet_has_its_hosts_facts(
     tmp_path: Path,
     models_dir: Path,

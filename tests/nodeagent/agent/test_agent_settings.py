@@ -37,6 +37,8 @@ def test_settings_take_several_control_planes_and_labels() -> None:
         (["--listen", "127.0.0.1:0"], ["--listen", "1 to 65535"]),
         (["--device-memory", "0GiB"], ["--device-memory", "0GiB"]),
         (["--device-memory", "4GB"], ["--device-memory", "4GB", "GiB"]),
+        (["--host-memory", "1/0"], ["--host-memory", "1/0", "1/N"]),
+        (["--host-memory", "2/3"], ["--host-memory", "2/3", "1/N"]),
         (["--label", "zone"], ["--label", "KEY=VALUE"]),
         (["--offline-window", "0"], ["--offline-window", ">= 1"]),
         (["--stop-grace", "-1"], ["--stop-grace", "-1"]),
