@@ -1,7 +1,8 @@
 """Who places replicas over the day, and what each arm is given.
 
 Owns the arms. All plan by the same frontiers, forecast, deadlines' rates and shares, and
-give back what they do not need; they differ in what they may decide together.
+give back what they do not need, with the same reserve; they differ in what they may decide
+together. Slacktide gives back by itself, since its devices cost something.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,6 +20,11 @@ from planner.simulation.fleet.run import replay_fleet
 from planner.simulation.fleet.scenario import FleetScenario, Service
 
 OFFLINE_SUFFIX = "+batch"
+DEVICE_COST = 0.3
+"""Of a device, in Slacktide's rounds."""
+PRICED_DEVICE_COST = 0.15
+"""The same of a device of mean price, where each costs by its price: with more, small
+differences of price are worth a load (`bench/README.md`)."""
 _HISTORY_S = 2 * 86_400.0
 FORECAST_S = 300.0
 """Over which demand is averaged for the forecast."""
@@ -91,10 +97,23 @@ def separated(scenario: FleetScenario) -> FleetScenario:
     )
 
 
+def costed(scenario: FleetScenario) -> FleetScenario:
+    """The day with devices that cost something, each as much as any: fewest device-hours."""
+    rounds = replace(scenario.rounds, device_cost=DEVICE_COST, is_priced=False)
+    return replace(scenario, rounds=rounds)
+
+
+def costed_by_price(scenario: FleetScenario) -> FleetScenario:
+    """The same by their price."""
+    rounds = replace(scenario.rounds, device_cost=PRICED_DEVICE_COST)
+    return replace(scenario, rounds=rounds)
+
+
 ARMS: Mapping[str, Arm] = {
     arm.name: arm
     for arm in (
-        Arm(name="slacktide", make=lambda: Thrifty(SolverRounds())),
+        Arm(name="slacktide", make=SolverRounds, shapes=costed),
+        Arm(name="slacktide-by-price", make=SolverRounds, shapes=costed_by_price),
         Arm(name="slacktide-greedy", make=lambda: Thrifty(GreedyRounds())),
         Arm(name="separate", make=PerModel, shapes=separated),
         Arm(name="per-model-greedy", make=PerModel),

@@ -117,13 +117,16 @@ class Tally:
 def tallies(fleet: Fleet, draft: Draft) -> dict[str, Tally]:
     """Counts a draft, by deployment in order of id."""
     counted = {deployment: Tally() for deployment in fleet.deployments}
+    is_costly = fleet.snapshot.device_cost > 0.0
     for replica, allocation in fleet.allocations.items():
         standing = fleet.standing[replica]
         if not standing.is_keepable:
             continue
         tally = counted[allocation.deployment]
         tally.good_before += standing is Standing.GOOD
-        tally.broken_before += standing is Standing.BROKEN
+        tally.broken_before += standing is Standing.BROKEN and not (
+            is_costly and not fleet.nodes[allocation.node].is_ready  # may be done without
+        )
         if replica in draft.kept:
             tally.keep(
                 standing,

@@ -16,6 +16,7 @@ from math import inf
 from planner.model import Allocation, ReplicaState
 from planner.placement.counting import Counting
 from planner.placement.counts.problem import Counts
+from planner.placement.counts.reserve import is_borne
 from planner.placement.fleet import Draft, Fleet, Seat, Standing, is_frozen
 from planner.placement.neighbours import Present, are_apart
 from planner.placement.seats import choose_devices
@@ -216,6 +217,7 @@ class _Room:
                 for a in self.fleet.of(name)
                 if self.fleet.standing[a.replica] in (Standing.DUE, Standing.BROKEN)
                 and not self._yields(a)
+                and not self._is_done_without(a, new)
             ]
             old.sort(key=lambda a: (self.fleet.standing[a.replica] is Standing.BROKEN, a.replica))
             stay = len(old) - arrived[name]
@@ -242,6 +244,20 @@ class _Room:
         needed = self._host[node] + self.fleet.deployments[allocation.deployment].host_memory_bytes
         limit = self.fleet.nodes[node].host_memory_bytes
         return 0 < limit < needed or self._is_apart(allocation.deployment, node)
+
+    def _is_done_without(self, allocation: Allocation, new: list[Seat]) -> bool:
+        """Whether a lost one would come back to devices that cost something, and nothing to do."""
+        fleet, name = self.fleet, allocation.deployment
+        if fleet.snapshot.device_cost <= 0.0 or fleet.nodes[allocation.node].is_ready:
+            return False
+        counts = Counter(self._key(a) for a in self.kept.values() if a.deployment == name)
+        for seat in new:
+            key = self.counting.key(fleet, name, seat.node, seat.devices)
+            if seat.deployment == name and key is not None:
+                counts[key] += 1
+        is_enough = counts.total() >= fleet.deployments[name].min_replicas
+        d = self.counting.deployments.index(name)
+        return is_enough and is_borne(self.counting.problem, d, counts)
 
     def _is_apart(self, name: str, node: str) -> bool:
         """Whether a deployment is to share no node with one that is there."""

@@ -6,7 +6,9 @@ counts can give up what runs for a seat that is minutes away. Refuses to weigh. 
 a deployment short of min_replicas keeps every good replica that no limit, pin or freeze
 takes away, before anything waits for its devices; one that it lacks comes to free devices
 first, wherever they are; no replica moves for spread alone onto devices of one that a demand
-`DEMAND_TOLERANCE` higher would want back; any other draft is returned as it is.
+`DEMAND_TOLERANCE` higher would want back; where devices cost something, none is given up that
+today's demand needs until what replaces it can sit, unless somebody needs its devices who is
+short without; any other draft is returned as it is.
 """
 
 from collections import Counter
@@ -14,7 +16,7 @@ from collections.abc import Iterable
 
 from planner.model import Allocation, ReplicaState
 from planner.placement.counting import Counting
-from planner.placement.counts.reserve import DEMAND_TOLERANCE
+from planner.placement.counts.reserve import DEMAND_TOLERANCE, is_borne
 from planner.placement.fleet import Draft, Fleet, Seat, Standing
 from planner.placement.neighbours import Present, are_apart
 from planner.placement.seats import choose_devices
@@ -37,6 +39,8 @@ def stayed(fleet: Fleet, counting: Counting, draft: Draft) -> Draft:
     for name in sorted(lacking):
         lack = lacking[name] - change.keep(name, lacking[name])
         change.hasten(name, lack)
+    if fleet.snapshot.device_cost > 0.0:
+        change.bridge()
     change.undo()
     return change.draft
 
@@ -124,17 +128,61 @@ class _Change:
         shapes = self._counting.problem.shapes
         return sum(shapes[key[1]].modes[0].max_online for key in keys if key is not None)
 
-    def keep(self, name: str, most: int) -> int:
+    def bridge(self) -> None:
+        """Keeps what is given up while the rest bears too little and what replaces it waits.
+
+        Of seats that wait, first those are sought that can sit at once.
+        """
+        for name in sorted({seat.deployment for seat in self.waiting}):
+            lack = self._short(name)
+            if lack:
+                self.hasten(name, lack)
+                self.keep(name, self._short(name), is_yielding=True)
+
+    def _short(self, name: str) -> int:
+        """How many of its seats that wait its demand needs now."""
+        counts: Counter[tuple[int, int]] = Counter()
+        d = self._counting.deployments.index(name)
+        waiting = [(s.node, s.devices) for s in self.waiting if s.deployment == name]
+        present = [(s.node, s.devices) for s in self.new if s.deployment == name]
+        present += [(a.node, a.devices) for a in self._fleet.of(name) if a.replica in self.kept]
+        for node, devices in present:
+            key = self._counting.key(self._fleet, name, node, devices)
+            if key is not None:
+                counts[key] += 1
+        short = 0
+        while short < len(waiting) and not is_borne(self._counting.problem, d, counts):
+            key = self._counting.key(self._fleet, name, *waiting[short])
+            short += 1
+            if key is not None:
+                counts[key] += 1
+        return short
+
+    def _is_needy(self, name: str) -> bool:
+        """Whether a deployment is short with all that runs of it."""
+        problem, d = self._counting.problem, self._counting.deployments.index(name)
+        own = {
+            key: count
+            for key, count in problem.held.items()
+            if problem.shapes[key[1]].deployment == d
+        }
+        is_few = sum(own.values()) < problem.wanted[d].min_replicas
+        return is_few or not is_borne(problem, d, own)
+
+    def keep(self, name: str, most: int, *, is_yielding: bool = False) -> int:
         """Keeps up to so many that were given up; how many.
 
         Where others wait for one, it is kept for good and a seat of its own waits no more,
-        or all would wait for each other.
+        or all would wait for each other; if `is_yielding`, not where they are short without.
         """
         found = 0
         for one in self._given_up(name):
             if found >= most or self._left(name) <= 0:
                 break
             hindered = [seat for seat in self.waiting if _hinders(self._fleet, seat, one)]
+            others = {seat.deployment for seat in hindered if seat.deployment != name}
+            if is_yielding and any(self._is_needy(other) for other in others):
+                continue
             if any(self._is_pinned(seat) for seat in hindered):
                 continue
             found += 1

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench.fleet.arms import ARMS, OFFLINE_SUFFIX, forecast_of, run_arm, separated
+from bench.fleet.arms import ARMS, OFFLINE_SUFFIX, costed, forecast_of, run_arm, separated
 from bench.fleet.families import FAMILIES, Profiled
 from bench.fleet.figures import arm_figures, done_ratio, held_hours, peak_hours
 from bench.fleet.rivals import MelangeLike, PerModel, cheapest_mix
@@ -15,9 +15,11 @@ from bench.fleet.steadiness import at_rest, moved_at_rest, reversals
 from bench.fleet.thrift import trimmed
 from planner.model import Frontier, Placement, ReplicaFrontier, Segment, Snapshot, Stage
 from planner.placement.verify import verify
+from planner.simulation.fleet.forecasts import LastValue
 from planner.simulation.fleet.profile import Level, ReplicaProfile
 from planner.simulation.fleet.recording import RoundRecord
-from planner.simulation.fleet.rounds import GreedyRounds
+from planner.simulation.fleet.rounds import GreedyRounds, SolverRounds
+from planner.simulation.fleet.run import replay_fleet
 from planner.simulation.fleet.scenario import FleetBatch
 from tests.planner.simulation.fleet_examples import fleet, node, service
 
@@ -128,6 +130,24 @@ def test_thrift_keeps_min_replicas():
         Placement(replica=None, deployment="chat", node="n0", devices=(i,)) for i in range(4)
     )
     assert len(trimmed(asked, placements)) == 2
+
+
+def test_slacktide_gives_back_what_nobody_needs_by_itself():
+    """A backlog without a deadline fills three nodes; with a cost beyond its worth one serves."""
+    scenario = fleet(
+        nodes=3,
+        batches=(FleetBatch(id="b", deployment="chat", items=10_000),),
+        begins_loaded=True,
+        prices={"gpu": 2.0},
+    )
+    ran = run_arm("slacktide", scenario, forecast="last")
+    assert held_hours(ran.record) > 2.0 * scenario.duration_s / 3600.0, "it is worth 0.3"
+    dear = replace(costed(scenario).rounds, device_cost=5.0)
+    record = replay_fleet(
+        replace(scenario, rounds=dear), rounds=SolverRounds(), forecast=LastValue(margin_ratio=0.25)
+    )
+    assert held_hours(record) == pytest.approx(scenario.duration_s / 3600.0)
+    assert ran.given_back == 0
 
 
 def test_separated_fleets_do_the_same_work_apart():

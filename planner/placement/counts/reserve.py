@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from planner.placement.counts.domains import add_need
 from planner.placement.counts.problem import (
+    Counts,
     Mode,
     Problem,
     Reserve,
@@ -40,6 +41,7 @@ DEMAND_TOLERANCE = 0.1
 """By how much demand is expected to flicker from round to round, of itself."""
 
 _LEAST = 1e-9
+_SHORT = 1e-6  # replica-equivalents
 
 _Need: TypeAlias = tuple[float, tuple[float, ...]]
 
@@ -77,25 +79,38 @@ def add_reserve(programme: "Programme", d: int) -> None:
         programme.sparse.at_least(terms, row.needed - given)
 
 
+def is_borne(problem: Problem, d: int, counts: Counts) -> bool:
+    """Whether counts bear a deployment's demand of requests, deadlines and failover."""
+    return all(given >= wanted - _SHORT for wanted, given, _, _ in _directions(problem, d, counts))
+
+
 def _reserves(problem: Problem, d: int) -> Iterator[Reserve]:
+    for wanted, held, gives, is_lost in _directions(problem, d, problem.held):
+        if held > wanted + _LEAST:
+            needed = min((1.0 + DEMAND_TOLERANCE) * wanted, held)
+            yield Reserve(needed=needed, gives=gives, is_lost=is_lost)
+
+
+def _directions(
+    problem: Problem, d: int, counts: Counts
+) -> Iterator[tuple[float, float, tuple[float, ...], bool]]:
+    """Of each direction what is wanted, what counts give, and what a replica of each shape.
+
+    Last whether it is of what is left without the worst failure domain.
+    """
     indices = problem.shapes_of(d)
     shapes = tuple(problem.shapes[q] for q in indices)
-    held: dict[int | None, dict[int, int]] = defaultdict(dict)
-    for (c, q), count in problem.held.items():
-        if q in indices:
-            domain = held[problem.cells[c].domain]
-            domain[q] = domain.get(q, 0) + count
+    rank = {q: i for i, q in enumerate(indices)}
+    of_domain: dict[int | None, list[tuple[int, int]]] = defaultdict(list)
+    for (c, q), count in counts.items():
+        if q in rank:
+            of_domain[problem.cells[c].domain].append((rank[q], count))
     needs = [(need, False) for need in _needs(problem, d, shapes)]
     needs += [(need, True) for need in failover_needs(problem.wanted[d], shapes)]
     for (wanted, gives), is_lost in needs:
-        by_domain = [
-            sum(gives[indices.index(q)] * count for q, count in own.items())
-            for own in held.values()
-        ]
-        borne = sum(by_domain) - (max(by_domain, default=0.0) if is_lost else 0.0)
-        if borne > wanted + _LEAST:
-            needed = min((1.0 + DEMAND_TOLERANCE) * wanted, borne)
-            yield Reserve(needed=needed, gives=gives, is_lost=is_lost)
+        each = [sum(gives[i] * count for i, count in own) for own in of_domain.values()]
+        given = sum(each) - (max(each, default=0.0) if is_lost else 0.0)
+        yield wanted, given, gives, is_lost
 
 
 def _needs(problem: Problem, d: int, shapes: tuple[Shape, ...]) -> Iterator[_Need]:

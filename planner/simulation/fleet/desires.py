@@ -62,7 +62,8 @@ class Desires:
                 for name, weight in sorted(self._scenario.tenant_weights.items())
             ),
             batches=self._batches(now_s=now_s),
-            prices=tuple(sorted(self._scenario.prices.items())),
+            prices=tuple(sorted(self._scenario.prices.items())) if settings.is_priced else (),
+            device_cost=settings.device_cost,
         )
 
     def _wanted(self, service: Service, *, now_s: float, horizon_s: float) -> Deployment:

@@ -87,6 +87,7 @@ class RoundSettings:
         deadline_margin_ratio: Added to the rate that deadlines rest on.
         max_moves: ADDs a round may make; None: no bound.
         device_cost: Of a device of mean price, as of a snapshot; 0: devices are free.
+        is_priced: Whether rounds are told the prices; else all devices cost alike.
         is_triggered_by_failure: Whether a lost node, or one that is back, starts a round.
     """
 
@@ -97,6 +98,7 @@ class RoundSettings:
     deadline_margin_ratio: float = 0.1
     max_moves: int | None = None
     device_cost: float = 0.0
+    is_priced: bool = True
     is_triggered_by_failure: bool = True
 
     def __post_init__(self) -> None:

@@ -6,13 +6,16 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from planner.model import BatchDemand, Desired, MoveKind, ReplicaFrontier, Stage
-from planner.placement.counts.reserve import DEMAND_TOLERANCE
+from planner.model import BatchDemand, Desired, MoveKind, ReplicaFrontier, ReplicaState, Stage
 from planner.placement.counts.search import Limits as SearchLimits
+from planner.placement.counts.problem import Entitlement
+from planner.placement.counts.reserve import DEMAND_TOLERANCE, is_borne
+from planner.placement.counts.standing import standing_of
 from planner.placement.fleet import survey
 from planner.placement.solve import Limits, solve
 from planner.placement.verify import verify
 from planner.placement.weights import WEIGHTS, weights_at
+from tests.planner.placement.drawn_counts import all_counts, problems
 from tests.planner.placement.fleets import batch, commit, deployment, fleet, node, running, settle
 from tests.planner.placement.rich_fleets import curve, rich_fleets
 
@@ -189,6 +192,89 @@ def test_lasting_fall_is_given_back():
     low = _after(_scaled(high, 0.1))
     assert _count(low, "chat") == 1
     assert not _changes(_scaled(low, 1.0))
+
+
+def test_moves_for_cost_alone_wait_for_what_replaces_them():
+    """One fast replica for two slow ones: they go once it runs, though one would be enough."""
+    kinds = ("fast", "slow")
+    chat = deployment("chat", min_replicas=0, online_work=1000.0, device_types=kinds)
+    frontiers = tuple(
+        ReplicaFrontier(deployment="chat", device_type=name, frontier=curve(bears, bears))
+        for name, bears in (("fast", 1300.0), ("slow", 600.0))
+    )
+    rows = [running(f"r{i}", "chat", "n2", i) for i in range(2)]
+    nodes = [node("n1", kind="fast"), node("n2", kind="slow")]
+    plan = _last(fleet(nodes, [chat], rows, frontiers=frontiers, device_cost=1.0))
+
+    (new,) = [i for i, placement in enumerate(plan.placements) if placement.replica is None]
+    removed = [move for move in plan.moves if move.kind is MoveKind.REMOVE]
+    assert [move.after for move in removed] == [(f"new:{new}",)] * 2
+
+
+def test_no_demand_waits_for_devices_that_are_exchanged_for_cost_alone():
+    """A on the fast device and B on both slow ones would hold two devices the other way round.
+
+    Until either has moved neither would serve, so both stay.
+    """
+    wanted = [
+        deployment(name, min_replicas=0, online_work=work, device_types=("fast", "slow"))
+        for name, work in (("a", 450.0), ("b", 1000.0))
+    ]
+    frontiers = tuple(
+        ReplicaFrontier(deployment=d.id, device_type=kind, frontier=curve(bears, bears))
+        for d in wanted
+        for kind, bears in (("fast", 1300.0), ("slow", 600.0))
+    )
+    rows = [running("a1", "a", "n1", 0)]
+    rows += [running(f"b{i}", "b", "n2", i) for i in range(2)]
+    nodes = [node("n1", kind="fast", devices=1), node("n2", kind="slow")]
+    snapshot = fleet(nodes, wanted, rows, frontiers=frontiers, device_cost=1.0)
+    assert not _changes(snapshot)
+
+
+def test_lost_replica_is_done_without_when_the_rest_bears_the_demand():
+    """It would come back with its node to a device that costs something; where it is needed and
+    nothing is free, it is kept for then.
+    """
+    chat = deployment("chat", online_work=600.0)
+    rows = [
+        running("r1", "chat", "n1", 0),
+        running("r2", "chat", "n2", 0, state=ReplicaState.LOST),
+    ]
+    nodes = [node("n1", devices=1), node("n2", is_ready=False)]
+    snapshot = fleet(nodes, [chat], rows, device_cost=1.0)
+
+    assert {p.replica for p in _last(snapshot).placements} == {"r1"}
+    short = replace(snapshot, deployments=(replace(chat, online_work=900.0),))
+    assert {p.replica for p in _last(short).placements} == {"r1", "r2"}
+
+
+@_SOME
+@given(problems(), st.data())
+def test_directions_say_what_counts_bear(problem, data):
+    """Counts bear a demand if all directions say so; of one class and mode, only if."""
+    problem = replace(
+        problem,
+        tenants=tuple(Entitlement(most=None, fair=0.0) for _ in problem.tenants),
+        shapes=tuple(
+            replace(shape, modes=tuple(m for m in shape.modes if m.max_online > 0.0)[:1])
+            for shape in problem.shapes
+        ),
+        wanted=tuple(replace(one, classes=one.classes[:1]) for one in problem.wanted),
+    )
+    every = [counts for counts, _ in zip(all_counts(problem), range(200), strict=False)]
+    assume(every)
+    counts = data.draw(st.sampled_from(every))
+    missing = standing_of(problem, counts).missing
+    for d in range(len(problem.wanted)):
+        short = sum(missing["online"].get((d, k), 0.0) for k in range(1))
+        short += missing["failover"].get((d,), 0.0)
+        short += sum(
+            lacks
+            for (j,), lacks in missing["deadline"].items()
+            if problem.offline[j].deployment == d
+        )
+        assert is_borne(problem, d, counts) == (short < 1e-5)
 
 
 @settings(parent=_SOME, max_examples=60)
