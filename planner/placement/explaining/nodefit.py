@@ -13,8 +13,7 @@ from planner.model import Allocation, Deployment, Desired, Misfit, Node, Placeme
 from planner.placement.explaining.beside import Beside
 from planner.placement.fleet import Fleet, suits, survey
 
-# From the farthest miss to the nearest: what fails later on the way to a seat is nearer.
-_STAGES = (
+DIMENSIONS = (
     "device_type",
     "tensor_parallel",
     "memory",
@@ -26,6 +25,8 @@ _STAGES = (
     "host_memory",
     "devices",
 )
+"""Of misfits of one more replica, from the farthest to the nearest: what fails later on the
+way to a seat is nearer."""
 
 
 def misfits(
@@ -270,7 +271,7 @@ def _closed(node: Node) -> str:
 
 def _nearness(misfit: Misfit) -> tuple[int, float, str]:
     return (
-        -_STAGES.index(misfit.dimension),
+        -DIMENSIONS.index(misfit.dimension),
         misfit.needed - misfit.available,
         misfit.node or "",
     )

@@ -1,11 +1,30 @@
 """What binds, in fleets that are not plain: said as it is."""
 
+import re
+from pathlib import Path
+
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from planner.model import Allocation, BatchDemand, Pin, ReplicaState, Stage, Tenant
+from planner.placement.explaining import binding
 from planner.placement.explaining.binding import binding_of
 from planner.placement.explaining.differences import ChangeKind
+from planner.placement.explaining.nodefit import DIMENSIONS
+from planner.placement.fairness import FAIR_SHARE
 from tests.planner.placement.fleets import deployment, fleet, node
+from tests.planner.placement.rich_fleets import rich_fleets
+
+_PROTO = Path(__file__).parents[3] / "proto/slacktide/v1"
+
+
+def listed(file, field):
+    """Words in quotes of the comment above a field of the wire contract."""
+    lines = (_PROTO / file).read_text().splitlines()
+    at = next(i for i, line in enumerate(lines) if re.match(rf"  string {field} = ", line))
+    first = next(i for i in range(at, 0, -1) if not lines[i - 1].startswith("  //"))
+    return set(re.findall(r'"(\w+)"', " ".join(lines[first:at])))
 
 
 def runs(name, where, *devices, of="chat", **fields):
@@ -106,3 +125,30 @@ def test_any_node_group_is_asked_about_when_its_own_is_full():
     assert more.would_fit_if.startswith("node n1 had 1 more free device(s): add a node of group")
     (relaxed,) = of_kind(found, ChangeKind.BOUND_RELAXED)
     assert relaxed.change.startswith("any node group") and relaxed.objective < 0
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(rich_fleets(), st.booleans(), st.booleans())
+def test_word_is_listed_in_the_wire_contract_whatever_binds(snapshot, is_served, is_fleet_frozen):
+    """So that a client knows all there are; misfits' dimensions likewise."""
+    for one in snapshot.deployments:
+        found = binding_of(
+            snapshot,
+            one.id,
+            is_served=is_served,
+            is_short_online=not is_served,
+            is_fleet_frozen=is_fleet_frozen,
+        )
+        assert found.word in listed("placement_service.proto", "binding")
+        for misfit in found.misfits:
+            assert misfit.dimension in listed("placement.proto", "dimension")
+
+
+def test_words_of_the_wire_contract_are_those_of_the_code():
+    """None is left over: each word that the contract lists is said somewhere."""
+    source = Path(binding.__file__).read_text()
+    said_here = set(re.findall(r'return "(\w+)"', source))
+    assert listed("placement_service.proto", "binding") == said_here | set(DIMENSIONS)
+    assert {*DIMENSIONS, FAIR_SHARE, "pin", "max_replicas"} <= listed(
+        "placement.proto", "dimension"
+    )
