@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from planner.model import Plan, PlanStatus, Snapshot
 from planner.placement.carrying import terms_of
 from planner.placement.counting import Counting, counting_of
+from planner.placement.counts.limits import Limits as SearchLimits
 from planner.placement.counts.patterns import Patterns
 from planner.placement.counts.problem import Counts
-from planner.placement.counts.search import Limits as SearchLimits
-from planner.placement.counts.search import gap, search
+from planner.placement.counts.search import search
 from planner.placement.counts.solver import NAME as COUNTS_SOLVER
 from planner.placement.counts.solver import SolverError
 from planner.placement.counts.standing import Standing, standing_of
@@ -222,7 +222,7 @@ class _Round:
     ) -> Plan | None:
         """A draft's plan, verified; it is the best from then on."""
         reached = reached or self.standing(self.counting.count(self.fleet, draft))
-        is_proven = gap(reached, self.patterns.bound) <= 1e-6
+        is_proven = reached.gap(self.patterns.bound) <= 1e-6
         status = PlanStatus.OPTIMAL if is_proven else PlanStatus.FEASIBLE
         plan = _verified(
             publish(

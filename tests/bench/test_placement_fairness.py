@@ -13,7 +13,7 @@ from bench.placement.fairness import entitled, fair_shares
 from bench.placement.generate import generate
 from bench.placement.instances import Instance
 from planner.placement.counting import counting_of
-from planner.placement.counts.search import Limits as SearchLimits
+from planner.placement.counts.limits import Limits as SearchLimits
 from planner.placement.fleet import survey
 from planner.placement.solve import Limits, solve
 

@@ -11,12 +11,16 @@ Map, in the order of a solve:
     repair          sticky greedy: what online work lacks, added; offline replicas yield
     merging         cells merged by device type: what bounds and patterns are of
     blocks          deployments apart, and the rows they share
-    patterns        prices of those rows, the best of each deployment, and a choice of them
+    patterns        prices of those rows, and the best of each deployment at them
+    choosing        one of the patterns found of each deployment, within those rows
     evenness        what dividing a deployment over domains would lose
     split           counts by device type made counts by cell
     balance         replicas exchanged between domains, until no exchange helps
     neighbourhoods  which part to free next
-    search          better and better counts, until the work is spent
+    parts           one part after another freed and solved
+    choices         choices of patterns divided over the cells and repaired
+    limits          how much of all this
+    search          better and better counts: the order of these, until the work is spent
 
 Counts know neither nodes nor devices; `planner.placement.seating` finds those. Only
 `sparse` and `solver` load ortools.

@@ -2,37 +2,30 @@
 
 Owns Dantzig and Wolfe's decomposition by deployment. A fleet's deployments share but a
 few rows (`blocks`), so once those have prices each deployment is a small programme of its
-own, solved to a proof in hundredths of a second. What each does then is a *pattern*; the
-master programme chooses one pattern of each within the shared rows. Refuses domains, names
-and time. Invariants: `bound` never exceeds the cost of any counts (Lagrange); a choice
-keeps every shared row; with the counts given at the start among the patterns, no choice
-costs more than those.
+own, solved to a proof in hundredths of a second. What each does then is a *pattern*.
+Refuses to choose among them (`choosing`), domains, names and time. Invariant: `bound` never
+exceeds the cost of any counts (Lagrange).
 
 The bound is that of the convex hull of every deployment's whole patterns, so it closes
-most of what the plain relaxation leaves (1.2 % at 1000 nodes and 50 deployments, measured),
-and few more deployments than there are binding rows hang between two patterns (Shapley
-and Folkman), so that choosing whole patterns costs little.
+most of what the plain relaxation leaves (1.2 % at 1000 nodes and 50 deployments, measured).
 """
 
 import math
 import random
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TypeAlias
+from dataclasses import replace
 
 from planner.placement.counts.blocks import Block, Blocks, joined
+from planner.placement.counts.choosing import Choosing, Pattern
 from planner.placement.counts.evenness import Evenness
 from planner.placement.counts.merging import merged_cells
 from planner.placement.counts.problem import Counts, Problem
 from planner.placement.counts.solver import Solution, solve_lp, solve_mip
-from planner.placement.counts.sparse import Sparse, Term
+from planner.placement.counts.sparse import Sparse
 
 _TAIL_REPLICAS = 3.0
 _TAIL_WINDOW = 2
 _ZERO = 1e-6
-_MASTER_NODES = 2_000
-_MASTER_GAP = 1e-4
 _PART_NODES = 200
 _PART_GAP = 5e-4  # of the bound, all deployments' together
 
@@ -41,18 +34,6 @@ _MARGINS = (1.02, 1.05, 1.1, 1.2, 1.4)
 _BLAME = 0.5  # of what a division lost: another choice beside it may divide better
 _KEPT_DOWN = 0.4  # how often a variation keeps a count down
 _LEAST_LOSS = 1e-3  # replica-equivalents
-
-_Key: TypeAlias = tuple[int, tuple[tuple[tuple[int, int], int], ...]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pattern:
-    """One thing a deployment may do."""
-
-    deployment: int
-    counts: Counts
-    cost: float
-    taken: Mapping[int, float]  # of each shared row
 
 
 class Patterns:
@@ -74,6 +55,7 @@ class Patterns:
         self.merged, self.member = merged_cells(problem)
         self._evenness = Evenness(problem, self.member)
         self._blocks = Blocks(self.merged)
+        self._choosing = Choosing(self._blocks)
         programme, offsets, rows = joined(self._blocks)
         answer = solve_lp(programme.proto(is_relaxed=True))
         self.bound = answer.bound + self._blocks.constant
@@ -83,10 +65,7 @@ class Patterns:
             for block, offset in zip(self._blocks.blocks, offsets, strict=True)
         ]
         self._gap = _PART_GAP * abs(self.bound) / max(1, len(self._blocks.blocks))
-        self._found: dict[_Key, Pattern] = {}
         self._last: dict[int, Sequence[float]] = {}  # deployment -> its columns
-        self._chosen: dict[int, _Key] = {}
-        self._blamed: dict[_Key, float] = {}
         self._margin: dict[int, int] = {}  # deployment -> which of the margins it needs
         self._wide: dict[tuple[int, int], Block] = {}
 
@@ -155,7 +134,10 @@ class Patterns:
         Raises:
             SolverError: The solver failed.
         """
-        prices = self._prices if within is None else self._next_prices(within)
+        prices = self._prices
+        if within is not None:
+            mixed = self._choosing.prices(prices, within=within)
+            prices = tuple(self._allowed(r, price) for r, price in enumerate(mixed))
         proven = self._blocks.constant - sum(
             price * row.limit for price, row in zip(prices, self._blocks.shared, strict=True)
         )
@@ -211,20 +193,13 @@ class Patterns:
             if self._take(block, values) > _LEAST_LOSS:
                 self._widen(block, prices, values)
 
-    def choice(self) -> tuple[dict[tuple[int, int], int], float]:
+    def choice(self) -> tuple[Counts, float]:
         """Merged counts of one pattern a deployment, at the least cost found, and that cost.
 
         Raises:
             SolverError: No choice keeps the shared rows, or the solver failed.
         """
-        programme, columns, _ = self._master(within=None)
-        answer = solve_mip(programme.proto(), node_limit=_MASTER_NODES, relative_gap=_MASTER_GAP)
-        counts: dict[tuple[int, int], int] = {}
-        for (key, pattern), column in zip(self._found.items(), columns, strict=True):
-            if answer.values[column] > 0.5:
-                counts |= pattern.counts
-                self._chosen[pattern.deployment] = key
-        return counts, answer.cost + self._blocks.constant
+        return self._choosing.choice()
 
     def blame(self, lost: Mapping[int, float]) -> None:
         """Makes chosen patterns dearer that could not be divided, and finds wider ones.
@@ -236,17 +211,10 @@ class Patterns:
             SolverError: The solver failed.
         """
         for d, short in sorted(lost.items()):
-            key = self._chosen[d]
-            more = _BLAME * short * self.merged.weights.failover
-            self._blamed[key] = self._blamed.get(key, 0.0) + more
+            self._choosing.blame(d, cost=_BLAME * short * self.merged.weights.failover)
             step = min(self._margin.get(d, -1) + 1, len(_MARGINS) - 1)
             self._margin[d] = step
             self._widen(self._blocks.blocks[d], self._prices, self._last.get(d))
-
-    def _next_prices(self, within: float) -> tuple[float, ...]:
-        programme, _, rows = self._master(within=within)
-        answer = solve_lp(programme.proto(is_relaxed=True))
-        return tuple(self._allowed(r, answer.prices[row]) for r, row in enumerate(rows))
 
     def _widen(self, block: Block, prices: Sequence[float], values: Sequence[float] | None) -> None:
         """Patterns with margins of failover, until dividing one over domains loses nothing."""
@@ -296,40 +264,8 @@ class Patterns:
             cost=cost + self.merged.weights.failover * lost,
             taken=block.taken(values),
         )
-        key = block.deployment, tuple(sorted(counts.items()))
-        known = self._found.get(key)
-        if known is None or pattern.cost < known.cost:
-            self._found[key] = pattern
+        self._choosing.take(pattern)
         return lost
-
-    def _master(self, *, within: float | None) -> tuple[Sparse, list[int], list[int]]:
-        """The choice among patterns: it, a column a pattern, and a number a shared row."""
-        made = Sparse()
-        columns: list[int] = []
-        in_row: list[list[Term]] = [[] for _ in self._blocks.shared]
-        of: dict[int, list[Term]] = defaultdict(list)
-        for key, pattern in self._found.items():
-            cost = pattern.cost + self._blamed.get(key, 0.0)
-            column = made.column(1.0, cost=cost, is_integer=True)
-            columns.append(column)
-            of[pattern.deployment].append((column, 1.0))
-            for row, taken in pattern.taken.items():
-                in_row[row].append((column, taken))
-        rows: list[int] = []
-        for r, shared in enumerate(self._blocks.shared):
-            if shared.relief is not None:
-                in_row[r].append((made.column(cost=shared.relief), -1.0))
-            if within is not None:
-                price = self._prices[r]
-                dear = price * (1.0 + within) + _ZERO
-                in_row[r].append((made.column(cost=dear), -1.0))
-                if price > _ZERO:
-                    in_row[r].append((made.column(cost=-price * (1.0 - within)), 1.0))
-            rows.append(len(made.row_lower))
-            made.at_most(in_row[r], shared.limit)
-        for terms in of.values():
-            made.equal(terms, 1.0)
-        return made, columns, rows
 
     def _allowed(self, row: int, price: float) -> float:
         """A price as the bound may use it."""

@@ -56,6 +56,10 @@ class Standing:
                 return mine < theirs
         return self.net < other.net - by
 
+    def gap(self, bound: float) -> float:
+        """By how much of its own size it may be worse than the best there is."""
+        return max(0.0, self.cost - bound) / max(1.0, abs(self.cost))
+
     @property
     def has_shortfall(self) -> bool:
         """Whether anything is short that comes before offline work."""

@@ -6,7 +6,7 @@ Owns the seam to the solver: everything that calls it stands here. Refuses state
 from typing import Protocol
 
 from planner.model import Placement, Plan, Snapshot
-from planner.placement.counts.search import Limits as SearchLimits
+from planner.placement.counts.limits import Limits as SearchLimits
 from planner.placement.fleet import survey
 from planner.placement.greedy import greedy
 from planner.placement.shares import with_shares

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from planner.model import Desired, MoveKind
-from planner.placement.counts.search import Limits as SearchLimits
+from planner.placement.counts.limits import Limits as SearchLimits
 from planner.placement.fleet import survey
 from planner.placement.solve import Limits, solve
 from tests.planner.placement.fleets import (

@@ -8,11 +8,13 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from planner.placement.counts import parts as parts_module
 from planner.placement.counts import search as search_module
+from planner.placement.counts.limits import Limits
 from planner.placement.counts.neighbourhoods import Drawing
 from planner.placement.counts.patterns import Patterns
 from planner.placement.counts.problem import Problem
-from planner.placement.counts.search import Limits, search
+from planner.placement.counts.search import search
 from planner.placement.counts.solver import SolverError
 from planner.placement.counts.standing import TIERS, Standing, standing_of
 from tests.planner.placement.drawn_counts import is_feasible, problem_of, problems
@@ -134,6 +136,7 @@ def test_search_goes_on_from_what_there_is_when_the_solver_fails(monkeypatch):
         raise SolverError("no values")
 
     monkeypatch.setattr(search_module, "solve_mip", fail)
+    monkeypatch.setattr(parts_module, "solve_mip", fail)
     monkeypatch.setattr(Patterns, "keep", fail)
     found = _found(problem_of(), {}, limits=replace(_LIMITS, close_enough=-1.0))
 

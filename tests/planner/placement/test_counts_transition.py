@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from planner.model import Desired, MoveKind, ReplicaState
-from planner.placement.counts.search import Limits as SearchLimits
+from planner.placement.counts.limits import Limits as SearchLimits
 from planner.placement.fleet import Standing, survey
 from planner.placement.solve import Limits, solve
 from planner.reconcile.moves import releasable

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from planner.model import BatchDemand, Desired, MoveKind, ReplicaFrontier, ReplicaState, Stage
-from planner.placement.counts.search import Limits as SearchLimits
+from planner.placement.counts.limits import Limits as SearchLimits
 from planner.placement.counts.problem import Entitlement
 from planner.placement.counts.reserve import DEMAND_TOLERANCE, is_borne
 from planner.placement.counts.standing import standing_of

@@ -10,10 +10,10 @@ from planner.model import BatchDemand, MoveKind, Placement, Stage, Tenant
 from planner.placement.carrying import carried, short_of_shares
 from planner.placement.counting import counting_of
 from planner.placement.counts.claims import GUARANTEED, with_fair_shares
+from planner.placement.counts.limits import Limits as SearchLimits
 from planner.placement.counts.merging import merged_cells
 from planner.placement.counts.problem import Entitlement, OfflineDemand
 from planner.placement.counts.programme import Programme, whole
-from planner.placement.counts.search import Limits as SearchLimits
 from planner.placement.counts.solver import solve_lp
 from planner.placement.counts.standing import standing_of
 from planner.placement.fleet import survey

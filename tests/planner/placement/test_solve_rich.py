@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 import planner.placement.cells as cells_module
 from planner.model import Desired, MoveKind
 from planner.placement.counting import counting_of
-from planner.placement.counts.search import Limits as SearchLimits
+from planner.placement.counts.limits import Limits as SearchLimits
 from planner.placement.fleet import Standing, survey
 from planner.placement.seating import seated
 from planner.placement.solve import Limits, solve

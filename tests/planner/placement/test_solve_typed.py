@@ -13,7 +13,7 @@ from planner.model import (
     Stage,
     Tenant,
 )
-from planner.placement.counts.search import Limits as SearchLimits
+from planner.placement.counts.limits import Limits as SearchLimits
 from planner.placement.solve import Limits, solve
 from planner.placement.verify import verify
 from tests.planner.placement.fleets import GIB, commit, deployment, fleet, node, running, settle
