@@ -5,7 +5,7 @@ small derived facts. Invariants: values are frozen, collections inside are tuple
 units end names, ids are bare (`n1`, not `nodes/n1`).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 
@@ -255,6 +255,18 @@ class Allocation:
     def holds_devices(self) -> bool:
         """Whether its devices are, or may be, in use."""
         return self.state not in (ReplicaState.STOPPED, ReplicaState.LOST)
+
+    def following(self, placement: "Placement") -> "Allocation":
+        """As a plan that places it so wants it: running, with that placement's shares."""
+        return replace(
+            self,
+            desired=Desired.RUNNING,
+            after=(),
+            online_share=placement.online_share,
+            offline_share=placement.offline_share,
+            latency_budget_ms=placement.latency_budget_ms,
+            slo_class=placement.slo_class,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

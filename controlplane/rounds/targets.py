@@ -55,7 +55,7 @@ def targets_of(view: FleetView, plan: Plan, *, round_: int) -> list[AllocationRe
         one = record.allocation
         placement = placements.pop(one.replica, None)
         if placement is not None:
-            one = _placed(one, placement)
+            one = one.following(placement)
         elif one.desired is Desired.RUNNING:
             waits = () if one.state is ReplicaState.LOST else after.get(one.replica, ())
             one = replace(one, desired=Desired.STOPPED, after=waits)
@@ -76,22 +76,10 @@ def targets_of(view: FleetView, plan: Plan, *, round_: int) -> list[AllocationRe
         )
         targets.append(
             AllocationRecord(
-                allocation=_placed(added, placement),
+                allocation=added.following(placement),
                 engine=replace(owner.engine, tensor_parallel_size=len(placement.devices)),
                 round=round_,
                 create_s=now_s,
             )
         )
     return targets
-
-
-def _placed(allocation: Allocation, placement: Placement) -> Allocation:
-    return replace(
-        allocation,
-        desired=Desired.RUNNING,
-        after=(),
-        online_share=placement.online_share,
-        offline_share=placement.offline_share,
-        latency_budget_ms=placement.latency_budget_ms,
-        slo_class=placement.slo_class,
-    )

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from planner.model import Allocation, Desired, MoveKind, Placement, Plan, ReplicaState
+from planner.model import Allocation, Desired, MoveKind, Plan, ReplicaState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ def committed(
     for replica, one in allocations.items():
         placement = kept.get(replica)
         if placement is not None:
-            found[replica] = _placed(one, placement)
+            found[replica] = one.following(placement)
             adjusts += found[replica] != one
         elif one.desired is Desired.RUNNING:
             waits = () if one.state is ReplicaState.LOST else after.get(replica, ())
@@ -67,7 +67,7 @@ def committed(
             devices=placement.devices,
             generation=generations[placement.deployment],
         )
-        found[name] = _placed(fresh, placement)
+        found[name] = fresh.following(placement)
         added[placement.deployment] += 1
     moved = Moved(
         adds=added.total(),
@@ -76,15 +76,3 @@ def committed(
         changes=tuple((name, added[name], removed[name]) for name in sorted({*added, *removed})),
     )
     return found, moved
-
-
-def _placed(one: Allocation, placement: Placement) -> Allocation:
-    return replace(
-        one,
-        desired=Desired.RUNNING,
-        after=(),
-        online_share=placement.online_share,
-        offline_share=placement.offline_share,
-        latency_budget_ms=placement.latency_budget_ms,
-        slo_class=placement.slo_class,
-    )
