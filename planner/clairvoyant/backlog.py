@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from planner.clairvoyant.envelope import Envelope
 from planner.clairvoyant.needs import Needs
-from planner.clairvoyant.prices import Floats
+from planner.clairvoyant.prices import Floats, upto
 from planner.clairvoyant.standing import Standing
 
 PROMPT, KV, ATTENTION, IN_PART = range(4)
@@ -179,7 +179,7 @@ class Backlog:
         a_token = prices[ATTENTION] * envelope.context_ms
         gain = 1.0 - prices[IN_PART] - decode - a_token * needs.prompt - prices[KV] * needs.private
         fall = a_token + prices[KV]
-        more = _upto(gain=gain - fall * (least - 0.5), fall=fall, most=needs.output - least)
+        more = upto(gain=gain - fall * (least - 0.5), fall=fall, most=needs.output - least)
         return self._in_part_at(prices, needs.prompt, least + np.maximum(more, 0.0))
 
     def _part(self, prices: Floats) -> tuple[Floats, Floats]:
@@ -187,7 +187,7 @@ class Backlog:
         fall = prices[ATTENTION] * self._envelope.pair_ms
         start = np.minimum(np.maximum(self._prompt, self._cached), self._needs.prompt)
         gain = 1.0 - prices[PROMPT] - prices[IN_PART] - fall * start
-        more = _upto(gain=gain, fall=fall, most=self._needs.prompt - start)
+        more = upto(gain=gain, fall=fall, most=self._needs.prompt - start)
         # What others computed may be found, or not be looked for.
         is_worth = (more > 0.0) | (prices[IN_PART] < 1.0)
         return self._in_part_at(
@@ -210,10 +210,3 @@ class Backlog:
         cost = taken @ prices
         dearest = int(np.argmax(cost))
         return float(cost[dearest]), taken[dearest]
-
-
-def _upto(*, gain: Floats, fall: float, most: Floats) -> Floats:
-    """Where x in [0, most] makes gain*x - fall*x^2/2 largest."""
-    if fall <= 0.0:
-        return np.where(gain > 0.0, most, 0.0)
-    return np.clip(gain / fall, 0.0, most)

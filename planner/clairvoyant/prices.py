@@ -79,3 +79,10 @@ def amounts(
         in_part,
     )
     return np.stack(np.broadcast_arrays(*columns), axis=-1).astype(np.float64)
+
+
+def upto(*, gain: Floats, fall: float, most: Floats) -> Floats:
+    """Where x in [0, most] makes gain*x - fall*x^2/2 largest."""
+    if fall <= 0.0:
+        return np.where(gain > 0.0, most, 0.0)
+    return np.clip(gain / fall, 0.0, most)

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from planner.clairvoyant.envelope import Envelope
 from planner.clairvoyant.needs import Needs
-from planner.clairvoyant.prices import Floats, Prices, amounts
+from planner.clairvoyant.prices import Floats, Prices, amounts, upto
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,7 +206,7 @@ class Supply:
         pair = self._envelope.pair_ms
         cached = self._needs.prompt - computed
         fall = prices.attention * pair
-        done = _upto(gain=1.0 - prices.prompt - fall * cached, fall=fall, most=computed)
+        done = upto(gain=1.0 - prices.prompt - fall * cached, fall=fall, most=computed)
         end = cached + done
         return end, amounts(prompt=done, attention=pair * (end**2 - cached**2) / 2.0)
 
@@ -221,7 +221,7 @@ class Supply:
             - prices.kv * needs.private
         )
         # Whole numbers: the nearest to where the parabola is highest.
-        decodes = np.floor(_upto(gain=gain - fall / 2.0, fall=fall, most=needs.decodes) + 0.5)
+        decodes = np.floor(upto(gain=gain - fall / 2.0, fall=fall, most=needs.decodes) + 0.5)
         decodes = np.minimum(decodes, needs.decodes)
         ordinals = decodes * (decodes + 1.0) / 2.0
         taken = amounts(
@@ -230,13 +230,6 @@ class Supply:
             attention=context * (decodes * needs.prompt + ordinals),
         )
         return decodes, taken
-
-
-def _upto(*, gain: Floats, fall: float, most: Floats) -> Floats:
-    """Where x in [0, most] makes gain*x - fall*x^2/2 largest."""
-    if fall <= 0.0:
-        return np.where(gain > 0.0, most, 0.0)
-    return np.clip(gain / fall, 0.0, most)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
