@@ -9,8 +9,8 @@ from planner.replay.fleet_document import FleetDocument, figures
 from planner.replay.fleet_timeline import attainment, cost, moves, utilisation, work
 from planner.replay.report import wording
 from planner.replay.report.markup import element, text
-from planner.replay.report.style import style_sheet
-from planner.replay.report.tables import marked, settings_table, table
+from planner.replay.report.sections import configured, page, remarks, section
+from planner.replay.report.tables import marked, table
 from planner.simulation.fleet.recording import BatchTotals, ServiceTotals
 
 _MOST_ROWS = 200
@@ -30,9 +30,9 @@ def fleet_report_html(document: FleetDocument) -> str:
         element("h1", text(title)),
         element("p", text(f"Slacktide {document.version}, simulated"), class_="under"),
         _opening(document),
-        _notes(document),
-        _section("Results", _summary(document), _deployments(document)),
-        _section(
+        remarks(document.notes),
+        section("Results", _summary(document), _deployments(document)),
+        section(
             "Over time",
             utilisation(document),
             work(document),
@@ -40,25 +40,11 @@ def fleet_report_html(document: FleetDocument) -> str:
             moves(document),
             cost(document),
         ),
-        _section("Batches", _batches(document)),
-        _section("Rounds", _rounds(document)),
-        _section("Settings", _settings(document)),
+        section("Batches", _batches(document)),
+        section("Rounds", _rounds(document)),
+        section("Settings", configured(document.configuration)),
     ]
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("title", text(title)),
-        style_sheet(),
-    )
-    body = element("body", element("main", *parts))
-    return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n"
-
-
-def _section(title: str, *parts: str) -> str:
-    if not any(parts):
-        return ""
-    return element("section", element("h2", text(title)), *parts)
+    return page(title, *parts)
 
 
 def _opening(document: FleetDocument) -> str:
@@ -77,13 +63,6 @@ def _opening(document: FleetDocument) -> str:
         f" {wording.percent(found['utilisation_ratio'])}."
     )
     return element("p", text(words), class_="lead")
-
-
-def _notes(document: FleetDocument) -> str:
-    if not document.notes:
-        return ""
-    entries = "".join(element("li", text(note)) for note in document.notes)
-    return element("div", element("ul", entries), class_="notes", role="note")
 
 
 def _summary(document: FleetDocument) -> str:
@@ -169,11 +148,6 @@ def _rounds(document: FleetDocument) -> str:
     heads = ["at", "trigger", "by", "status", "added", "removed", "misfits", "gap"]
     caption = _caption(len(moved), "round that moved a replica", "rounds that moved a replica")
     return table(heads, rows, caption=caption, words=4)
-
-
-def _settings(document: FleetDocument) -> str:
-    tables = (settings_table(name, part) for name, part in document.configuration.items())
-    return element("div", *tables, class_="columns")
 
 
 def _caption(count: int, one: str, many: str) -> str:

@@ -15,6 +15,7 @@ Map:
     latencies   TTFT and ITL, and their targets
     iterations  how long iterations lasted, and their budget
     tables      figures as tables
+    sections    frame, sections, notes and settings of a page
     summary     what was simulated and what came of it, in words
     page        all of it in order
 """

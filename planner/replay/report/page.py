@@ -8,9 +8,8 @@ from planner.replay.document import ReplayDocument
 from planner.replay.report.iterations import iteration_times
 from planner.replay.report.latencies import latencies
 from planner.replay.report.markup import element, text
-from planner.replay.report.style import style_sheet
+from planner.replay.report.sections import configured, page, remarks, section
 from planner.replay.report.summary import bars, comparison, opening, tunings
-from planner.replay.report.tables import settings_table
 from planner.replay.report.timeline import progress, throughput
 
 _GLOSSARY = (
@@ -92,47 +91,19 @@ def report_html(document: ReplayDocument) -> str:
         element("h1", text(title)),
         element("p", text(f"Slacktide {document.version}, simulated"), class_="under"),
         opening(document),
-        _notes(document),
-        _section("Results", bars(document), comparison(document)),
-        _section("Over time", throughput(document), progress(document)),
-        _section(
+        remarks(document.notes),
+        section("Results", bars(document), comparison(document)),
+        section("Over time", throughput(document), progress(document)),
+        section(
             "How long online requests waited",
             latencies(document, metric="ttft"),
             latencies(document, metric="itl"),
         ),
-        _section("Iterations", iteration_times(document)),
-        _section("Policies and settings", tunings(document), _configuration(document)),
-        _section("Glossary", _glossary()),
+        section("Iterations", iteration_times(document)),
+        section("Policies and settings", tunings(document), configured(document.configuration)),
+        section("Glossary", _glossary()),
     ]
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("title", text(title)),
-        style_sheet(),
-    )
-    body = element("body", element("main", *parts))
-    return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n"
-
-
-def _section(title: str, *parts: str) -> str:
-    if not any(parts):
-        return ""
-    return element("section", element("h2", text(title)), *parts)
-
-
-def _notes(document: ReplayDocument) -> str:
-    if not document.notes:
-        return ""
-    entries = "".join(element("li", text(note)) for note in document.notes)
-    return element("div", element("ul", entries), class_="notes", role="note")
-
-
-def _configuration(document: ReplayDocument) -> str:
-    tables = (
-        settings_table(section, settings) for section, settings in document.configuration.items()
-    )
-    return element("div", *tables, class_="columns")
+    return page(title, *parts)
 
 
 def _glossary() -> str:
