@@ -4,7 +4,7 @@ Map:
     families     models, devices, SLOs, and what their replicas bear
     settings     the fleet: nodes, demand, batches, failures
     placing      what every rival needs to make a plan
-    thrift       giving back what a plan does not need
+    thrift       giving back what a plan of the greedy does not need
     rivals       per-model greedy, a Mélange-like programme, a split by queues
     arms         who places, and the replay of one arm's day
     clairvoyant  the least anyone could have held: a linear programme over the day

@@ -1,8 +1,9 @@
-"""Giving devices back: what a plan holds beyond what its demand needs.
+"""Giving devices back: what a plan of the greedy holds beyond what its demand needs.
 
-Owns the rule, the same for every arm that solves: a replica goes if the rest bears the
+Owns the rule, for rounds that know no device cost: a replica goes if the rest bears the
 forecast's bound and the deadlines' rate, with a reserve for those that run, so that none goes
-to come back the next round. The dearest for what it bears goes first. Refuses to add or to move.
+to come back the next round. The dearest for what it bears goes first. Refuses to add or to move,
+and to touch plans of rounds that weigh what devices cost.
 """
 
 from collections import Counter

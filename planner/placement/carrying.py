@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from planner.model import OFFLINE_ONLY, Misfit, Placement
 from planner.placement.counting import Counting, counting_of
-from planner.placement.counts.standing import RESERVE, Standing, flow_of, standing_of
+from planner.placement.counts.standing import RESERVE, SPARE, Standing, flow_of, standing_of
 from planner.placement.fairness import fair_misfits
 from planner.placement.fleet import Draft, Fleet
 from planner.placement.surviving import unsurvived
@@ -141,8 +141,11 @@ def terms_of(counting: Counting, standing: Standing) -> dict[str, float]:
         devices += problem.cells[c].device_cost * used
     costs: dict[str, float] = {}
     if problem.weights.device > 0.0:
-        given_up = sum(standing.missing[RESERVE].values())
-        costs = {"devices": devices / problem.weights.device, "reserve_shortfall": given_up}
+        costs = {
+            "devices": devices / problem.weights.device,
+            "reserve_shortfall": sum(standing.missing[RESERVE].values()),
+            "spare_shortfall": sum(standing.missing[SPARE].values()),
+        }
     return {
         "replica_shortfall": replica,
         "online_shortfall": online,

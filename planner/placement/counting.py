@@ -175,6 +175,7 @@ def _counted(same: _Same, has_shares: bool) -> Counting:
             drop=weights["drops"],
             device=weights.get("devices", 0.0),
             reserve=weights.get("reserve_shortfall", 0.0),
+            spare=weights.get("spare_shortfall", 0.0),
         ),
     )
     problem = pinned(fleet, problem, cells=cell_nodes, deployments=deployments)

@@ -105,14 +105,16 @@ class Entitlement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reserve:
-    """What of one direction a deployment's replicas are to bear, for none to be given up.
+    """What of one direction a deployment's replicas are to bear beyond its demand.
 
-    `gives` is by the deployment's shapes, in their order.
+    `gives` is by the deployment's shapes, in their order. With `spare` it is what is liked
+    and no more: of `needed`, what is above the demand. Without, none is to be given up below.
     """
 
     needed: float
     gives: tuple[float, ...]
     is_lost: bool = False  # without the worst failure domain
+    spare: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +131,7 @@ class Weights:
     drop: float = 0.5
     device: float = 0.0  # at the mean price; cells have that of their own
     reserve: float = 0.0
+    spare: float = 0.0
 
 
 Counts: TypeAlias = Mapping[tuple[int, int], int]

@@ -33,11 +33,13 @@ Continuous, in replica-equivalents (1000 engine-ms per second):
                   total <= sum_q gives[q]*N[q],   lost[g] >= sum_{c in g} gives[q]*n[c,q]
     (spread)      crowd[d] >= sum_{c in g} n[c,q] - even,   domains*even <= N + domains - 1
     (reserve)     for each direction of `reserve`:
-                  sum_q gives[q]*N[q] + needed*reserve_short[d]/size_d >= needed
+                  sum_q gives[q]*N[q] + needed*reserve_short[d]/size_d >= needed, or
+                  sum_q gives[q]*N[q] + beyond*spare_short[d] >= demand + beyond
 
 minimise  replica, online, failover, deadline, fair and spread times what is short
           - offline*weight_j*o[j] + load_q*new[c,q] + drop*dropped
           + (node_c + device_c*slots_c)*used[c] + reserve*reserve_short[d]
+          + spare*spare_short[d]
 
 Frontiers are concave and fall, so n replicas alike carry n times the points of one and the
 even split attains it: (frontier) is exact in counts, with no binaries. Where cells of all

@@ -16,6 +16,9 @@ own segments decide (edges of a sum of polygons are those of its summands). So
 for each of them, with Y what deadlines rest on, and the same of failover; size is X + Y in
 replica-equivalents, at least 1. With several SLO classes directions are those of
 `online_needs`, and one of offline work alone.
+
+What a higher demand would ask for is liked wherever it costs less than a device (a column of
+its own, `spare`): of devices that cost alike, those that bear more are taken.
 """
 
 from collections import defaultdict
@@ -65,8 +68,9 @@ def add_reserve(programme: "Programme", d: int) -> None:
         return
     size = max(1.0, _online(problem, d) + _deadlines(problem, d))
     short = programme.missing("reserve", (d,), problem.weights.reserve, upper=size)
+    spare = programme.missing("spare", (d,), problem.weights.spare)
     for row in rows:
-        unit = short, row.needed / size
+        unit = (spare, row.spare) if row.spare > 0.0 else (short, row.needed / size)
         if row.is_lost:
             shapes = programme.shapes[d]
             add_need(programme, shapes, row.gives, needed=row.needed, short=unit)
@@ -86,9 +90,11 @@ def is_borne(problem: Problem, d: int, counts: Counts) -> bool:
 
 def _reserves(problem: Problem, d: int) -> Iterator[Reserve]:
     for wanted, held, gives, is_lost in _directions(problem, d, problem.held):
+        most = (1.0 + DEMAND_TOLERANCE) * wanted
         if held > wanted + _LEAST:
-            needed = min((1.0 + DEMAND_TOLERANCE) * wanted, held)
-            yield Reserve(needed=needed, gives=gives, is_lost=is_lost)
+            yield Reserve(needed=min(most, held), gives=gives, is_lost=is_lost)
+        if not is_lost:
+            yield Reserve(needed=most, gives=gives, spare=most - wanted)
 
 
 def _directions(

@@ -14,8 +14,8 @@ from planner.placement.counts.problem import Counts, Problem
 from planner.placement.counts.programme import Programme, nothing_placed
 from planner.placement.counts.solver import Solution, solve_lp, solve_mip
 
-RESERVE = "reserve"
-"""Of what is missing, no tier: a part of the net cost."""
+RESERVE, SPARE = "reserve", "spare"
+"""Of what is missing, no tiers: parts of the net cost."""
 
 TIERS = ("replica", "tight", "online", "failover", "deadline", "fair", "spread")
 """Shortfalls, first the one that matters most; after them the net gain.
@@ -134,6 +134,7 @@ def merged(
     shortfalls = _shortfalls(missing, unpinned=unpinned)
     net = _net(problem, new_counts, offline)
     net += problem.weights.reserve * sum(missing[RESERVE].values())
+    net += problem.weights.spare * sum(missing[SPARE].values())
     return Standing(
         counts=new_counts,
         modes=modes,
@@ -160,7 +161,7 @@ def _missing(
     problem = programme.problem
     decided = set(programme.part.deployments)
     missing: dict[str, dict[tuple[int, ...], float]] = {
-        tier: {} for tier in (*TIERS, RESERVE) if tier != "tight"
+        tier: {} for tier in (*TIERS, RESERVE, SPARE) if tier != "tight"
     }
     if before is not None:
         for tier, shorts in before.missing.items():
@@ -194,7 +195,7 @@ def _shortfalls(
     found = dict.fromkeys(TIERS, 0.0)
     found["replica"] = unpinned
     for tier, shorts in missing.items():
-        if tier == RESERVE:
+        if tier in (RESERVE, SPARE):
             continue
         for key, short in shorts.items():
             is_tight = tier == "online" and key[1] == 0

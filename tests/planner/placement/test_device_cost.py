@@ -183,6 +183,21 @@ def test_replica_goes_only_when_the_rest_bears_the_demand_and_a_reserve(work):
     assert _count(_at_rest(new), "chat") == 2, "nothing is added for the reserve"
 
 
+def test_of_types_that_cost_alike_those_that_bear_more_are_taken():
+    """Either bears the demand; the fast one bears a tenth more too."""
+    chat = deployment("chat", online_work=530.0, device_types=("fast", "slow"))
+    snapshot = fleet(
+        [node("n1", kind="slow", devices=4), node("n2", kind="fast", devices=4)],
+        [chat],
+        frontiers=tuple(
+            ReplicaFrontier(deployment="chat", device_type=name, frontier=curve(bears, bears))
+            for name, bears in (("fast", 1200.0), ("slow", 600.0))
+        ),
+        device_cost=0.3,
+    )
+    assert [a.node for a in _at_rest(snapshot).allocations] == ["n2"]
+
+
 def test_lasting_fall_is_given_back():
     """Seven replicas' work falls to one's: one is left, in one step."""
     chat = deployment("chat", online_work=4_500.0, max_replicas=8)
