@@ -116,6 +116,7 @@ def contended(draw):
             for one in snapshot.deployments
             for tenant in ("red", "blue")
         ),
+        device_cost=draw(st.sampled_from([0.0, 0.0, 0.5])),
     )
 
 
