@@ -19,7 +19,7 @@ Where devices cost something (`Snapshot.device_cost`, D) a fleet goes by counts,
 
     OFFLINE*D * devices held, at their price over the mean
     RESERVE*D * reserve given up (`counts.reserve`)
-    SPARE*D   * reserve not there
+    SPARE*D   * what a higher demand would lack (likewise)
 
 and the terms above offline work weigh `TIERS_BY_DEVICE_COST`*D times as much more.
 

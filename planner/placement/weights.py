@@ -21,7 +21,7 @@ NODE = 0.2  # a node in use, at the mean price of its kind
 FAILOVER = 4_000.0  # a replica-equivalent of online work not served when a domain is lost
 FAIR = 60.0  # a claim below a tenant's fair share (`counts.claims` has its unit)
 RESERVE = 8_000.0  # of device_cost: what a deployment gives up of its reserve (`counts.reserve`)
-SPARE = 3.0  # of device_cost: all of a deployment's reserve not there; a third of a device
+SPARE = 2.0  # of device_cost: nothing beyond a deployment's demand is borne; a fifth of a device
 
 TIERS_BY_DEVICE_COST = 20.0
 """By how much of itself a device_cost of 1 raises what tiers above offline work weigh, so that

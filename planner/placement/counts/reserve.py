@@ -17,8 +17,9 @@ for each of them, with Y what deadlines rest on, and the same of failover; size 
 replica-equivalents, at least 1. With several SLO classes directions are those of
 `online_needs`, and one of offline work alone.
 
-What a higher demand would ask for is liked wherever it costs less than a device (a column of
-its own, `spare`): of devices that cost alike, those that bear more are taken.
+What a demand `DEMAND_GROWTH` higher would ask for is liked wherever it costs less than a
+device (a column of its own, `spare`): of devices that cost alike, those that bear more are
+taken.
 """
 
 from collections import defaultdict
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 
 DEMAND_TOLERANCE = 0.1
 """By how much demand is expected to flicker from round to round, of itself."""
+DEMAND_GROWTH = 0.5
+"""By how much more demand is liked to be borne, where that costs nothing."""
 
 _LEAST = 1e-9
 _SHORT = 1e-6  # replica-equivalents
@@ -68,7 +71,8 @@ def add_reserve(programme: "Programme", d: int) -> None:
         return
     size = max(1.0, _online(problem, d) + _deadlines(problem, d))
     short = programme.missing("reserve", (d,), problem.weights.reserve, upper=size)
-    spare = programme.missing("spare", (d,), problem.weights.spare)
+    nothing = (1.0 + DEMAND_GROWTH) / DEMAND_GROWTH  # where it has no replica
+    spare = programme.missing("spare", (d,), problem.weights.spare, upper=nothing)
     for row in rows:
         unit = (spare, row.spare) if row.spare > 0.0 else (short, row.needed / size)
         if row.is_lost:
@@ -90,11 +94,12 @@ def is_borne(problem: Problem, d: int, counts: Counts) -> bool:
 
 def _reserves(problem: Problem, d: int) -> Iterator[Reserve]:
     for wanted, held, gives, is_lost in _directions(problem, d, problem.held):
-        most = (1.0 + DEMAND_TOLERANCE) * wanted
         if held > wanted + _LEAST:
-            yield Reserve(needed=min(most, held), gives=gives, is_lost=is_lost)
+            needed = min((1.0 + DEMAND_TOLERANCE) * wanted, held)
+            yield Reserve(needed=needed, gives=gives, is_lost=is_lost)
         if not is_lost:
-            yield Reserve(needed=most, gives=gives, spare=most - wanted)
+            spare = DEMAND_GROWTH * wanted
+            yield Reserve(needed=wanted + spare, gives=gives, spare=spare)
 
 
 def _directions(
