@@ -21,6 +21,7 @@ from controlplane.batches.objects import canonical
 from controlplane.rounds.snapshot import PlacementSettings
 from controlplane.rounds.solver_limits import SolverLimits
 from controlplane.server import ControlPlane, ServerSettings
+from planner.placement.weights import MOST_DEVICE_COST
 from storage.errors import StorageError
 
 BLOCKING_THREADS = 48
@@ -28,7 +29,6 @@ BLOCKING_THREADS = 48
 _UNITS_BYTES = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 _MAX_INPUT_BYTES = 1 << 50
 _LEAST_SOLVER_BYTES = 128 << 20  # OR-Tools loaded and a small fleet: 93 MiB, measured
-_MOST_DEVICE_COST = 100.0  # beyond what any device does, far within what solvers tell apart
 _UNITS_S = {"ms": 1e-3, "s": 1.0, "m": 60.0}
 
 
@@ -222,9 +222,9 @@ def _device_cost(text: str) -> float:
         value = float(text)
     except ValueError:
         value = -1.0
-    if not 0 <= value <= _MOST_DEVICE_COST:
+    if not 0 <= value <= MOST_DEVICE_COST:
         raise argparse.ArgumentTypeError(
-            f"{text!r}: expected a number from 0 to {_MOST_DEVICE_COST:g}, e.g. 0.3"
+            f"{text!r}: expected a number from 0 to {MOST_DEVICE_COST:g}, e.g. 0.3"
         )
     return value
 

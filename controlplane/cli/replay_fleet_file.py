@@ -18,6 +18,7 @@ from controlplane.cli.replay_fleet_running import read_running
 from controlplane.cli.replay_fleet_services import read_service
 from controlplane.cli.replay_fleet_wishes import MadeService
 from planner.model import Node
+from planner.placement.weights import MOST_DEVICE_COST
 from planner.simulation.fleet.scenario import FleetBatch, FleetScenario, Outage, RoundSettings
 
 _SOLVERS = {"solve": None, "greedy": None}
@@ -131,6 +132,7 @@ def _rounds(part: Part) -> RoundSettings:
         lease_s=part.seconds("lease", 10.0),
         backlog_horizon_s=horizon_s,
         max_moves=part.whole("max_moves") if "max_moves" in part else None,
+        device_cost=part.number("device_cost", 0.0, most=MOST_DEVICE_COST),
     )
 
 

@@ -16,6 +16,7 @@ rounds:
   lease: 10s              # silence after which a node is lost
   horizon: 60s            # a backlog is wanted done within; `deadlines`: just in time
   max_moves: 50           # additions a round; none: no bound
+  device_cost: 0          # of a device, as the control plane's --device-cost; 0: none
   solver: solve           # or greedy
   forecast: last          # or seasonal, which learns as it goes
   margin: 0.1             # added to the last value

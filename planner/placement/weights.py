@@ -23,6 +23,9 @@ FAIR = 60.0  # a claim below a tenant's fair share (`counts.claims` has its unit
 RESERVE = 8_000.0  # of device_cost: what a deployment gives up of its reserve (`counts.reserve`)
 SPARE = 2.0  # of device_cost: nothing beyond a deployment's demand is borne; a fifth of a device
 
+MOST_DEVICE_COST = 100.0
+"""That may be asked for: beyond what any device does, far within what solvers tell apart."""
+
 TIERS_BY_DEVICE_COST = 20.0
 """By how much of itself a device_cost of 1 raises what tiers above offline work weigh, so that
 a hundredth of a replica-equivalent of deadline work outweighs the devices of any replica of up

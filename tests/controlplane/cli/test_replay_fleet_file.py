@@ -162,6 +162,7 @@ def test_documented_keys_are_a_fleet_that_reads(write, tmp_path):
         ({"nodes": [{"type": "tpu"}]}, ["nodes[0].type", "'tpu'", "known are"]),
         ({"nodes": [{"type": "h100", "count": 0}]}, ["nodes[0].count", "0", "1.."]),
         ({"nodes": [{"type": "h100", "count": 1.5}]}, ["nodes[0].count", "1.5", "whole"]),
+        ({"rounds": {"device_cost": 101}}, ["rounds.device_cost", "101", "0..100"]),
         ({"rounds": {"solver": "magic"}}, ["rounds.solver", "'magic'", "solve, greedy"]),
         ({"prices": {"h100": "much"}}, ["prices.h100", "'much'", "number"]),
         ({"batches": [{"deployment": "x", "items": 1}]}, ["batches[0].deployment", "'x'", "chat"]),
