@@ -107,14 +107,15 @@ class Entitlement:
 class Reserve:
     """What of one direction a deployment's replicas are to bear beyond its demand.
 
-    `gives` is by the deployment's shapes, in their order. With `spare` it is what is liked
-    and no more: of `needed`, what is above the demand. Without, none is to be given up below.
+    `gives` is by the deployment's shapes, in their order. What is liked (`is_spare`) is so
+    and no more; below the others none is to be given up.
     """
 
     needed: float
     gives: tuple[float, ...]
+    unit: float  # of it, that one of what is short stands for
     is_lost: bool = False  # without the worst failure domain
-    spare: float = 0.0
+    is_spare: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

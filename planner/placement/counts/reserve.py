@@ -69,20 +69,24 @@ def add_reserve(programme: "Programme", d: int) -> None:
     rows = problem.reserves[d] if problem.reserves else ()
     if not rows:
         return
-    size = max(1.0, _online(problem, d) + _deadlines(problem, d))
-    short = programme.missing("reserve", (d,), problem.weights.reserve, upper=size)
-    nothing = (1.0 + DEMAND_GROWTH) / DEMAND_GROWTH  # where it has no replica
-    spare = programme.missing("spare", (d,), problem.weights.spare, upper=nothing)
+    columns: dict[bool, int] = {}
+    for is_spare, tier, weight in (
+        (False, "reserve", problem.weights.reserve),
+        (True, "spare", problem.weights.spare),
+    ):
+        # At the most all of it is short, where the deployment has no replica.
+        most = max((row.needed / row.unit for row in rows if row.is_spare is is_spare), default=0.0)
+        columns[is_spare] = programme.missing(tier, (d,), weight, upper=most)
     for row in rows:
-        unit = (spare, row.spare) if row.spare > 0.0 else (short, row.needed / size)
+        unit = columns[row.is_spare], row.unit
         if row.is_lost:
             shapes = programme.shapes[d]
             add_need(programme, shapes, row.gives, needed=row.needed, short=unit)
             continue
         terms, given = [unit], 0.0
         for q, each in zip(programme.shapes[d], row.gives, strict=True):
-            columns, constant = programme.terms(q)
-            terms += [(column, each * value) for column, value in columns]
+            replicas, constant = programme.terms(q)
+            terms += [(column, each * value) for column, value in replicas]
             given += each * constant
         programme.sparse.at_least(terms, row.needed - given)
 
@@ -93,13 +97,14 @@ def is_borne(problem: Problem, d: int, counts: Counts) -> bool:
 
 
 def _reserves(problem: Problem, d: int) -> Iterator[Reserve]:
+    size = max(1.0, _online(problem, d) + _deadlines(problem, d))
     for wanted, held, gives, is_lost in _directions(problem, d, problem.held):
         if held > wanted + _LEAST:
             needed = min((1.0 + DEMAND_TOLERANCE) * wanted, held)
-            yield Reserve(needed=needed, gives=gives, is_lost=is_lost)
+            yield Reserve(needed=needed, gives=gives, unit=needed / size, is_lost=is_lost)
         if not is_lost:
             spare = DEMAND_GROWTH * wanted
-            yield Reserve(needed=wanted + spare, gives=gives, spare=spare)
+            yield Reserve(needed=wanted + spare, gives=gives, unit=spare, is_spare=True)
 
 
 def _directions(
