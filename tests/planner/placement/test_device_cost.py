@@ -183,19 +183,21 @@ def test_replica_goes_only_when_the_rest_bears_the_demand_and_a_reserve(work):
     assert _count(_at_rest(new), "chat") == 2, "nothing is added for the reserve"
 
 
-def test_of_types_that_cost_alike_those_that_bear_more_are_taken():
-    """Either bears the demand; the fast one bears a tenth more too."""
-    chat = deployment("chat", online_work=530.0, device_types=("fast", "slow"))
+@pytest.mark.parametrize("strong", ["a", "b"])
+def test_of_types_that_cost_alike_those_that_bear_more_are_taken(strong):
+    """Either bears the demand; one bears half as much again, whichever is named first."""
+    chat = deployment("chat", online_work=530.0, device_types=("a", "b"))
     snapshot = fleet(
-        [node("n1", kind="slow", devices=4), node("n2", kind="fast", devices=4)],
+        [node("n1", kind="a", devices=4), node("n2", kind="b", devices=4)],
         [chat],
         frontiers=tuple(
             ReplicaFrontier(deployment="chat", device_type=name, frontier=curve(bears, bears))
-            for name, bears in (("fast", 1200.0), ("slow", 600.0))
+            for name in ("a", "b")
+            for bears in (1200.0 if name == strong else 600.0,)
         ),
         device_cost=0.3,
     )
-    assert [a.node for a in _at_rest(snapshot).allocations] == ["n2"]
+    assert [a.node for a in _at_rest(snapshot).allocations] == ["n1" if strong == "a" else "n2"]
 
 
 def test_lasting_fall_is_given_back():
