@@ -2,24 +2,25 @@
 
 Owns the order of a solve. Small fleets whose deployments stand alone are decided node by
 node: the greedy's repair at once, then one MIP at growing limits, to a proof where there is
-one. All others are decided in counts (`counts.search`), each answer made concrete. Every
-plan is verified and yielded only if it is better than the last. Refuses to read time: it
-asks `work_left` between steps, and whoever runs it owns the deadline, keeps the last plan
-received and may kill it at any point. Invariants: every plan yielded passes `verify`; none
+one. All others are decided in counts (`counts.search`), each answer made concrete; where that
+loses something worth having, the search goes on without it from what was seated. Every plan
+is verified and yielded only if it is better than the last. Refuses to read time: it asks
+`work_left` between steps, and whoever runs it owns the deadline, keeps the last plan received
+and may kill it at any point. Invariants: every plan yielded passes `verify`; none
 is worse than the one before; a solver that fails ends the round with what was found; the
 same snapshot, policy and limits give the same plans.
 """
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from planner.model import Plan, PlanStatus, Snapshot
 from planner.placement.carrying import terms_of
 from planner.placement.counting import Counting, counting_of
 from planner.placement.counts.limits import Limits as SearchLimits
 from planner.placement.counts.patterns import Patterns
-from planner.placement.counts.problem import Counts
+from planner.placement.counts.problem import Counts, Problem
 from planner.placement.counts.search import search
 from planner.placement.counts.solver import NAME as COUNTS_SOLVER
 from planner.placement.counts.solver import SolverError
@@ -59,6 +60,8 @@ class Limits:
     """Of the MIP of a small fleet, step by step. Small fleets are proved in the first; the
     last keeps fifty nodes and eight deployments within seconds on one core."""
     counts: SearchLimits = field(default_factory=SearchLimits)
+    searches: int = 4
+    """In counts: each but the first without what the one before could not seat."""
     publish_gain: float = 2e-3
     """Of the objective's size, by which an answer in counts has to be better than the last
     one published to be made concrete before the search ends."""
@@ -163,23 +166,32 @@ def _in_counts(
         if plan is None:
             return
         yield plan
-        last: Standing | None = None
-        for found in search(
-            round_.counting.problem,
-            round_.counting.count(fleet, kept),
-            patterns=patterns,
-            limits=limits.counts,
-            work_left=lambda: work_left() > 0.0,
-        ):
-            last = found
-            if round_.is_worth(found, least=limits.publish_gain):
-                plan = round_.improved(found.counts)
+        problem = counting.problem
+        start: Counts = counting.count(fleet, kept)
+        for _ in range(limits.searches):
+            unseated: _Unseated | None = None
+            last: Standing | None = None
+            for found in search(
+                problem,
+                start,
+                patterns=patterns,
+                limits=limits.counts,
+                work_left=lambda: work_left() > 0.0,
+            ):
+                last = found
+                if round_.is_worth(found, least=limits.publish_gain):
+                    plan, unseated = round_.improved(found, least=limits.publish_gain)
+                    if plan is not None:
+                        yield plan
+                    if unseated is not None:
+                        break
+            if last is not None and unseated is None and round_.is_worth(last, least=0.0):
+                plan, unseated = round_.improved(last, least=limits.publish_gain)
                 if plan is not None:
                     yield plan
-        if last is not None and round_.is_worth(last, least=0.0):
-            plan = round_.improved(last.counts)
-            if plan is not None:
-                yield plan
+            if unseated is None or work_left() <= 0.0:
+                return
+            problem, start = unseated.narrowed(problem), unseated.counts
     except SolverError:
         _log.exception("placement_solver_failed revision=%d", fleet.snapshot.revision)
 
@@ -209,13 +221,26 @@ class _Round:
         by = max(self.policy.least_gain, least * abs(found.cost))
         return found.is_better(self.best, by=by)
 
-    def improved(self, counts: Counts) -> Plan | None:
-        """The plan of counts as they could be seated, if it is still better."""
-        draft = seated(self.fleet, self.counting, counts)
-        reached = self.standing(self.counting.count(self.fleet, draft))
-        if not reached.is_better(self.best, by=self.policy.least_gain):
-            return None
-        return self.published(draft, reached=reached)
+    def improved(self, found: Standing, *, least: float) -> tuple[Plan | None, "_Unseated | None"]:
+        """The plan of counts as they could be seated, if it is still better.
+
+        Args:
+            found: Has the counts.
+            least: Of its size, by which what found no seat has to make it worse to be told.
+        """
+        draft = seated(self.fleet, self.counting, found.counts)
+        counts = self.counting.count(self.fleet, draft)
+        reached = self.standing(counts)
+        is_whole = not found.is_better(reached, by=least * abs(found.cost))
+        lost = {
+            key: counts.get(key, 0)
+            for key, count in found.counts.items()
+            if counts.get(key, 0) < count
+        }
+        plan: Plan | None = None
+        if reached.is_better(self.best, by=self.policy.least_gain):
+            plan = self.published(draft, reached=reached)
+        return plan, None if is_whole or not lost else _Unseated(counts=counts, seats=lost)
 
     def published(
         self, draft: Draft, *, reached: Standing | None = None, is_kept: bool = False
@@ -238,6 +263,26 @@ class _Round:
         if plan is not None:
             self._best = reached
         return plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Unseated:
+    """What counts lost when they were made concrete.
+
+    Slots of a cell are a sum: a large replica may find none of its nodes free enough, nor moves
+    left to free one.
+
+    Attributes:
+        counts: What was seated.
+        seats: Of (cell, shape), as many as found a seat.
+    """
+
+    counts: Counts
+    seats: Counts
+
+    def narrowed(self, problem: Problem) -> Problem:
+        """The problem without what found no seat."""
+        return replace(problem, most={**problem.most, **self.seats})
 
 
 def _cost(fleet: Fleet, draft: Draft) -> float:

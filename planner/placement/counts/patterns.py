@@ -43,6 +43,7 @@ class Patterns:
         problem: All of it, its cells in domains.
 
     Attributes:
+        problem: As given.
         merged: The problem with cells merged by device type: what patterns are of.
         member: Of each cell, its merged one.
         bound: A lower bound of the weighted cost of any counts.
@@ -52,6 +53,7 @@ class Patterns:
     """
 
     def __init__(self, problem: Problem) -> None:
+        self.problem = problem
         self.merged, self.member = merged_cells(problem)
         self._evenness = Evenness(problem, self.member)
         self._blocks = Blocks(self.merged)

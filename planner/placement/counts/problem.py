@@ -24,6 +24,12 @@ class Mode:
     max_online: float
     segments: tuple[tuple[float, float, float], ...]  # alpha*x + beta*y <= gamma
 
+    @property
+    def most_offline(self) -> float:
+        """Offline work it bears beside no online work."""
+        limits = (gamma / beta for _, beta, gamma in self.segments if beta > 0.0)
+        return min(limits, default=0.0)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
@@ -35,6 +41,11 @@ class Shape:
     host_bytes: float
     load_cost: float  # of a new one, in the objective's units
     modes: tuple[Mode, ...]
+
+    @property
+    def most_offline(self) -> float:
+        """Offline work it bears beside no online work, in the mode that bears most."""
+        return max((mode.most_offline for mode in self.modes), default=0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

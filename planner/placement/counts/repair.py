@@ -1,47 +1,65 @@
-"""Sticky and fair greedy in counts: what runs, with what online work lacks added.
+"""Sticky and fair greedy in counts: what runs, with what comes before offline gain added.
 
-Owns the first answer of a round: replicas are added where their deployment lacks online
-work or failover, one at a time, to whoever lacks most; where no slots are free, replicas
-that serve nobody online yield, those first whose offline work is worth least. Refuses
-offline gain; what comes after it finds that. Invariants: nothing that is short gets
-shorter; pinned and frozen replicas stay; deterministic.
+Owns the first answer of a round: replicas are added where their deployment lacks online work
+or failover, then where deadlines lack offline work; one at a time or a sixteenth of what is
+lacking, to whoever lacks most. Where no slots are free, replicas that serve nobody online
+yield, those first on whose work no deadline rests, then those whose offline work is worth
+least. For a deadline only the former yield. Refuses offline gain; what comes after it finds
+that. Invariants: no online work that is short gets shorter; pinned and frozen replicas stay;
+deterministic.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from planner.placement.counts.capacity import Capacity
 from planner.placement.counts.problem import Counts, Problem, Shape
 
 _LEAST = 1e-6
+_LEAST_WORK = 1e-4  # replica-equivalents of what deadlines lack
 _MOST_STEPS = 100_000
+_AT_ONCE = 1 / 16  # of the replicas a deployment lacks; small enough to spread over domains
 
 
-def repaired(problem: Problem, counts: Counts) -> dict[tuple[int, int], int]:
-    """Counts with what online work and failover lack added, as far as there is room.
+def repaired(
+    problem: Problem, counts: Counts, offline: Mapping[int, float]
+) -> dict[tuple[int, int], int]:
+    """Counts with what online work, failover and deadlines lack added, as far as there is room.
+
+    Deadlines are repaired where something runs: on an empty fleet nobody has to yield for them,
+    and what is free goes to the most valuable work (`filling`).
 
     Args:
         problem: All of it, its cells in domains.
-        counts: What runs.
+        counts: What runs, or more.
+        offline: Work by demand that it does.
     """
-    bench = _Bench(problem, counts)
+    bench = _Bench(problem, counts, offline)
     for (cell, shape), least in sorted(problem.least.items()):
         while bench.capacity.counts.get((cell, shape), 0) < least:
             pinned = bench.pinned(cell, shape)
             if pinned is None:
                 break
             bench.take(pinned)
+    _repair(bench, bench.online)
+    if problem.held:
+        _repair(bench, bench.deadlines)
+    return {key: count for key, count in bench.capacity.counts.items() if count}
+
+
+def _repair(bench: "_Bench", need: "_Need") -> None:
+    """Adds replicas to whoever lacks most, until nobody lacks or nothing helps."""
     given_up: set[int] = set()
     for _ in range(_MOST_STEPS):
-        lacking = [d for d in bench.lacking() if d not in given_up]
+        lacking = [d for d in need.lacking() if d not in given_up]
         if not lacking:
-            break
-        step = bench.best(lacking[0])
+            return
+        step = bench.best(lacking[0], need)
         if step is None:
             given_up.add(lacking[0])
         else:
-            bench.take(step)
-    return {key: count for key, count in bench.capacity.counts.items() if count}
+            bench.take(step, times=bench.times(lacking[0], step, need))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +71,25 @@ class _Step:
     yields: tuple[tuple[int, int], ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Need:
+    """What replicas are added for.
+
+    Attributes:
+        lacking: Deployments that lack of it, those that lack most first.
+        lack: How much one lacks.
+        gain: What a step lowers of it.
+        may_yield: How many replicas of a shape yield for it at the most.
+    """
+
+    lacking: Callable[[], list[int]]
+    lack: Callable[[int], float]
+    gain: Callable[[int, _Step], float]
+    may_yield: Callable[[int], float]
+
+
 class _Bench:
-    def __init__(self, problem: Problem, counts: Counts) -> None:
+    def __init__(self, problem: Problem, counts: Counts, offline: Mapping[int, float]) -> None:
         self._problem = problem
         self.capacity = Capacity(problem, counts)
         self._lacks = [self.capacity.lack(d) for d in range(len(problem.wanted))]
@@ -64,11 +99,41 @@ class _Bench:
             self._host[c] += count * problem.shapes[q].host_bytes
             self._replicas[problem.shapes[q].deployment] += count
         self._worth = [0.0] * len(problem.wanted)
-        for demand in problem.offline:
-            self._worth[demand.deployment] = max(self._worth[demand.deployment], demand.weight)
-        self._moves = 0
+        self._spare = [0.0] * len(problem.wanted)  # offline work beyond what deadlines rest on
+        self._has_deadline = [False] * len(problem.wanted)
+        for j, demand in enumerate(problem.offline):
+            d = demand.deployment
+            self._worth[d] = max(self._worth[d], demand.weight)
+            self._spare[d] += offline.get(j, 0.0) - demand.least
+            self._has_deadline[d] |= demand.least > 0.0
+        self._offline = [shape.most_offline for shape in problem.shapes]
+        self._moves = sum(max(0, n - problem.held.get(key, 0)) for key, n in counts.items())
+        self.online = _Need(
+            lacking=self._short_online,
+            lack=self._lacks.__getitem__,
+            gain=self._online_gain,
+            may_yield=lambda _: math.inf,
+        )
+        self.deadlines = _Need(
+            lacking=self._short_deadlines,
+            lack=lambda d: -self._spare[d],
+            gain=lambda d, step: min(self._offline[step.shape], -self._spare[d]),
+            may_yield=self._not_rested_on,
+        )
 
-    def lacking(self) -> list[int]:
+    def _short_deadlines(self) -> list[int]:
+        """Deployments short of what deadlines rest on, those that lack most first."""
+        short = [d for d, spare in enumerate(self._spare) if spare < -_LEAST_WORK]
+        return sorted(short, key=lambda d: (self._spare[d], d))
+
+    def _not_rested_on(self, q: int) -> float:
+        """How many replicas of a shape may go before a deadline lacks work."""
+        d = self._problem.shapes[q].deployment
+        if not self._has_deadline[d] or self._offline[q] <= 0.0:
+            return math.inf
+        return max(0.0, self._spare[d]) // self._offline[q]
+
+    def _short_online(self) -> list[int]:
         """Deployments short of replicas or of online work, those that lack most first."""
         short = [
             d
@@ -77,14 +142,17 @@ class _Bench:
         ]
         return sorted(short, key=lambda d: (-self._lacks[d], d))
 
-    def best(self, d: int) -> _Step | None:
+    def best(self, d: int, need: _Need) -> _Step | None:
         """The replica that lowers what is lacking most by the slot; without yielding if so."""
         wanted = self._problem.wanted[d]
         is_bound = self._problem.max_moves is not None and self._moves >= self._problem.max_moves
         if self._replicas[d] >= wanted.max_replicas or is_bound:
             return None
-        for candidates in (self._free(d), self._evicting(d)):
-            ranked = [(self._gain(d, step), step) for step in candidates]
+        for candidates in (self._free(d), self._evicting(d, need)):
+            ranked = [
+                (need.gain(d, step) / self._problem.shapes[step.shape].slots, step)
+                for step in candidates
+            ]
             ranked = [(gain, step) for gain, step in ranked if gain > _LEAST]
             if ranked:
                 return max(ranked, key=lambda one: (one[0], -one[1].shape, -one[1].cell))[1]
@@ -117,34 +185,55 @@ class _Bench:
         shape = self._problem.shapes[q]
         yields: tuple[tuple[int, int], ...] | None = ()
         if self.capacity.room[c] < shape.slots:
-            yields = self._yields(c, shape.deployment, shape.slots - self.capacity.room[c])
+            yields = self._yields(
+                c, shape.deployment, shape.slots - self.capacity.room[c], self.online
+            )
         if yields is None or not self._has_host(c, shape, yields):
             return None
         return _Step(cell=c, shape=q, yields=yields)
 
-    def take(self, step: _Step) -> None:
-        """Makes the step."""
+    def times(self, d: int, step: _Step, need: _Need) -> int:
+        """How often a step is to be made at once: once where others yield for it."""
+        shape, c = self._problem.shapes[step.shape], self._problem.cells[step.cell]
+        times = int(_AT_ONCE * need.lack(d) / need.gain(d, step))
+        if times <= 1 or step.yields:
+            return 1
+        limits = [
+            self.capacity.room[step.cell] // shape.slots,
+            self._problem.fits(step.cell, step.shape) - self.capacity.counts[step.cell, step.shape],
+            self._problem.wanted[d].max_replicas - self._replicas[d],
+        ]
+        if self._problem.max_moves is not None:
+            limits.append(self._problem.max_moves - self._moves)
+        if shape.host_bytes > 0.0 and c.host_bytes != float("inf"):
+            free_bytes = c.host_bytes * c.nodes - self._host[step.cell]
+            limits.append(int(free_bytes / shape.host_bytes))
+        return max(1, min(times, *limits))
+
+    def take(self, step: _Step, *, times: int = 1) -> None:
+        """Makes the step, so many times where nobody yields for it."""
         for q, count in step.yields:
             self._move(step.cell, q, -count)
-        self._move(step.cell, step.shape, 1)
-        self._moves += 1
+        self._move(step.cell, step.shape, times)
 
     def _move(self, c: int, q: int, by: int) -> None:
+        count, held = self.capacity.counts[c, q], self._problem.held.get((c, q), 0)
+        self._moves += max(0, count + by - held) - max(0, count - held)
         self.capacity.move(c, q, by)
+        self._spare[self._problem.shapes[q].deployment] += by * self._offline[q]
         self._host[c] += by * self._problem.shapes[q].host_bytes
         d = self._problem.shapes[q].deployment
         self._replicas[d] += by
         self._lacks[d] = self.capacity.lack(d)
 
-    def _gain(self, d: int, step: _Step) -> float:
-        """What it lowers of the lack, by the slot; any replica gains below min_replicas."""
-        slots = self._problem.shapes[step.shape].slots
+    def _online_gain(self, d: int, step: _Step) -> float:
+        """What it lowers of the lack; any replica gains below min_replicas."""
         self.capacity.weigh(step.cell, step.shape, 1)
         gain = self._lacks[d] - self.capacity.lack(d)
         self.capacity.weigh(step.cell, step.shape, -1)
         if gain <= _LEAST and self._replicas[d] < self._problem.wanted[d].min_replicas:
-            gain = 2 * _LEAST * slots
-        return gain / slots
+            gain = 2 * _LEAST * self._problem.shapes[step.shape].slots
+        return gain
 
     def _open(self, d: int) -> Iterator[tuple[int, int, Shape]]:
         for q in self.capacity.shapes[d]:
@@ -169,23 +258,33 @@ class _Bench:
         used -= sum(count * self._problem.shapes[q].host_bytes for q, count in yields)
         return used + shape.host_bytes <= cell.host_bytes * cell.nodes
 
-    def _evicting(self, d: int) -> Iterator[_Step]:
+    def _evicting(self, d: int, need: _Need) -> Iterator[_Step]:
         for c, q, shape in self._open(d):
-            yields = self._yields(c, d, shape.slots - self.capacity.room[c])
+            yields = self._yields(c, d, shape.slots - self.capacity.room[c], need)
             if yields is not None and self._has_host(c, shape, yields):
                 yield _Step(cell=c, shape=q, yields=yields)
 
-    def _yields(self, c: int, d: int, slots: int) -> tuple[tuple[int, int], ...] | None:
-        """Replicas of a cell that free so many slots and leave nobody short; None if too few."""
+    def _yields(
+        self, c: int, d: int, slots: int, need: _Need
+    ) -> tuple[tuple[int, int], ...] | None:
+        """Replicas of a cell that free so many slots and leave no online work short."""
         found: list[tuple[int, int]] = []
         own = [
-            (self._worth[self._problem.shapes[q].deployment], self._problem.shapes[q].slots, q)
+            (
+                self._not_rested_on(q) < 1.0,
+                self._worth[self._problem.shapes[q].deployment],
+                self._problem.shapes[q].slots,
+                q,
+            )
             for (of, q), count in sorted(self.capacity.counts.items())
-            if of == c and count > 0 and self._problem.shapes[q].deployment != d
+            if of == c
+            and count > 0
+            and self._problem.shapes[q].deployment != d
+            and need.may_yield(q) >= 1.0
         ]
-        for _, each, q in sorted(own):
+        for _, _, each, q in sorted(own):
             spare = self.capacity.counts[c, q] - self._problem.least.get((c, q), 0)
-            count = min(spare, -(-slots // each))
+            count = int(min(spare, -(-slots // each), need.may_yield(q)))
             count = self._spared(c, q, count)
             if count > 0:
                 found.append((q, count))

@@ -1,6 +1,7 @@
 """Better and better counts of one problem, until the work is spent.
 
-Owns the order of the stages: what runs; its repair; all of it at once where it is small;
+Owns the order of the stages: what runs; its repair, with what is free filled with
+offline work (`filling`); all of it at once where it is small;
 what is lacking, sought near what runs (`parts`); choices of patterns where what there is is
 far from the bound (`choices`); then parts of the counts in cells, each freed and solved.
 Refuses time: it asks a callable whether work is left. Invariants: each standing yielded is
@@ -13,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from planner.placement.counts.choices import chosen
+from planner.placement.counts.filling import filled
 from planner.placement.counts.limits import Limits
 from planner.placement.counts.neighbourhoods import SHORT_KINDS, Drawing, Kind
 from planner.placement.counts.parts import improved
@@ -39,17 +41,20 @@ def search(
     Args:
         problem: All of it.
         start: Counts that fit.
-        patterns: Of the problem; its bound may rise on the way.
+        patterns: Of the problem, or of one that allows more; its bound may rise on the way.
         limits: How much to do.
         work_left: False ends the search.
     """
     best = standing_of(problem, start)
     yield best
-    if work_left() and best.has_shortfall:
-        found = standing_of(problem, repaired(problem, start))
-        if found.is_better(best):
-            best = found
-            yield best
+    if work_left():
+        counts = repaired(problem, start, best.offline) if best.has_shortfall else start
+        counts = filled(problem, counts, best.offline)
+        if counts != best.counts:
+            found = standing_of(problem, counts)
+            if found.is_better(best):
+                best = found
+                yield best
     if not work_left() or best.gap(patterns.bound) <= limits.close_enough:
         return
     is_small = _size(problem) <= limits.whole_integers
@@ -128,5 +133,6 @@ def _whole(
         )
     except SolverError:
         return best, False  # parts go on
-    patterns.raise_bound(solution.bound)
+    if problem is patterns.problem:  # of a narrower one it proves nothing
+        patterns.raise_bound(solution.bound)
     return merged(problem, programme, solution, None, {}), solution.is_optimal

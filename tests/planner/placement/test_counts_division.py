@@ -145,7 +145,7 @@ def test_repaired_keeps_every_limit_and_makes_nobody_shorter(drawn):
     """What runs, repaired: no deployment lacks more online work than before."""
     problem, counts = drawn
     problem = replace(problem, held=counts)
-    found = repaired(problem, counts)
+    found = repaired(problem, counts, {})
 
     assert is_feasible(problem, found)
     for before, after in zip(_lacks(problem, counts), _lacks(problem, found), strict=True):
@@ -166,8 +166,8 @@ def test_repaired_meets_a_pin_only_where_host_memory_takes_it():
         for host in (3.0, 4.0)
     )
 
-    assert repaired(small, small.held) == {(0, 0): 1}
-    assert repaired(large, large.held) == {(0, 0): 1, (0, 1): 1}
+    assert repaired(small, small.held, {}) == {(0, 0): 1}
+    assert repaired(large, large.held, {}) == {(0, 0): 1, (0, 1): 1}
 
 
 def test_repaired_gives_up_no_replica_for_a_pin_that_finds_no_room():
@@ -181,9 +181,9 @@ def test_repaired_gives_up_no_replica_for_a_pin_that_finds_no_room():
         least={(1, 0): 1},
     )
 
-    assert repaired(problem, problem.held) == {(0, 0): 1}
+    assert repaired(problem, problem.held, {}) == {(0, 0): 1}
     open_problem = replace(problem, cells=(CELL, CELL))
-    assert repaired(open_problem, problem.held) == {(1, 0): 1}
+    assert repaired(open_problem, problem.held, {}) == {(1, 0): 1}
 
 
 @settings(parent=_QUICK, max_examples=25)
