@@ -87,7 +87,7 @@ class Session:
         known = [
             self.gap(step.worth.offline, is_integral=is_integral)
             for step in self.steps
-            if step.wall_s <= seconds and self._keeps_tiers(step.worth)
+            if step.cpu_s <= seconds and self._keeps_tiers(step.worth)
         ]
         return min(known, default=float("inf"))
 
@@ -98,7 +98,7 @@ class Session:
                 self._keeps_tiers(step.worth)
                 and self.gap(step.worth.offline, is_integral=is_integral) <= gap_ratio
             ):
-                return step.wall_s
+                return step.cpu_s
         return float("inf")
 
     def _keeps_tiers(self, worth: Worth) -> bool:
