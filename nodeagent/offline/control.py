@@ -4,7 +4,9 @@ Owns the protobuf of items and the deadlines of its calls. Refuses to retry: the
 comes again by itself, and every call is safe to repeat.
 """
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import grpc
 import grpc.aio
@@ -56,10 +58,8 @@ class ItemControl:
             max_items=min(most, _MOST_ITEMS),
             epoch=self._epoch(),
         )
-        try:
+        with _unreachable():
             response = await self._stub().PullItems(request, timeout=_PULL_DEADLINE_S)
-        except grpc.aio.AioRpcError as error:
-            raise NoControlPlaneError(_sentence(error)) from error
         return tuple(
             Item(
                 name=item.lease.item,
@@ -92,10 +92,8 @@ class ItemControl:
                 for result in results
             ],
         )
-        try:
+        with _unreachable():
             response = await self._stub().CommitResults(request, timeout=_COMMIT_DEADLINE_S)
-        except grpc.aio.AioRpcError as error:
-            raise NoControlPlaneError(_sentence(error)) from error
         return len(response.superseded)
 
     async def give_back(self, *, replica: str, leases: Sequence[Lease], reason: str) -> None:
@@ -110,10 +108,8 @@ class ItemControl:
             leases=[_lease_to_proto(lease) for lease in leases],
             reason=reason,
         )
-        try:
+        with _unreachable():
             await self._stub().ReturnItems(request, timeout=_PULL_DEADLINE_S)
-        except grpc.aio.AioRpcError as error:
-            raise NoControlPlaneError(_sentence(error)) from error
 
     def _stub(self) -> "item_service_pb2_grpc.ItemServiceAsyncStub":
         channel = self._channel()
@@ -127,5 +123,19 @@ def _lease_to_proto(lease: Lease) -> item_service_pb2.ItemLease:
     return item_service_pb2.ItemLease(item=name, attempt=attempt)
 
 
-def _sentence(error: grpc.aio.AioRpcError) -> str:
-    return f"{error.code().name}: {error.details()}"
+@contextmanager
+def _unreachable() -> Iterator[None]:
+    """Says of a failed call that there is no control plane.
+
+    A session that ends closes its channel, which cancels the calls on it, though nobody
+    cancelled the task that made them.
+    """
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        raise NoControlPlaneError(f"{error.code().name}: {error.details()}") from error
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise NoControlPlaneError("the session ended during the call") from error
