@@ -26,6 +26,17 @@ def _stop_at_sigterm() -> Iterator[None]:
     signal.signal(signal.SIGTERM, before)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of the shared fleet come last, so that its engines run beside no other fleet's;
+    last of them the one that leaves it changed.
+    """
+    items.sort(
+        key=lambda item: [
+            name in getattr(item, "fixturenames", ()) for name in ("fleet", "changed")
+        ]
+    )
+
+
 @pytest.fixture(scope="session")
 def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny model, under two names."""

@@ -1,7 +1,8 @@
 """The whole fleet: real processes, real engines, no request lost whatever happens.
 
 The tests share one fleet and each leaves it as it found it: all processes running, and
-"chat" with a replica on either node.
+"chat" with a replica on either node. How a second deployment comes beside it is part of
+`test_load_shift`, which runs after these.
 """
 
 import time
@@ -59,20 +60,6 @@ def test_batch_completes_beside_online_load_when_all_is_well(
         plan = client.placement.GetPlacement(GetPlacementRequest(), timeout=CALL_DEADLINE_S).plan
     assert plan.status != PLAN_STATUS_UNSPECIFIED
     assert plan.gap >= 0
-
-
-def test_second_deployment_is_placed_beside_when_the_first_serves(fleet: FleetUnderTest) -> None:
-    """Another model gets its replica without a failed request of the first."""
-    with under_load(fleet) as load:
-        fleet.apply(name="side", model="tiny-too", min_replicas=1, max_replicas=1)
-        fleet.settle()
-        assert len(fleet.running("side")) == 1
-        assert len(fleet.running("chat")) == 2
-        fleet.delete("side")
-        wait_until(
-            "side is gone", lambda: "" if not fleet.running("side") else "runs", timeout_s=90
-        )
-    assert not load.failures
 
 
 def test_batch_completes_when_the_control_plane_is_killed(
