@@ -38,7 +38,11 @@ class Shortage:
 
 
 def carried(
-    fleet: Fleet, placements: Sequence[Placement], *, is_flow: bool = False
+    fleet: Fleet,
+    placements: Sequence[Placement],
+    *,
+    is_flow: bool = False,
+    standing: Standing | None = None,
 ) -> tuple[list[Placement], dict[str, Shortage]]:
     """Placements with class, online and offline share; and what is short, by deployment.
 
@@ -46,6 +50,7 @@ def carried(
         fleet: The survey.
         placements: All that run or are to run; their loads are not read.
         is_flow: Keeps the class each has, and splits the work alone: a linear programme.
+        standing: What is known of a plan's counts; read where these placements are those.
 
     Raises:
         SolverError: The solver failed.
@@ -69,7 +74,8 @@ def carried(
         )
         standing = flow_of(counting.problem, dict(counts), held)
     else:
-        standing = standing_of(counting.problem, dict(counts))
+        if standing is None or standing.counts != counts:
+            standing = standing_of(counting.problem, dict(counts))
         modes = _modes(fleet, counting, standing, placements, keys)
     loaded = _loaded(counting, standing, placements, keys, modes)
     lost = unsurvived(fleet, counting.problem, placements, keys)

@@ -5,13 +5,13 @@ Owns the misfits of a whole plan; those of one more replica, node by node, are
 needed, what was available at the best, and one thing that would help.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from planner.model import Deployment, Misfit, Placement
-from planner.placement.explaining.nodefit import misfit_of, misfits, misfits_of
+from planner.placement.explaining.nodefit import NodeFit, misfit_of, misfits
 from planner.placement.fleet import Fleet, Standing
 from planner.placement.flow import carry
 from planner.placement.objective import deadline_wanted, offline_wanted, online_wanted
@@ -46,10 +46,14 @@ def unmet(
     new = sum(p.replica is None for p in placements) + len(waiting)
     bound = fleet.snapshot.max_moves
     is_move_bound = bound is not None and new >= bound
+    fit = NodeFit(fleet, placements=placements)
+    by_deployment: dict[str, list[Placement]] = defaultdict(list)
+    for placement in placements:
+        by_deployment[placement.deployment].append(placement)
     for deployment in fleet.deployments.values():
-        own = [p for p in placements if p.deployment == deployment.id]
+        own = by_deployment.get(deployment.id, ())
         queued = [p for p in waiting if p.deployment == deployment.id]
-        for misfit in _wishes(fleet, deployment, own, placements, short=short):
+        for misfit in _wishes(fleet, deployment, own, fit, short=short):
             if queued:
                 seats = ", ".join(f"node {p.node} devices {list(p.devices)}" for p in queued)
                 awaited.append(_wait(misfit, f"waits until {seats} are free"))
@@ -83,7 +87,7 @@ def _wishes(
     fleet: Fleet,
     deployment: Deployment,
     own: Sequence[Placement],
-    placements: Sequence[Placement],
+    fit: NodeFit,
     *,
     short: "Mapping[str, Shortage] | None",
 ) -> Iterator[Misfit]:
@@ -109,7 +113,7 @@ def _wishes(
     failover = short[deployment.id].failover if short and deployment.id in short else 0.0
     if not stuck and lack is None and failover <= 0.0:
         return
-    why = next(iter(misfits_of(fleet, deployment, placements=placements)), None)
+    why = next(iter(fit.misfits(deployment)), None)
     for what in stuck:
         yield _because(why, deployment, what)
     if failover > 0.0:

@@ -18,6 +18,7 @@ from planner.placement.shares import with_shortages
 
 if TYPE_CHECKING:
     from planner.placement.carrying import Shortage
+    from planner.placement.counts.standing import Standing
 
 
 def publish(
@@ -27,7 +28,7 @@ def publish(
     status: PlanStatus,
     solver: str,
     bound: float,
-    work_terms: Mapping[str, float] | None = None,
+    standing: "Standing | None" = None,
 ) -> Plan:
     """Makes the plan of a draft.
 
@@ -37,7 +38,7 @@ def publish(
         status: What is known of it, were every wish met.
         solver: What produced it.
         bound: Proven lower bound on the objective.
-        work_terms: Terms of work where they are known; None to evaluate them here.
+        standing: Of the draft in counts, where it is known; None to evaluate it here.
     """
     known = _classes(fleet)
     kept = [
@@ -52,9 +53,11 @@ def publish(
         if a.replica in draft.kept
     ]
     kept.sort(key=lambda p: (p.deployment, p.replica or ""))
-    placements, short = with_shortages(fleet, [*kept, *_seated(draft.new, known)])
+    placements, short = with_shortages(
+        fleet, [*kept, *_seated(draft.new, known)], standing=standing
+    )
     waiting = tuple(_seated(draft.waiting, known))
-    terms = evaluate(fleet, draft, work_terms=work_terms)
+    terms = evaluate(fleet, draft, work_terms=_terms(fleet, standing))
     lasting, awaited = unmet(fleet, placements, waiting, short=short)
     objective = total(terms)
     return Plan(
@@ -69,6 +72,16 @@ def publish(
         misfits=lasting + awaited + unfair(short),
         waiting=waiting,
     )
+
+
+def _terms(fleet: Fleet, standing: "Standing | None") -> Mapping[str, float] | None:
+    if standing is None:
+        return None
+    # Loads OR-Tools, which whoever has a standing loaded before.
+    from planner.placement.carrying import terms_of
+    from planner.placement.counting import counting_of
+
+    return terms_of(counting_of(fleet), standing)
 
 
 def unfair(short: "Mapping[str, Shortage] | None") -> tuple[Misfit, ...]:

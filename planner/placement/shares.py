@@ -20,6 +20,7 @@ from planner.rollout.budgets import derived_budget_ms
 
 if TYPE_CHECKING:
     from planner.placement.carrying import Shortage
+    from planner.placement.counts.standing import Standing
 
 OFFLINE_ONLY_BUDGET_RATIO = 10.0
 """Latency budget of a replica that serves no online requests, over the loosest class's."""
@@ -44,7 +45,11 @@ def with_shares(fleet: Fleet, placements: Sequence[Placement]) -> tuple[Placemen
 
 
 def with_shortages(
-    fleet: Fleet, placements: Sequence[Placement], *, is_flow: bool = False
+    fleet: Fleet,
+    placements: Sequence[Placement],
+    *,
+    is_flow: bool = False,
+    standing: "Standing | None" = None,
 ) -> tuple[tuple[Placement, ...], "dict[str, Shortage] | None"]:
     """The same, and what is short by deployment; None where deployments stand alone.
 
@@ -52,9 +57,10 @@ def with_shortages(
         fleet: The survey.
         placements: In any order.
         is_flow: Whether replicas keep the SLO class they have.
+        standing: Of a plan in counts, where it is known; it holds where these are its counts.
     """
     if not fleet.is_plain:
-        return _with_classes(fleet, placements, is_flow=is_flow)
+        return _with_classes(fleet, placements, is_flow=is_flow, standing=standing)
     carried = list(placements)
     for deployment in fleet.deployments.values():
         indices = [i for i, p in enumerate(carried) if p.deployment == deployment.id]
@@ -67,13 +73,17 @@ def with_shortages(
 
 
 def _with_classes(
-    fleet: Fleet, placements: Sequence[Placement], *, is_flow: bool
+    fleet: Fleet,
+    placements: Sequence[Placement],
+    *,
+    is_flow: bool,
+    standing: "Standing | None",
 ) -> tuple[tuple[Placement, ...], "dict[str, Shortage]"]:
     """The same where SLO classes or tenants bind deployments together."""
     # Loads OR-Tools, which a fleet whose deployments stand alone never needs here.
     from planner.placement.carrying import carried
 
-    fresh, short = carried(fleet, placements, is_flow=is_flow)
+    fresh, short = carried(fleet, placements, is_flow=is_flow, standing=standing)
     by_deployment: dict[str, list[int]] = defaultdict(list)
     for i, placement in enumerate(fresh):
         by_deployment[placement.deployment].append(i)

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from planner.model import Plan, PlanStatus, Snapshot
-from planner.placement.carrying import terms_of
 from planner.placement.counting import Counting, counting_of
 from planner.placement.counts.limits import Limits as SearchLimits
 from planner.placement.counts.patterns import Patterns
@@ -230,7 +229,7 @@ class _Round:
         """
         draft = seated(self.fleet, self.counting, found.counts)
         counts = self.counting.count(self.fleet, draft)
-        reached = self.standing(counts)
+        reached = found if counts == found.counts else self.standing(counts)
         is_whole = not found.is_better(reached, by=least * abs(found.cost))
         lost = {
             key: counts.get(key, 0)
@@ -256,7 +255,7 @@ class _Round:
                 status=PlanStatus.KEPT_INCUMBENT if is_kept else status,
                 solver="incumbent" if is_kept else COUNTS_SOLVER,
                 bound=self.patterns.bound,
-                work_terms=terms_of(self.counting, reached),
+                standing=reached,
             ),
             self.fleet.snapshot,
         )

@@ -7,7 +7,7 @@ a node without a misfit has a seat that the verifier lets through.
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from planner.model import Allocation, Deployment, Desired, Misfit, Node, Placement, Snapshot
 from planner.placement.explaining.beside import Beside
@@ -52,61 +52,79 @@ def misfits(
     others = {one.id: one for one in snapshot.deployments}
     # Of a survey only what does not depend on other deployments is read here.
     alone = survey(replace(snapshot, deployments=(deployment,)))
-    return misfits_of(
-        alone,
-        deployment,
-        placements=placements or (),
-        beside=Beside(alone.allocations.values(), others),
-        only=only,
-    )
+    beside = Beside(alone.allocations.values(), others)
+    return NodeFit(alone, placements=placements or (), beside=beside).misfits(deployment, only=only)
 
 
-def misfits_of(
-    fleet: Fleet,
-    deployment: Deployment,
-    *,
-    placements: Sequence[Placement] = (),
-    beside: Beside | None = None,
-    only: str | None = None,
-) -> tuple[Misfit, ...]:
-    """As `misfits`, on a fleet that was surveyed before.
+class NodeFit:
+    """What nodes of a surveyed fleet have room for, for one deployment after another.
 
     Args:
         fleet: The survey.
-        deployment: Whose replica.
         placements: A plan whose new placements hold devices too.
         beside: What holds devices; None: as the survey has it.
-        only: The one node that is asked about; None: all.
     """
-    taken: dict[str, set[int]] = defaultdict(set)
-    for placement in placements:
-        if placement.replica is None:
-            taken[placement.node].update(placement.devices)
-    leaving: dict[str, list[Allocation]] = defaultdict(list)
-    for one in fleet.allocations.values():
-        if one.desired is Desired.STOPPED:
-            leaving[one.node].append(one)
-    asked = _Asked(
-        fleet=fleet,
-        deployment=deployment,
-        leaving=leaving,
-        beside=beside or Beside(fleet.allocations.values(), fleet.deployments),
-    )
-    found = []
-    for node in fleet.nodes.values():
-        if only not in (None, node.id):
-            continue
-        free = fleet.free.get(node.id, frozenset()) - taken[node.id]
-        misfit = asked.misfit(node, free)
-        if misfit is None:
-            return ()
-        found.append(misfit)
-    if not found:
-        size = float(deployment.tensor_parallel_size)
-        nothing = "the fleet has no node; start an agent"
-        return (misfit_of(deployment, None, "devices", size, 0.0, nothing),)
-    found.sort(key=_nearness)
-    return tuple(found)
+
+    def __init__(
+        self, fleet: Fleet, *, placements: Sequence[Placement] = (), beside: Beside | None = None
+    ) -> None:
+        taken: dict[str, set[int]] = defaultdict(set)
+        for placement in placements:
+            if placement.replica is None:
+                taken[placement.node].update(placement.devices)
+        leaving: dict[str, list[Allocation]] = defaultdict(list)
+        for one in fleet.allocations.values():
+            if one.desired is Desired.STOPPED:
+                leaving[one.node].append(one)
+        self._fleet = fleet
+        self._leaving = leaving
+        self._beside = beside or Beside(fleet.allocations.values(), fleet.deployments)
+        self._free = {
+            node: fleet.free.get(node, frozenset()) - taken.get(node, set()) for node in fleet.nodes
+        }
+        layouts: dict[tuple[tuple[int, str, int], ...], int] = {}
+        self._layouts = {
+            node.id: layouts.setdefault(
+                tuple((d.index, d.device_type, d.memory_bytes) for d in node.devices), len(layouts)
+            )
+            for node in fleet.nodes.values()
+        }
+
+    def misfits(self, deployment: Deployment, *, only: str | None = None) -> tuple[Misfit, ...]:
+        """As the function `misfits`.
+
+        Args:
+            deployment: Whose replica.
+            only: The one node that is asked about; None: all.
+        """
+        asked = [
+            _Asked(
+                deployment=replace(deployment, tensor_parallel_size=size),
+                fleet=self._fleet,
+                leaving=self._leaving,
+                beside=self._beside,
+            )
+            for size in deployment.tensor_parallel_sizes
+        ]
+        found = []
+        for node in self._fleet.nodes.values():
+            if only not in (None, node.id):
+                continue
+            nearest: Misfit | None = None
+            for one in asked:
+                misfit = one.misfit(node, self._layouts[node.id], self._free[node.id])
+                if misfit is None:
+                    return ()
+                if nearest is None or _nearness(misfit) < _nearness(nearest):
+                    nearest = misfit
+            if nearest is not None:
+                found.append(nearest)
+        if not found:
+            size = float(deployment.tensor_parallel_size)
+            nothing = "the fleet has no node; start an agent"
+            return (misfit_of(deployment, None, "devices", size, 0.0, nothing),)
+        found.sort(key=_nearness)
+        return tuple(found)
 
 
 def misfit_of(
@@ -129,24 +147,43 @@ def misfit_of(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Suited:
+    """What an empty node of one layout offers one shape of a deployment."""
+
+    is_enough: bool
+    kinds: tuple[frozenset[int], ...]  # indices of devices that suit it, by device type
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Asked:
-    """One more replica of a deployment, and the fleet it is to fit into."""
+    """One more replica of one shape of a deployment, and the fleet it is to fit into."""
 
     fleet: Fleet
     deployment: Deployment
     beside: Beside
     leaving: Mapping[str, Sequence[Allocation]]  # by node, those whose removal is decided
+    suited: dict[int, _Suited] = field(default_factory=dict)  # by layout
 
-    def misfit(self, node: Node, free: frozenset[int]) -> Misfit | None:
-        """The nearest miss over the device counts that the deployment allows."""
-        found = []
-        for size in self.deployment.tensor_parallel_sizes:
-            one = replace(self.deployment, tensor_parallel_size=size)
-            misfit = self._shape(one, node) or self._rules(one, node) or self._room(one, node, free)
-            if misfit is None:
-                return None
-            found.append(misfit)
-        return min(found, key=_nearness)
+    def misfit(self, node: Node, layout: int, free: frozenset[int]) -> Misfit | None:
+        """Why it does not fit the node; None where it does."""
+        suited = self.suited.get(layout)
+        if suited is None:
+            suited = self.suited[layout] = self._suited(node)
+        if not suited.is_enough:
+            return self._shape(self.deployment, node)
+        return self._rules(self.deployment, node) or self._room(
+            self.deployment, node, suited.kinds, free
+        )
+
+    def _suited(self, node: Node) -> _Suited:
+        kinds: dict[str, set[int]] = defaultdict(set)
+        for device in node.devices:
+            if suits(device, self.deployment):
+                kinds[device.device_type].add(device.index)
+        return _Suited(
+            is_enough=self._shape(self.deployment, node) is None,
+            kinds=tuple(frozenset(own) for own in kinds.values()),
+        )
 
     def _shape(self, deployment: Deployment, node: Node) -> Misfit | None:
         """Whether the empty node would take it."""
@@ -232,10 +269,15 @@ class _Asked:
             )
         return None
 
-    def _room(self, deployment: Deployment, node: Node, free: frozenset[int]) -> Misfit | None:
+    def _room(
+        self,
+        deployment: Deployment,
+        node: Node,
+        suitable: Sequence[frozenset[int]],
+        free: frozenset[int],
+    ) -> Misfit | None:
         """Whether devices are free that suit it."""
         size = deployment.tensor_parallel_size
-        suitable = {d.index: d.device_type for d in node.devices if suits(d, deployment)}
         at_hand = _most(suitable, free)
         if at_hand >= size:
             return None
@@ -254,10 +296,9 @@ class _Asked:
         )
 
 
-def _most(kinds: Mapping[int, str], indices: frozenset[int]) -> int:
+def _most(kinds: Sequence[frozenset[int]], indices: frozenset[int]) -> int:
     """Devices of one type among some of a node's."""
-    counts = Counter(kind for index, kind in kinds.items() if index in indices)
-    return max(counts.values(), default=0)
+    return max((len(kind & indices) for kind in kinds), default=0)
 
 
 def _closed(node: Node) -> str:
