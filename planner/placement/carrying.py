@@ -50,7 +50,7 @@ def carried(
         fleet: The survey.
         placements: All that run or are to run; their loads are not read.
         is_flow: Keeps the class each has, and splits the work alone: a linear programme.
-        standing: What is known of a plan's counts; read where these placements are those.
+        standing: Of counts near those of the placements, where it is known.
 
     Raises:
         SolverError: The solver failed.
@@ -74,8 +74,7 @@ def carried(
         )
         standing = flow_of(counting.problem, dict(counts), held)
     else:
-        if standing is None or standing.counts != counts:
-            standing = standing_of(counting.problem, dict(counts))
+        standing = standing_of(counting.problem, dict(counts), near=standing)
         modes = _modes(fleet, counting, standing, placements, keys)
     loaded = _loaded(counting, standing, placements, keys, modes)
     lost = unsurvived(fleet, counting.problem, placements, keys)

@@ -57,7 +57,7 @@ def with_shortages(
         fleet: The survey.
         placements: In any order.
         is_flow: Whether replicas keep the SLO class they have.
-        standing: Of a plan in counts, where it is known; it holds where these are its counts.
+        standing: Of counts near those of the placements, where it is known.
     """
     if not fleet.is_plain:
         return _with_classes(fleet, placements, is_flow=is_flow, standing=standing)

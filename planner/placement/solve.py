@@ -166,7 +166,7 @@ def _in_counts(
             return
         yield plan
         problem = counting.problem
-        start: Counts = counting.count(fleet, kept)
+        start = round_.best
         for _ in range(limits.searches):
             unseated: _Unseated | None = None
             last: Standing | None = None
@@ -190,7 +190,7 @@ def _in_counts(
                     yield plan
             if unseated is None or work_left() <= 0.0:
                 return
-            problem, start = unseated.narrowed(problem), unseated.counts
+            problem, start = unseated.narrowed(problem), unseated.reached
     except SolverError:
         _log.exception("placement_solver_failed revision=%d", fleet.snapshot.revision)
 
@@ -211,10 +211,6 @@ class _Round:
         assert self._best is not None  # the first plan keeps what runs
         return self._best
 
-    def standing(self, counts: Counts) -> Standing:
-        """How good counts are."""
-        return standing_of(self.counting.problem, counts)
-
     def is_worth(self, found: Standing, *, least: float) -> bool:
         """Whether counts promise enough over what was published last."""
         by = max(self.policy.least_gain, least * abs(found.cost))
@@ -229,7 +225,7 @@ class _Round:
         """
         draft = seated(self.fleet, self.counting, found.counts)
         counts = self.counting.count(self.fleet, draft)
-        reached = found if counts == found.counts else self.standing(counts)
+        reached = standing_of(self.counting.problem, counts, near=found)
         is_whole = not found.is_better(reached, by=least * abs(found.cost))
         lost = {
             key: counts.get(key, 0)
@@ -239,13 +235,14 @@ class _Round:
         plan: Plan | None = None
         if reached.is_better(self.best, by=self.policy.least_gain):
             plan = self.published(draft, reached=reached)
-        return plan, None if is_whole or not lost else _Unseated(counts=counts, seats=lost)
+        return plan, None if is_whole or not lost else _Unseated(reached=reached, seats=lost)
 
     def published(
         self, draft: Draft, *, reached: Standing | None = None, is_kept: bool = False
     ) -> Plan | None:
         """A draft's plan, verified; it is the best from then on."""
-        reached = reached or self.standing(self.counting.count(self.fleet, draft))
+        if reached is None:
+            reached = standing_of(self.counting.problem, self.counting.count(self.fleet, draft))
         is_proven = reached.gap(self.patterns.bound) <= 1e-6
         status = PlanStatus.OPTIMAL if is_proven else PlanStatus.FEASIBLE
         plan = _verified(
@@ -272,11 +269,11 @@ class _Unseated:
     left to free one.
 
     Attributes:
-        counts: What was seated.
+        reached: What was seated.
         seats: Of (cell, shape), as many as found a seat.
     """
 
-    counts: Counts
+    reached: Standing
     seats: Counts
 
     def narrowed(self, problem: Problem) -> Problem:

@@ -19,7 +19,7 @@ from planner.placement.counts.limits import Limits
 from planner.placement.counts.neighbourhoods import SHORT_KINDS, Drawing, Kind
 from planner.placement.counts.parts import improved
 from planner.placement.counts.patterns import Patterns
-from planner.placement.counts.problem import Counts, Problem
+from planner.placement.counts.problem import Problem
 from planner.placement.counts.programme import Programme, whole
 from planner.placement.counts.repair import repaired
 from planner.placement.counts.solver import SolverError, solve_mip
@@ -30,28 +30,29 @@ _WHOLE_GAP = 1e-6
 
 def search(
     problem: Problem,
-    start: Counts,
+    start: Standing,
     *,
     patterns: Patterns,
     limits: Limits,
     work_left: Callable[[], bool],
 ) -> Iterator[Standing]:
-    """Standings, each better than the last; the first is that of `start`.
+    """Standings, each better than the last and than `start`.
 
     Args:
         problem: All of it.
-        start: Counts that fit.
+        start: Of counts that fit.
         patterns: Of the problem, or of one that allows more; its bound may rise on the way.
         limits: How much to do.
         work_left: False ends the search.
     """
-    best = standing_of(problem, start)
-    yield best
+    best = start
     if work_left():
-        counts = repaired(problem, start, best.offline) if best.has_shortfall else start
+        counts = best.counts
+        if best.has_shortfall:
+            counts = repaired(problem, counts, best.offline)
         counts = filled(problem, counts, best.offline)
         if counts != best.counts:
-            found = standing_of(problem, counts)
+            found = standing_of(problem, counts, near=best)
             if found.is_better(best):
                 best = found
                 yield best

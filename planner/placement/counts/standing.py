@@ -6,7 +6,7 @@ solver's weights only steer its search. Invariant: `is_better` is a strict order
 tolerance, so a search that only moves to better standings ends.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -69,12 +69,22 @@ class Standing:
         return any(short > _TOLERANCE for short in self.shortfalls)
 
 
-def standing_of(problem: Problem, counts: Counts) -> Standing:
+def standing_of(problem: Problem, counts: Counts, *, near: Standing | None = None) -> Standing:
     """The best modes and work for counts as they are.
+
+    Args:
+        problem: All of it.
+        counts: By (cell, shape).
+        near: Of other counts of the same problem; where half of the deployments or fewer
+            differ, only those are decided, beside the others' offline work.
 
     Raises:
         SolverError: The solver failed.
     """
+    if near is not None:
+        changed = _changed(problem, near.counts, counts)
+        if len(changed) <= len(problem.wanted) / 2:
+            return _one_by_one(problem, counts, changed, near)
     programme = Programme(problem, nothing_placed(problem), counts=counts)
     if len(programme.r) <= _MODES_AT_ONCE:
         return merged(problem, programme, _solved(programme), None, counts)
@@ -83,11 +93,24 @@ def standing_of(problem: Problem, counts: Counts) -> Standing:
     # better than all at once within its nodes.
     relaxed = solve_lp(programme.sparse.proto(is_relaxed=True))
     found = merged(problem, programme, relaxed, None, counts)
-    for d in range(len(problem.wanted)):
+    return _one_by_one(problem, counts, range(len(problem.wanted)), found)
+
+
+def _one_by_one(
+    problem: Problem, counts: Counts, deployments: Iterable[int], found: Standing
+) -> Standing:
+    """The standing once each of the deployments has been decided beside the others."""
+    for d in deployments:
         part = Part(deployments=(d,), cells=frozenset())
         programme = Programme(problem, part, counts=counts, offline=found.offline)
         found = merged(problem, programme, _solved(programme), found, counts)
     return found
+
+
+def _changed(problem: Problem, before: Counts, now: Counts) -> list[int]:
+    """Deployments whose counts differ."""
+    keys = [key for key in {**before, **now} if before.get(key, 0) != now.get(key, 0)]
+    return sorted({problem.shapes[q].deployment for _, q in keys})
 
 
 def _solved(programme: Programme) -> Solution:
