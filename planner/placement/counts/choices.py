@@ -39,7 +39,7 @@ def chosen(
     """Choices of patterns divided over the cells, each again as long as repairing it helps.
 
     Prices are bettered, then varied; where that no longer helps, parts of the choice are
-    freed, which brings new patterns.
+    freed, which brings new patterns. Where something runs that no choice betters, it ends.
 
     Args:
         problem: All of it.
@@ -72,6 +72,8 @@ def chosen(
         if idle > _IDLE and step >= len(_PRICE_RANGES):
             _freed(patterns, counts, draw=draw, limits=limits, work_left=work_left)
             counts, cost = patterns.choice()
+        if problem.held and step > 0 and cost >= start.cost:
+            return  # of what runs, parts find more
         before = cost
         is_near = cost - patterns.bound < limits.repair_below * abs(cost)
         if cost >= start.cost or (

@@ -45,7 +45,7 @@ def search(
         limits: How much to do.
         work_left: False ends the search.
     """
-    best = start
+    best = begun = start
     if work_left():
         counts = best.counts
         if best.has_shortfall:
@@ -53,6 +53,8 @@ def search(
         counts = filled(problem, counts, best.offline)
         if counts != best.counts:
             found = standing_of(problem, counts, near=best)
+            if found.cost < best.cost:
+                begun = found  # better or not: a little of an early tier is short, say
             if found.is_better(best):
                 best = found
                 yield best
@@ -62,28 +64,33 @@ def search(
     if is_small:
         found, is_proven = _whole(problem, patterns, best, nodes=limits.whole_nodes)
         if found.is_better(best):
-            best = found
+            best = begun = found
             yield best
         if is_proven:
             return
-    if problem.held:
-        # Of what runs most is right already: what it lacks is first sought nearby.
-        kinds = SHORT_KINDS if best.has_shortfall else frozenset(Kind)
+    # Of what runs most is right already: what it lacks is first sought nearby, and more than
+    # that where few parts are all of it.
+    has_few_parts = _size(problem) <= limits.first_parts * limits.part_integers
+    if problem.held and (begun.has_shortfall or has_few_parts):
         nearby = improved(
             problem,
-            best,
+            begun,
             drawing=Drawing(
                 problem=problem,
                 random=random.Random(limits.seed),
                 integers=limits.part_integers,
-                kinds=kinds,
+                kinds=SHORT_KINDS if begun.has_shortfall else frozenset(Kind),
             ),
             parts=limits.first_parts,
             limits=limits,
             work_left=work_left,
         )
-        for best in nearby:
-            yield best
+        for found in nearby:
+            if found.is_better(best):
+                best = found
+                yield best
+            if not found.has_shortfall and not has_few_parts:
+                break
     if best.gap(patterns.bound) > limits.choose_above:
         try:
             for found in chosen(problem, patterns, best, limits=limits, work_left=work_left):
