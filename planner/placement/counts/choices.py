@@ -39,7 +39,8 @@ def chosen(
     """Choices of patterns divided over the cells, each again as long as repairing it helps.
 
     Prices are bettered, then varied; where that no longer helps, parts of the choice are
-    freed, which brings new patterns. Where something runs that no choice betters, it ends.
+    freed, which brings new patterns. Where something runs that a choice does not better, it
+    ends: parts find more there.
 
     Args:
         problem: All of it.
@@ -73,7 +74,7 @@ def chosen(
             _freed(patterns, counts, draw=draw, limits=limits, work_left=work_left)
             counts, cost = patterns.choice()
         if problem.held and step > 0 and cost >= start.cost:
-            return  # of what runs, parts find more
+            return
         before = cost
         is_near = cost - patterns.bound < limits.repair_below * abs(cost)
         if cost >= start.cost or (
@@ -83,14 +84,19 @@ def chosen(
         divided_at = cost
         divided = _divided(problem, patterns, counts, limits=limits, work_left=work_left)
         is_worth_repair = is_near or step % _REPAIR_EVERY == _REPAIR_EVERY - 1
-        yield from _repaired(
+        is_better = False
+        for found in _repaired(
             problem,
             divided,
             repairs=limits.repairs if is_worth_repair else 0,
             limits=limits,
             work_left=work_left,
-        )
+        ):
+            yield found
+            is_better = is_better or found.is_better(start)
         if not work_left() or divided.gap(patterns.bound) < limits.merged_gap:
+            return
+        if problem.held and not is_better:
             return
 
 

@@ -17,7 +17,7 @@ from planner.placement.counts.problem import Problem
 from planner.placement.counts.search import search
 from planner.placement.counts.solver import SolverError
 from planner.placement.counts.standing import TIERS, Standing, standing_of
-from tests.planner.placement.drawn_counts import is_feasible, problem_of, problems
+from tests.planner.placement.drawn_counts import WANTED, is_feasible, problem_of, problems
 
 _LIMITS = Limits(parts=8, merged_parts=2, prices=5, repairs=2, whole_nodes=20, last_nodes=40)
 _FEW = settings(
@@ -161,3 +161,42 @@ def test_search_frees_no_more_parts_than_its_limits(monkeypatch, parts):
     _found(problem_of(), {}, limits=replace(limits, whole_integers=0, choose_above=1e9))
 
     assert len(drawn) == parts
+
+
+def test_search_goes_on_from_a_repair_that_is_short_of_little_where_nothing_was(monkeypatch):
+    """It costs far less, so parts begin there; nothing is yielded that is worse in an early tier."""
+    problem = problem_of(held={(0, 0): 1}, wanted=(replace(WANTED, min_replicas=2),))
+    start = standing_of(problem, {(0, 0): 1})
+    trade = list(start.shortfalls)
+    trade[TIERS.index("replica")], trade[TIERS.index("tight")] = 0.0, 1.0
+    early = replace(start, shortfalls=(0.0, *trade[1:]), cost=start.cost)
+    repair = replace(early, shortfalls=tuple(trade), cost=start.cost - 1e6, counts={(0, 0): 2})
+    begun = []
+
+    def improved(_problem, best, **_limits):
+        begun.append(best)
+        if len(begun) > 1:
+            return
+        yield replace(repair, net=repair.net - 1.0)  # still short of the early tier
+        yield early
+        yield replace(early, net=early.net - 1.0)
+
+    monkeypatch.setattr(search_module, "repaired", lambda *_: {(0, 0): 2})
+    monkeypatch.setattr(search_module, "filled", lambda _problem, counts, _offline: counts)
+    monkeypatch.setattr(search_module, "standing_of", lambda *_args, **_known: repair)
+    monkeypatch.setattr(search_module, "improved", improved)
+    limits = replace(_LIMITS, whole_integers=0, close_enough=-1.0, choose_above=1e9)
+    left = iter([True])
+    found = list(
+        search(
+            problem,
+            early,
+            patterns=Patterns(problem),
+            limits=limits,
+            work_left=lambda: next(left, True),
+        )
+    )
+
+    assert begun[0] is repair
+    assert all(one.is_better(early) for one in found)
+    assert found
