@@ -31,7 +31,7 @@ TIERS_BY_DEVICE_COST = 20.0
 a hundredth of a replica-equivalent of deadline work outweighs the devices of any replica of up
 to six devices of mean price, at any device_cost."""
 
-LOAD_HORIZON_S = 1200.0  # over which a load has to pay for itself; placements outlive rounds
+LOAD_HORIZON_S = 300.0  # over which a load has to pay for itself, in offline work
 
 WAITING_VALUE = 0.5
 BROKEN_VALUE = 0.4
