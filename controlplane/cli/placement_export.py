@@ -16,7 +16,7 @@ from slacktide.v1.batch_pb2 import Batch, BatchState
 from slacktide.v1.batch_service_pb2 import ListBatchesRequest
 from slacktide.v1.deployment_pb2 import Deployment, DeploymentSpec, Stage
 from slacktide.v1.node_pb2 import Node, NodeState
-from slacktide.v1.placement_pb2 import DeploymentTotals, Placement
+from slacktide.v1.placement_pb2 import DeploymentTotals, Placement, Plan
 from slacktide.v1.placement_service_pb2 import WhatIfRequest
 from slacktide.v1.slo_pb2 import Slo
 
@@ -88,7 +88,7 @@ def read_values(fleet: Fleet, *, duration: str, now: datetime) -> dict[str, Any]
         nodes=nodes,
         deployments=deployments,
         totals=totals,
-        placements=placement.plan.placements if placement is not None else (),
+        plan=placement.plan if placement is not None else Plan(),
         batches=batches,
         duration=duration,
         now=now,
@@ -100,12 +100,21 @@ def fleet_values(
     nodes: Iterable[Node],
     deployments: Iterable[Deployment],
     totals: Iterable[DeploymentTotals],
-    placements: Iterable[Placement],
+    plan: Plan,
     batches: Iterable[Batch],
     duration: str,
     now: datetime,
 ) -> dict[str, Any]:
     """The file's keys and values.
+
+    Args:
+        nodes: Of the fleet.
+        deployments: Likewise.
+        totals: What rounds plan for now, by deployment.
+        plan: In force; one without placements where nothing runs.
+        batches: Under way.
+        duration: Of the replay.
+        now: What deadlines are told from.
 
     Raises:
         CommandError: A node with devices of two types.
@@ -115,7 +124,7 @@ def fleet_values(
     wanted = {bare(one.name): one for one in deployments}
     values: dict[str, Any] = {
         "duration": duration,
-        "rounds": {"forecast": "last"},
+        "rounds": {"forecast": "last"} | _device_cost(plan),
         "nodes": list(listed.values()),
         "deployments": [
             _deployment(name, one.spec, work=work.get(name, 0.0))
@@ -127,7 +136,7 @@ def fleet_values(
                 "node": bare(one.node),
                 "devices": list(one.device_indices),
             }
-            for one in placements
+            for one in plan.placements
             if bare(one.node) in listed and _has_size(one, wanted)
         ],
         "batches": [
@@ -135,6 +144,14 @@ def fleet_values(
         ],
     }
     return {key: value for key, value in values.items() if value != []}
+
+
+def _device_cost(plan: Plan) -> dict[str, float]:
+    """What a device of mean price has to be worth, as the plan weighed it beside offline work."""
+    weights = {term.name: abs(term.weight) for term in plan.terms}
+    offline = weights.get("offline_work", 0.0)
+    cost = round(weights.get("devices", 0.0) / offline, 6) if offline > 0.0 else 0.0
+    return {"device_cost": cost} if cost > 0.0 else {}
 
 
 def _node(node: Node) -> dict[str, Any]:

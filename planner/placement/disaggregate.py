@@ -7,11 +7,11 @@ that. Deterministic; large replicas sit first, on the fullest node that fits.
 
 from collections.abc import Mapping
 
-from planner.model import Allocation, Deployment, ReplicaState
+from planner.model import Deployment
 from planner.placement.fleet import Draft, Fleet, Seat
 from planner.placement.greedy import coming_devices
 from planner.placement.pools import Counts, Pool, Pools
-from planner.placement.seats import choose_devices
+from planner.placement.seats import choose_devices, keep_rank
 
 
 def disaggregate(fleet: Fleet, pools: Pools, counts: Counts) -> Draft:
@@ -24,7 +24,7 @@ def disaggregate(fleet: Fleet, pools: Pools, counts: Counts) -> Draft:
     """
     kept: set[str] = set()
     for cohort, members in pools.cohorts.items():
-        ranked = sorted(members, key=lambda a: _keep_rank(fleet, a))
+        ranked = sorted(members, key=lambda a: keep_rank(fleet, a))
         kept.update(a.replica for a in ranked[: counts.kept.get(cohort, 0)])
     draft = Draft(kept=frozenset(kept))
     new = _sit(fleet, pools, counts.new, dict(fleet.free))
@@ -82,9 +82,3 @@ def _seat(
     if devices is None:
         return None
     return Seat(deployment=deployment.id, node=node, devices=devices)
-
-
-def _keep_rank(fleet: Fleet, allocation: Allocation) -> tuple[bool, int, str]:
-    """Sorts what stays first: running, and on full nodes, so that others come whole."""
-    free = len(fleet.free.get(allocation.node, frozenset()))
-    return (allocation.state is not ReplicaState.RUNNING, free, allocation.replica)

@@ -13,13 +13,13 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from math import inf
 
-from planner.model import Allocation, ReplicaState
+from planner.model import Allocation
 from planner.placement.counting import Counting
 from planner.placement.counts.problem import Counts
 from planner.placement.counts.reserve import is_borne
 from planner.placement.fleet import Draft, Fleet, Seat, Standing, is_frozen
 from planner.placement.neighbours import Present, are_apart
-from planner.placement.seats import choose_devices
+from planner.placement.seats import choose_devices, keep_rank
 from planner.placement.staying import stayed
 
 
@@ -44,10 +44,10 @@ def seated(fleet: Fleet, counting: Counting, counts: Counts) -> Draft:
     stays = [
         (not is_frozen(fleet, a), rank, a)
         for key, own in held.items()
-        for rank, a in enumerate(sorted(own, key=lambda a: _keep_rank(fleet, a)))
+        for rank, a in enumerate(sorted(own, key=lambda a: keep_rank(fleet, a)))
         if rank < counts.get(key, 0) or is_frozen(fleet, a)
     ]
-    stays.sort(key=lambda stay: (stay[0], _keep_rank(fleet, stay[2])))
+    stays.sort(key=lambda stay: (stay[0], keep_rank(fleet, stay[2])))
     for is_free, _, a in stays:
         d = counting.deployments.index(a.deployment)
         if left[d] > 0 or not is_free:
@@ -79,12 +79,6 @@ def _held(fleet: Fleet, counting: Counting) -> dict[tuple[int, int], list[Alloca
             if key is not None:
                 held[key].append(allocation)
     return held
-
-
-def _keep_rank(fleet: Fleet, allocation: Allocation) -> tuple[bool, int, str]:
-    """Sorts what stays first: running, and on full nodes, so that others come whole."""
-    free = len(fleet.free.get(allocation.node, frozenset()))
-    return (allocation.state is not ReplicaState.RUNNING, free, allocation.replica)
 
 
 @dataclass(slots=True, kw_only=True)

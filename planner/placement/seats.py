@@ -10,7 +10,7 @@ free.
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 
-from planner.model import Deployment, Node
+from planner.model import Allocation, Deployment, Node, ReplicaState
 from planner.placement.fleet import Fleet, Seat, suits
 
 
@@ -74,3 +74,9 @@ def choose_devices(indices: frozenset[int], count: int) -> tuple[int, ...] | Non
         if choice:
             return choice[0]
     return tuple(sorted(indices)[:count])
+
+
+def keep_rank(fleet: Fleet, allocation: Allocation) -> tuple[bool, int, str]:
+    """Sorts what keeps its seat first: running, and on full nodes, so that others come whole."""
+    free = len(fleet.free.get(allocation.node, frozenset()))
+    return (allocation.state is not ReplicaState.RUNNING, free, allocation.replica)

@@ -15,8 +15,7 @@ from planner.placement.solve import Limits, Policy, solve
 SEARCH_PARTS, MERGED_PARTS, PRICES = 24, 3, 5
 """Parts of a large fleet's counts that a round frees, in cells and merged by device type, each
 at its own node limit, and prices it tries. A replay has hundreds of rounds, each warm from the
-last; a round of production may do more. With 8 merged parts and 16 prices the objectives of
-sixteen rounds of 40 nodes and 8 models were the same to the cent, at twice the time."""
+last; a round of production may do more."""
 
 
 class Rounds(Protocol):

@@ -13,7 +13,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from slacktide.v1.batch_pb2 import Batch, BatchCounts
 from slacktide.v1.deployment_pb2 import Deployment, DeploymentSpec, Stage
 from slacktide.v1.node_pb2 import Device, Node, NodeState
-from slacktide.v1.placement_pb2 import DeploymentTotals, Placement, PlacementTotals
+from slacktide.v1.placement_pb2 import (
+    DeploymentTotals,
+    ObjectiveTerm,
+    Placement,
+    PlacementTotals,
+    Plan,
+)
 from slacktide.v1.slo_pb2 import Slo
 
 from controlplane.cli.failures import CommandError
@@ -21,6 +27,7 @@ from controlplane.cli.placement_export import fleet_values
 from controlplane.cli.replay_fleet_file import read_fleet
 from planner.interference.frontier import DEFAULT_FRONTIER, online_limit
 from planner.model import Stage as PlannedStage
+from planner.placement.weights import weights_at
 from tests.controlplane.cli.program import slacktide
 from tests.controlplane.server.agent_fake import FakeAgent
 from tests.controlplane.server.conftest import (
@@ -78,10 +85,12 @@ def values(**changes):
                 deployment="deployments/chat", totals=PlacementTotals(online_work_wanted=350.0)
             )
         ],
-        "placements": [
-            Placement(deployment="deployments/chat", node="nodes/a", device_indices=[1]),
-            Placement(deployment="deployments/gone", node="nodes/a", device_indices=[0]),
-        ],
+        "plan": Plan(
+            placements=[
+                Placement(deployment="deployments/chat", node="nodes/a", device_indices=[1]),
+                Placement(deployment="deployments/gone", node="nodes/a", device_indices=[0]),
+            ]
+        ),
         "batches": [
             Batch(
                 deployment="deployments/chat",
@@ -125,6 +134,16 @@ def test_exported_fleet_reads_as_the_fleet_it_was(tmp_path):
     assert [(one.node, one.devices) for one in scenario.allocations] == [("a", (1,))]
     (batch,) = scenario.batches
     assert (batch.items, batch.tenant, batch.deadline_s) == (60, "red", 7200.0)
+
+
+@pytest.mark.parametrize("cost", [0.0, 0.35])
+def test_what_a_device_costs_is_read_off_the_plan_in_force(tmp_path, cost):
+    """A replay gives back devices as the control plane does."""
+    weights = weights_at(cost)
+    terms = [ObjectiveTerm(name=name, weight=weight) for name, weight in weights.items()]
+    found = values(plan=Plan(terms=terms))
+    assert found["rounds"].get("device_cost", 0.0) == pytest.approx(cost)
+    assert read(tmp_path, found).scenario.rounds.device_cost == pytest.approx(cost)
 
 
 def test_batch_whose_deadline_is_over_has_none(tmp_path):

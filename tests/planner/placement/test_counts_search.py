@@ -164,7 +164,7 @@ def test_search_frees_no_more_parts_than_its_limits(monkeypatch, parts):
 
 
 def test_search_goes_on_from_a_repair_that_is_short_of_little_where_nothing_was(monkeypatch):
-    """It costs far less, so parts begin there; nothing is yielded that is worse in an early tier."""
+    """It costs far less, so parts begin there; what is worse in an early tier is not yielded."""
     problem = problem_of(held={(0, 0): 1}, wanted=(replace(WANTED, min_replicas=2),))
     start = standing_of(problem, {(0, 0): 1})
     trade = list(start.shortfalls)
