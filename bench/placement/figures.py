@@ -126,6 +126,16 @@ def chain_figures(chains: Sequence[Chain], *, rounds: int) -> Iterator[Figure]:
             unit="%",
             target=f">= {least:g}",
         )
+    like = [100 * one.like_gain for one in chains if one.like_gain is not None]
+    if like:
+        yield figure_of(f"{title}: the same, rounds with equal shortfalls", like, "%")
+    verdicts = [r.verdict for one in chains for r in one.rounds]
+    for verdict, which in ((1, "less"), (-1, "more")):
+        yield Figure(
+            name=f"{title}: rounds with {which} shortfall than sticky",
+            value=100.0 * verdicts.count(verdict) / len(verdicts),
+            unit="%",
+        )
     yield Figure(
         name=f"{title}: shortfall added to a tier, worst",
         value=max(max(one.added_short().values()) for one in chains),

@@ -24,6 +24,7 @@ from planner.model import Plan, Snapshot
 
 MOVED_RATIO = 0.05
 """Replicas that a round may add, of those that run."""
+_NO_SHORTFALL = 1e-3  # device-equivalents
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,15 @@ class Round:
     wall_s: float
     objections: Sequence[str]
 
+    @property
+    def verdict(self) -> int:
+        """1 where ours is less short in the first tier that differs, -1 where theirs, else 0."""
+        for tier in SHORTFALLS:
+            more = self.ours.short[tier] - self.theirs.short[tier]
+            if abs(more) > _NO_SHORTFALL:
+                return 1 if more < 0.0 else -1
+        return 0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chain:
@@ -61,6 +71,13 @@ class Chain:
         """Weighted offline work over the greedy's, all rounds, minus 1."""
         theirs = sum(one.theirs.offline for one in self.rounds)
         return sum(one.ours.offline for one in self.rounds) / theirs - 1.0 if theirs else 0.0
+
+    @property
+    def like_gain(self) -> float | None:
+        """The same of rounds with equal shortfalls; None where there is none."""
+        like = [one for one in self.rounds if one.verdict == 0]
+        theirs = sum(one.theirs.offline for one in like)
+        return sum(one.ours.offline for one in like) / theirs - 1.0 if theirs else None
 
     @property
     def loads_ratio(self) -> float:

@@ -19,7 +19,7 @@ from bench.placement.files import read_folder
 from bench.placement.generate import generate
 from bench.placement.instances import Instance
 from bench.placement.linear import SHORTFALLS
-from bench.placement.rounds import MOVED_RATIO, run_chain
+from bench.placement.rounds import MOVED_RATIO, Chain, Round, run_chain
 from bench.placement.sessions import Session, Step, run_session
 from bench.placement.solving import solve_apart
 from planner.model import Placement, Plan, PlanStatus, Snapshot
@@ -262,6 +262,40 @@ def test_chain_of_the_greedy_itself_gains_nothing(
         assert one.ours.offline >= 0.0
     assert {f.unit for f in chain_figures([chain], rounds=2)} == {"%", "device-eq.", "x", ""}
     assert len(list(step_figures([chain], seconds=20.0))) == 3
+
+
+def round_of(*, ours: Worth, theirs: Worth) -> Round:
+    return Round(
+        ours=ours,
+        theirs=theirs,
+        published=ours,
+        as_it_was=ours,
+        gap=0.0,
+        wall_s=1.0,
+        objections=(),
+    )
+
+
+def test_rounds_are_told_apart_by_the_first_tier_that_differs() -> None:
+    """Offline work is weighed where shortfalls are equal; elsewhere who is less short."""
+    less = worth(90.0, deadlines=1.0, fair=9.0)
+    more = worth(99.0, deadlines=2.0)
+    assert round_of(ours=less, theirs=more).verdict == 1
+    assert round_of(ours=more, theirs=less).verdict == -1
+    rounds = (
+        round_of(ours=worth(110.0), theirs=worth(100.0)),
+        round_of(ours=less, theirs=more),
+        round_of(ours=more, theirs=less),
+        round_of(ours=less, theirs=worth(95.0)),
+    )
+    chain = Chain(name=INSTANCE.name, rounds=rounds)
+    assert chain.like_gain == pytest.approx(0.1)
+    assert Chain(name=INSTANCE.name, rounds=rounds[1:]).like_gain is None
+    named = {f.name: f.value for f in chain_figures([chain], rounds=4)}
+    title = "10x3-tight-dividing, 4 rounds"
+    assert named[f"{title}: rounds with less shortfall than sticky"] == pytest.approx(25.0)
+    assert named[f"{title}: rounds with more shortfall than sticky"] == pytest.approx(50.0)
+    assert named[f"{title}: the same, rounds with equal shortfalls"] == pytest.approx(10.0)
 
 
 def test_committed_runs_what_was_planned(snapshot: Snapshot, session: tuple[Session, Plan]) -> None:
