@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from planner.model import Deployment, Misfit, Placement
+from planner.model import Allocation, Deployment, Misfit, Placement
+from planner.placement.explaining.beside import Beside
 from planner.placement.explaining.nodefit import NodeFit, misfit_of, misfits
 from planner.placement.fleet import Fleet, Standing
 from planner.placement.flow import carry
@@ -46,7 +47,7 @@ def unmet(
     new = sum(p.replica is None for p in placements) + len(waiting)
     bound = fleet.snapshot.max_moves
     is_move_bound = bound is not None and new >= bound
-    fit = NodeFit(fleet, placements=placements)
+    fit = NodeFit(fleet, placements=placements, beside=_beside(fleet, placements))
     by_deployment: dict[str, list[Placement]] = defaultdict(list)
     for placement in placements:
         by_deployment[placement.deployment].append(placement)
@@ -63,6 +64,16 @@ def unmet(
                 lasting.append(misfit)
     lasting += _pins(fleet, (*placements, *waiting))
     return tuple(lasting), tuple(awaited)
+
+
+def _beside(fleet: Fleet, placements: Sequence[Placement]) -> Beside:
+    """Who is on each node now, and who joins by the plan."""
+    joining = (
+        Allocation(replica="", deployment=p.deployment, node=p.node, devices=p.devices)
+        for p in placements
+        if p.replica is None
+    )
+    return Beside((*fleet.allocations.values(), *joining), fleet.deployments)
 
 
 def _pins(fleet: Fleet, placements: Sequence[Placement]) -> Iterator[Misfit]:

@@ -23,6 +23,7 @@ from planner.model import (
     Snapshot,
 )
 from planner.placement.rolling import rolled_in_place
+from planner.placement.weights import MOST_WEIGHED
 
 
 class Standing(Enum):
@@ -111,7 +112,7 @@ class Fleet:
         """Whether deployments can be looked at one by one.
 
         So without SLO classes, failover, several shapes, tenants' batches and host memory,
-        and where devices are free.
+        where devices are free, and where weights alone keep offline work behind earlier tiers.
         """
         return (
             not self.snapshot.batches
@@ -121,6 +122,7 @@ class Fleet:
                 or d.failover_ratio > 0.0
                 or d.other_tensor_parallel_sizes
                 or d.host_memory_bytes
+                or d.offline_weight > MOST_WEIGHED
                 or d.anti_affinity
                 or d.node_groups
                 or d.is_frozen

@@ -211,10 +211,12 @@ class Programme:
                 self._require(segment.alpha * x + segment.beta * y <= (segment.gamma / unit) * n)
             xs.append(x)
             ys.append(y)
-        replica_short, online_short, deadline_short = self._slack(), self._slack(), self._slack()
+        online_work = deployment.online_work / unit
+        replica_short = self._slack()
+        online_short, deadline_short = self._slack(online_work), self._slack(deadline)
         offline = self._model.add_variable(lb=0.0, ub=wanted)
         self._require(_sum(effective.values()) + replica_short >= deployment.min_replicas)
-        self._require(_sum(xs) + online_short >= deployment.online_work / unit)
+        self._require(_sum(xs) + online_short >= online_work)
         self._require(offline <= _sum(ys))
         self._require(offline + deadline_short >= deadline)
         self._terms += [
@@ -255,8 +257,8 @@ class Programme:
     def _integer(self, most: int) -> Any:
         return self._model.add_integer_variable(lb=0.0, ub=float(most))
 
-    def _slack(self) -> Any:
-        return self._model.add_variable(lb=0.0, ub=_MOST)
+    def _slack(self, wanted: float = 0.0) -> Any:
+        return self._model.add_variable(lb=0.0, ub=max(_MOST, wanted))
 
     def _require(self, row: Any) -> None:
         if row is False:

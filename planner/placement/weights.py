@@ -37,6 +37,11 @@ WAITING_VALUE = 0.5
 BROKEN_VALUE = 0.4
 REPLICA_WORK = 1000.0  # engine-ms per second: one engine that never idles
 
+MOST_WEIGHED = DEADLINE / OFFLINE / 3.0
+"""Offline weight up to which the weights alone keep tiers apart: at it, one replica-equivalent
+of offline work weighs what a third of deadline work does, or a hundredth of online work. Fleets
+with a greater one are decided in counts, tier by tier."""
+
 WEIGHTS: Mapping[str, float] = {
     "replica_shortfall": REPLICA,
     "online_shortfall": ONLINE,
