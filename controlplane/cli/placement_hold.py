@@ -49,7 +49,7 @@ _NodeOption = Annotated[
 def pin(
     deployment: _Deployment,
     node: _Node,
-    replicas: Annotated[int, typer.Option(help="At least so many.", min=1)] = 1,
+    replicas: Annotated[int, typer.Option(help="At least so many.", min=1, max=64)] = 1,
     reason: ReasonOption = "",
     output: WideOption = WideFormat.TABLE,
 ) -> None:

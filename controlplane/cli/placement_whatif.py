@@ -101,7 +101,7 @@ def parse_added(text: str) -> AddedNodes:
     if not 1 <= count <= _MOST_ADDED:
         raise CommandError(f"--add-nodes {text!r}: {count} nodes; expected 1 to {_MOST_ADDED}")
     if match["devices"] and not 1 <= devices <= _MOST_ADDED:
-        raise CommandError(f"--add-nodes {text!r}: {devices} devices; expected at least 1")
+        raise CommandError(f"--add-nodes {text!r}: {devices} devices; expected 1 to {_MOST_ADDED}")
     return AddedNodes(
         count=count,
         device_type=match["type"].strip(),

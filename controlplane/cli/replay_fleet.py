@@ -93,13 +93,14 @@ def show_fleet(document: FleetDocument) -> None:
     show_table(heads, rows, right=[False, False] + [True] * 5)
     found, record = figures(document), document.record
     price = f", cost {found['cost']:,.2f}" if document.prices else ""
+    due = [one for one in record.batches if one.deadline_s is not None]
     print(
         f"\n{record.nodes} nodes over {record.duration_s:.0f} s, {record.mode}:"
         f" {found['held_device_hours']:.1f} device-hours held"
         f" ({100.0 * found['held_ratio']:.0f} % of the fleet),"
         f" used to {100.0 * found['utilisation_ratio']:.0f} %{price};"
         f" {record.moves} moves in {len(record.rounds)} rounds;"
-        f" {record.missed_deadlines} of {len(record.batches)} deadlines missed"
+        f" {record.missed_deadlines} of {len(due)} deadlines missed"
     )
 
 

@@ -24,6 +24,8 @@ from planner.simulation.fleet.scenario import FleetBatch, FleetScenario, Outage,
 _SOLVERS = {"solve": None, "greedy": None}
 _FORECASTS = {"last": None, "seasonal": None}
 _MODES = {"aggregated": None, "exact": None}
+_LONGEST_S = 400 * 86_400.0  # more is a slip of the unit; a day's intervals are held in memory
+_MOST_BATCHES = 100_000  # likewise, each is an object
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +54,7 @@ def read_fleet(path: Path, *, tell: Callable[[str], None], mode: str | None = No
     fleet = Part(_loaded(path), str(path))
     chosen = fleet.word("mode", _MODES, "aggregated")
     chosen = mode or chosen
-    duration_s = fleet.seconds("duration", least=1.0)
+    duration_s = fleet.seconds("duration", least=1.0, most=_LONGEST_S)
     rounds = fleet.part("rounds")
     settings = _rounds(rounds)
     solver = rounds.word("solver", _SOLVERS, "solve")
@@ -189,7 +191,10 @@ def _batches(part: Part, deployments: list[str]) -> list[FleetBatch]:
     if deadline_s is not None and deadline_s <= submit_s:
         part.refuse("deadline", f"{deadline_s:g}s is not after submit {submit_s:g}s")
     tenant, weight = part.text("tenant", "default"), part.number("weight", 1.0, least=1e-6)
-    count, every_s = part.whole("count", 1, least=1), part.seconds("every", 3600.0, least=1.0)
+    count, every_s = (
+        part.whole("count", 1, least=1, most=_MOST_BATCHES),
+        part.seconds("every", 3600.0, least=1.0),
+    )
     part.close()
     where = part.where.rpartition("[")[2].rstrip("]")
     return [

@@ -75,7 +75,9 @@ class Part:
             self.refuse(key, f"{_shown(value)} is not true or false")
         return value
 
-    def seconds(self, key: str, default: float | None = None, *, least: float = 0.0) -> float:
+    def seconds(
+        self, key: str, default: float | None = None, *, least: float = 0.0, most: float = _MOST
+    ) -> float:
         """A duration such as 90s, 15m or 6h."""
         value = self._take(key, default)
         if isinstance(value, bool) or not isinstance(value, str | int | float):
@@ -84,8 +86,10 @@ class Part:
             found = parse_duration_s(str(value))
         except ValueError as error:
             raise CommandError(f"{self.where}.{key}: {error}") from error
-        if not least <= found <= _MOST:
+        if found < least:
             self.refuse(key, f"{value} is too short; must be at least {least:g}s")
+        if found > most:
+            self.refuse(key, f"{value} is too long; must be at most {most:g}s")
         return found
 
     def size(self, key: str, default: int) -> int:

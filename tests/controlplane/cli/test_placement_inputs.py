@@ -18,6 +18,7 @@ from controlplane.cli.output import Format, show_message
 from controlplane.cli.placement_apply import read_plan
 from controlplane.cli.placement_formats import consent, round_name
 from controlplane.cli.placement_whatif import parse_added, parse_factor, split
+from tests.controlplane.cli.program import slacktide
 
 ids = st.from_regex(r"[a-z]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True)
 numbers = st.floats(allow_nan=False, allow_infinity=False, width=32)
@@ -142,6 +143,19 @@ def test_added_nodes_are_refused_when_they_are_none(text: str) -> None:
     """The option, what was given, and an example or a range."""
     with pytest.raises(CommandError, match=r"--add-nodes .*expected"):
         parse_added(text)
+
+
+def test_added_nodes_are_refused_with_their_range_when_they_have_too_many_devices() -> None:
+    """Both ends are told: 100000 is at least 1."""
+    with pytest.raises(CommandError, match="100000 devices; expected 1 to 10000"):
+        parse_added("1xcpu:100000")
+
+
+@pytest.mark.parametrize("replicas", ["0", "65", "99999999999"])
+def test_pin_is_refused_when_it_asks_for_no_count_of_replicas(replicas: str) -> None:
+    """Usage, exit 2, before anybody is asked; also beyond what the wire can carry."""
+    done = slacktide("placement", "pin", "chat", "n1", "--replicas", replicas)
+    assert (done.code, "--replicas" in done.err) == (2, True)
 
 
 @given(deployment=ids, factor=st.floats(0.0, 1e6))

@@ -156,6 +156,12 @@ def test_documented_keys_are_a_fleet_that_reads(write, tmp_path):
     [
         ({"duration": "soon"}, ["duration", "'soon'", "write e.g."]),
         ({"duration": None}, ["duration", "required"]),
+        ({"duration": "99999999h"}, ["duration", "99999999h is too long", "at most 3.456e+07s"]),
+        ({"interval": 10**30}, ["interval", "is too long", "at most 1e+12s"]),
+        (
+            {"batches": [{"deployment": "chat", "items": 1, "count": 10**9}]},
+            ["batches[0].count", "1e+09", "1..100000"],
+        ),
         ({"durration": "6h"}, ["durration", "did you mean duration?"]),
         ({"mode": "fast"}, ["mode", "'fast'", "aggregated, exact"]),
         ({"nodes": []}, ["nodes", "one entry at least"]),
@@ -234,3 +240,12 @@ def test_trace_and_fleet_exclude_each_other(write):
     done = replay("generated", "--fleet", write(fleet()))
     assert done.code == 2
     assert "either TRACE or --fleet" in done.stderr
+
+
+def test_deadlines_are_told_of_batches_that_have_one(write):
+    """Two batches, one deadline: none of one missed."""
+    due = {"deployment": "chat", "items": 1, "deadline": "29m"}
+    batches = [due, {"deployment": "chat", "items": 1}]
+    done = replay("--fleet", write(fleet(batches=batches)))
+    assert done.code == 0, done.stderr
+    assert "of 1 deadlines missed" in done.stdout
