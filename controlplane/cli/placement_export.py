@@ -24,7 +24,7 @@ from controlplane.cli.connection import connect
 from controlplane.cli.failures import CommandError
 from controlplane.cli.listed import listed_deployments, listed_nodes
 from controlplane.cli.placement_show import in_force
-from controlplane.cli.wording import bare, enum_word
+from controlplane.cli.wording import bare, enum_word, parse_duration_s
 from controlplane.client import CALL_DEADLINE_S, SOLVE_DEADLINE_S, Fleet, pages
 
 _PAGE = 1000
@@ -52,12 +52,23 @@ def export(
               slacktide replay --fleet fleet.yaml --scale-load chat=2 --lose-node n1
     """
     now = datetime.now(UTC)
+    _require_duration(duration)
     with connect() as fleet:
         values = read_values(fleet, duration=duration, now=now)
     head = _HEAD.format(time=f"{now:%Y-%m-%d %H:%M} UTC", request_work=_REQUEST_WORK_MS)
     print(
         head + yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=100), end=""
     )
+
+
+def _require_duration(duration: str) -> None:
+    """What replay would refuse is not written."""
+    try:
+        is_long_enough = parse_duration_s(duration) >= 1.0
+    except ValueError as error:
+        raise CommandError(f"--duration {error}") from error
+    if not is_long_enough:
+        raise CommandError(f"--duration {duration!r}: must be at least 1s, e.g. 24h")
 
 
 def read_values(fleet: Fleet, *, duration: str, now: datetime) -> dict[str, Any]:

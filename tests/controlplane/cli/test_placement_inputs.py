@@ -158,6 +158,14 @@ def test_pin_is_refused_when_it_asks_for_no_count_of_replicas(replicas: str) -> 
     assert (done.code, "--replicas" in done.err) == (2, True)
 
 
+@pytest.mark.parametrize("duration", ["x", "0s", "-1h", "nan", ""])
+def test_export_is_refused_when_replay_would_refuse_its_duration(duration: str) -> None:
+    """Exit 2 with the option and an example, before anybody is asked."""
+    done = slacktide("placement", "export", f"--duration={duration}")
+    assert (done.code, done.out, "--duration" in done.err) == (2, "", True)
+    assert "e.g." in done.err
+
+
 @given(deployment=ids, factor=st.floats(0.0, 1e6))
 def test_factor_is_read_back(deployment: str, factor: float) -> None:
     """Any factor of 0 or more."""
