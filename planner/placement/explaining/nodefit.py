@@ -195,14 +195,17 @@ class _Asked:
         ]
         if not allowed:
             has = sorted({device.device_type for device in node.devices})
+            types = " or ".join(deployment.device_types)
+            wanted = f"wants device type {types}" if types else f"needs {size} device(s)"
+            remedy = "add the type to device_types or add such a node"
             return misfit_of(
                 deployment,
                 node.id,
                 "device_type",
                 float(size),
                 0.0,
-                f"wants device type {' or '.join(deployment.device_types)}, node {node.id} has "
-                f"{', '.join(has) or 'no device'}; add the type to device_types or add such a node",
+                f"{wanted}, node {node.id} has {', '.join(has) or 'no device'}; "
+                f"{remedy if has else 'add a node with devices'}",
             )
         most = max(Counter(device.device_type for device in allowed).values())
         if most < size:

@@ -77,3 +77,14 @@ def test_misfit_names_host_memory_that_the_plan_itself_takes() -> None:
     (misfit,) = plan.misfits
     assert (misfit.dimension, misfit.available) == ("host_memory", float(GIB))
     assert "1 of min_replicas 2 fit" in misfit.message
+
+
+def test_misfit_says_so_when_the_only_node_has_no_device() -> None:
+    """No type is asked for, so none is missing: devices are."""
+    plan = solved(fleet([node("n1", devices=0)], [deployment("chat")]))
+
+    (misfit,) = plan.misfits
+    assert misfit.message == (
+        "deployment chat: 0 of min_replicas 1 fit: needs 1 device(s), node n1 has no device; "
+        "add a node with devices"
+    )
