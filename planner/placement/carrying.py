@@ -17,6 +17,7 @@ from planner.placement.counting import Counting, counting_of
 from planner.placement.counts.standing import RESERVE, SPARE, Standing, flow_of, standing_of
 from planner.placement.fairness import fair_misfits
 from planner.placement.fleet import Draft, Fleet
+from planner.placement.quotas import capped_deadlines
 from planner.placement.surviving import unsurvived
 from planner.placement.weights import MOVE, NODE, REPLICA_WORK
 
@@ -28,12 +29,16 @@ _LEAST_SHORTAGE = 1e-6  # replica-equivalents
 class Shortage:
     """What of a deployment's wishes its placements do not bear, in engine-ms per second.
 
-    `fair` says who lacks of its fair share, where this deployment is what it lacks most.
+    `deadline` is what more replicas would do, beside what is `done` of what deadlines rest
+    on; `quota` says whose quota keeps the rest from being done. `fair` says who lacks of its
+    fair share, where this deployment is what it lacks most.
     """
 
     online: float = 0.0
     failover: float = 0.0
     deadline: float = 0.0
+    done: float = 0.0
+    quota: tuple[Misfit, ...] = ()
     fair: tuple[Misfit, ...] = ()
 
 
@@ -78,7 +83,10 @@ def carried(
         modes = _modes(fleet, counting, standing, placements, keys)
     loaded = _loaded(counting, standing, placements, keys, modes)
     lost = unsurvived(fleet, counting.problem, placements, keys)
-    short = _shortages(counting, standing, lost)
+    capped = capped_deadlines(counting, standing)
+    short = _shortages(counting, standing, lost, but=capped.demands)
+    for name, of_quota in capped.misfits.items():
+        short[name] = replace(short.get(name, Shortage()), quota=of_quota)
     for name, fair in fair_misfits(fleet, counting, standing, placements).items():
         short[name] = replace(short.get(name, Shortage()), fair=fair)
     return loaded, short
@@ -96,19 +104,28 @@ def _mode_now(counting: Counting, placement: Placement, key: tuple[int, int] | N
 
 
 def _shortages(
-    counting: Counting, standing: Standing, lost: Mapping[int, float]
+    counting: Counting, standing: Standing, lost: Mapping[int, float], *, but: frozenset[int]
 ) -> dict[str, Shortage]:
+    """What is short by deployment, without the deadlines of some demands."""
     short: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for tier in ("online", "deadline"):
         for key, missing in standing.missing.get(tier, {}).items():
-            owner = counting.problem.offline[key[0]].deployment if tier == "deadline" else key[0]
-            if missing > _LEAST_SHORTAGE:
+            is_deadline = tier == "deadline"
+            owner = counting.problem.offline[key[0]].deployment if is_deadline else key[0]
+            if missing > _LEAST_SHORTAGE and not (is_deadline and key[0] in but):
                 short[counting.deployments[owner]][tier] += missing * REPLICA_WORK
+    for j, demand in enumerate(counting.problem.offline):
+        owed = short.get(counting.deployments[demand.deployment], {})
+        if "deadline" in owed:
+            owed["done"] += min(demand.least, standing.offline.get(j, 0.0)) * REPLICA_WORK
     for d, missing in lost.items():
         short[counting.deployments[d]]["failover"] = missing * REPLICA_WORK
     return {
         name: Shortage(
-            online=tiers["online"], failover=tiers["failover"], deadline=tiers["deadline"]
+            online=tiers["online"],
+            failover=tiers["failover"],
+            deadline=tiers["deadline"],
+            done=tiers["done"],
         )
         for name, tiers in short.items()
     }

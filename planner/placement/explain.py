@@ -1,8 +1,8 @@
 """What a plan leaves unmet, and why.
 
 Owns the misfits of a whole plan; those of one more replica, node by node, are
-`explaining.nodefit`'s, and can be asked for here too. Refuses to guess: each names what was
-needed, what was available at the best, and one thing that would help.
+`explaining.nodefit`'s, and can be asked for here too; those of quotas are `quotas`'. Refuses
+to guess: each names what was needed, what was available at the best, and what would help.
 """
 
 from collections import Counter, defaultdict
@@ -63,6 +63,8 @@ def unmet(
             else:
                 lasting.append(misfit)
     lasting += _pins(fleet, (*placements, *waiting))
+    for _, one in sorted((short or {}).items()):
+        lasting += one.quota  # no round raises it
     return tuple(lasting), tuple(awaited)
 
 
@@ -160,8 +162,7 @@ def _lack(deployment: Deployment, short: "Shortage | None") -> tuple[str, float,
         wanted = online_wanted(deployment)
         return "online", wanted, wanted - short.online
     if short.deadline > 0.0:
-        wanted = max(short.deadline, deadline_wanted(deployment))
-        return "deadline", wanted, wanted - short.deadline
+        return "deadline", short.done + short.deadline, short.done
     return None
 
 

@@ -13,6 +13,7 @@ from planner.placement.explaining.binding import binding_of
 from planner.placement.explaining.differences import ChangeKind
 from planner.placement.explaining.nodefit import DIMENSIONS
 from planner.placement.fairness import FAIR_SHARE
+from planner.placement.quotas import QUOTA
 from tests.planner.placement.fleets import deployment, fleet, node
 from tests.planner.placement.rich_fleets import rich_fleets
 
@@ -149,6 +150,6 @@ def test_words_of_the_wire_contract_are_those_of_the_code():
     source = Path(binding.__file__).read_text()
     said_here = set(re.findall(r'return "(\w+)"', source))
     assert listed("placement_service.proto", "binding") == said_here | set(DIMENSIONS)
-    assert {*DIMENSIONS, FAIR_SHARE, "pin", "max_replicas"} <= listed(
+    assert {*DIMENSIONS, FAIR_SHARE, QUOTA, "pin", "max_replicas"} <= listed(
         "placement.proto", "dimension"
     )
