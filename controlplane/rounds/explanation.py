@@ -12,6 +12,7 @@ from controlplane.rounds.totals import Totals, by_deployment, running
 from planner.model import Misfit, Snapshot
 from planner.placement.explaining.binding import binding_of
 from planner.placement.explaining.differences import EPSILON, Difference
+from planner.placement.explaining.wording import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +80,9 @@ def _is_enough(served: float, *, of: float) -> bool:
 
 def _served(totals: Totals, online: Sequence[OnlineParts]) -> str:
     parts = "; ".join(filter(None, map(_parts_words, online)))
+    serve = "serves" if totals.replicas == 1 else "serve"
     return (
-        f"{totals.replicas} replicas serve {totals.online_work_served:.0f} of"
+        f"{counted(totals.replicas, 'replica')} {serve} {totals.online_work_served:.0f} of"
         f" {totals.online_work_wanted:.0f} online{f' ({parts})' if parts else ''}"
         f" and {totals.offline_work_served:.0f} of"
         f" {totals.offline_work_wanted:.0f} offline engine-ms/s"

@@ -22,6 +22,7 @@ Map, in the order of a solve:
     staying       what a draft may not take away while seats wait
     carrying      SLO class and work of each placement, where deployments share tenants
     fairness      who lacks of a fair share, by how much, and what binds
+    quotas        whose quota stands in the way of deadlines
     shares        online share, offline share and latency budget of each placement
     diff          from what runs to what is planned: moves in groups
     explain       what a plan leaves unmet, with the remedy

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from planner.model import Allocation, Deployment, Misfit, Placement
 from planner.placement.explaining.beside import Beside
 from planner.placement.explaining.nodefit import NodeFit, misfit_of, misfits
+from planner.placement.explaining.wording import MORE_MOVES, counted, spent
 from planner.placement.fleet import Fleet, Standing
 from planner.placement.flow import carry
 from planner.placement.objective import deadline_wanted, offline_wanted, online_wanted
@@ -58,8 +59,10 @@ def unmet(
             if queued:
                 seats = ", ".join(f"node {p.node} devices {list(p.devices)}" for p in queued)
                 awaited.append(_wait(misfit, f"waits until {seats} are free"))
+            elif bound == 0:
+                lasting.append(_with_moves(misfit))
             elif is_move_bound:
-                awaited.append(_wait(misfit, f"this round's {bound} moves are spent"))
+                awaited.append(_wait(misfit, spent(bound or 0)))
             else:
                 lasting.append(misfit)
     lasting += _pins(fleet, (*placements, *waiting))
@@ -84,6 +87,7 @@ def _pins(fleet: Fleet, placements: Sequence[Placement]) -> Iterator[Misfit]:
     for pin in fleet.snapshot.pins:
         placed = counts[pin.deployment, pin.node]
         if placed < pin.replicas:
+            remedy = MORE_MOVES if fleet.snapshot.max_moves == 0 else "make room on the node"
             yield Misfit(
                 deployment=pin.deployment,
                 node=pin.node,
@@ -91,8 +95,7 @@ def _pins(fleet: Fleet, placements: Sequence[Placement]) -> Iterator[Misfit]:
                 needed=float(pin.replicas),
                 available=float(placed),
                 message=f"deployment {pin.deployment}: pinned to node {pin.node} with"
-                f" {pin.replicas} replica(s), {placed} fit there; make room on the node,"
-                " or unpin",
+                f" {counted(pin.replicas, 'replica')}, {placed} fit there; {remedy}, or unpin",
             )
 
 
@@ -128,10 +131,10 @@ def _wishes(
         return
     why = next(iter(fit.misfits(deployment)), None)
     for what in stuck:
-        yield _because(why, deployment, what)
+        yield _because(fleet, why, deployment, what)
     if failover > 0.0:
         asked = sum(cls.failover_ratio * cls.online_work for cls in deployment.classes)
-        remedy = why.message if why else "the next round adds replicas in other failure domains"
+        remedy = why.message if why else _later(fleet)
         yield misfit_of(
             deployment,
             None,
@@ -146,9 +149,10 @@ def _wishes(
         if len(own) >= deployment.max_replicas:
             remedy = f"raise max_replicas above {deployment.max_replicas}"
         else:
-            remedy = why.message if why else "the next round adds replicas"
+            remedy = why.message if why else _later(fleet)
         message = (
-            f"{what} work {needed:.0f} engine-ms/s, {len(own)} replicas carry {carried:.0f}; "
+            f"{what} work {needed:.0f} engine-ms/s, {counted(len(own), 'replica')}"
+            f" {'carries' if len(own) == 1 else 'carry'} {carried:.0f}; "
             f"{remedy}"
         )
         yield misfit_of(deployment, None, "capacity", needed, carried, message)
@@ -189,15 +193,28 @@ def _short_of_work(
     return None
 
 
-def _because(why: Misfit | None, deployment: Deployment, what: str) -> Misfit:
+def _because(fleet: Fleet, why: Misfit | None, deployment: Deployment, what: str) -> Misfit:
     """The nearest miss, said of a wish of the whole fleet."""
     if deployment.is_frozen:
         remedy = "it is frozen; unfreeze it"
         return misfit_of(deployment, None, "capacity", 1.0, 0.0, f"{what}; {remedy}")
     if why is None:
-        return misfit_of(deployment, None, "capacity", 1.0, 0.0, f"{what}; the next round goes on")
+        remedy = _later(fleet)
+        return misfit_of(deployment, None, "capacity", 1.0, 0.0, f"{what}; {remedy}")
     detail = why.message.removeprefix(f"deployment {deployment.id}: ")
     return replace(why, message=f"deployment {deployment.id}: {what}: {detail}")
+
+
+def _later(fleet: Fleet) -> str:
+    """What resolves a misfit that no node stands in the way of."""
+    return MORE_MOVES if fleet.snapshot.max_moves == 0 else "the next round adds replicas"
+
+
+def _with_moves(misfit: Misfit) -> Misfit:
+    """The misfit where no round may add a replica: its remedy alone would not do."""
+    if misfit.message.endswith(MORE_MOVES):
+        return misfit
+    return replace(misfit, message=f"{misfit.message}, and {MORE_MOVES}")
 
 
 def _wait(misfit: Misfit, until: str) -> Misfit:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from planner.model import Misfit, Placement
 from planner.placement.counting import Counting
 from planner.placement.counts.standing import Standing
+from planner.placement.explaining.wording import MORE_MOVES, spent
 from planner.placement.fleet import Fleet
 
 FAIR_SHARE = "fair_share"
@@ -72,7 +73,8 @@ def _remedy(fleet: Fleet, name: str, replicas: int, *, is_spent: bool) -> str:
     if deployment.is_frozen:
         return "the deployment is frozen: unfreeze it"
     if is_spent:
-        return f"this round's {fleet.snapshot.max_moves} moves are spent; later ones go on"
+        moves = fleet.snapshot.max_moves
+        return f"{spent(moves)}; later ones go on" if moves else MORE_MOVES
     if not any(node.takes_new for node in fleet.nodes.values()):
         return "no node takes new replicas: uncordon one"
     return "its replicas are full and no room was found for another: add devices that it fits"

@@ -15,6 +15,7 @@ from planner.placement.explaining.differences import (
 )
 from planner.placement.explaining.nodefit import misfits
 from planner.placement.explaining.scope import Base, scope_of
+from planner.placement.explaining.wording import MORE_MOVES, counted
 from planner.placement.fleet import Standing
 
 
@@ -105,8 +106,9 @@ def _word(
     if is_served and not survives:
         pin = pins[0]
         there = next(iter(_misfits(snapshot, deployment, pin.node)), None)
-        remedy = _said(there) if there else "the next round adds what is missing"
-        return "pin", f"pinned to node {pin.node} with {pin.replicas} replica(s); {remedy}"
+        later = MORE_MOVES if snapshot.max_moves == 0 else "the next round adds what is missing"
+        remedy = _said(there) if there else later
+        return "pin", f"pinned to node {pin.node} with {counted(pin.replicas, 'replica')}; {remedy}"
     tenants = base.worth.capped.get(deployment.id, ())
     if tenants and not survives and not is_short_online:
         names = ", ".join(tenant or "(none)" for tenant in tenants)
@@ -116,7 +118,8 @@ def _word(
     more = next(one for one in found if one.kind is ChangeKind.ONE_MORE_REPLICA)
     if more.objective < -EPSILON:
         if snapshot.max_moves is not None:
-            what = f"rounds make {snapshot.max_moves} moves at the most; the next go on"
+            go_on = "the next go on" if snapshot.max_moves else MORE_MOVES
+            what = f"rounds make {counted(snapshot.max_moves, 'move')} at the most; {go_on}"
             return "max_moves", survives + what
         what = f"{more.change} gains {-more.objective:.4g}; the next round can add it"
         return "next_round", survives + what

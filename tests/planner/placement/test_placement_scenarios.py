@@ -330,7 +330,7 @@ def test_moves_are_bounded_when_the_round_says_so():
     plan = solved(snapshot)
 
     assert len(_moves(plan, MoveKind.ADD)) == 1
-    assert "moves are spent" in plan.misfits[0].message
+    assert "this round's 1 move is spent" in plan.misfits[0].message
     settled, count = rounds(snapshot)
     assert (where(settled, "chat"), count) == (["n1", "n2"], 2)
 
