@@ -28,7 +28,7 @@ from planner.placement.counts.solver import SolverError
 from planner.placement.fleet import Draft, Fleet, Standing
 from planner.placement.pinning import pinned
 from planner.placement.shapes import shapes_of
-from planner.placement.weights import REPLICA_WORK, weights_at
+from planner.placement.weights import REPLICA_WORK, weights_of
 
 _log = logging.getLogger(__name__)
 
@@ -142,7 +142,7 @@ def _counted(same: _Same, has_shares: bool) -> Counting:
         owner = fleet.deployments[allocation.deployment]
         if owner.is_frozen or fleet.nodes[allocation.node].is_frozen:
             frozen[key] += 1
-    weights = weights_at(fleet.snapshot.device_cost)
+    weights = weights_of(fleet.snapshot)
     least, most = limits_of(fleet, cells, cell_nodes, kinds, shape_keys, held, frozen)
     problem = Problem(
         cells=cells,

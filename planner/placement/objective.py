@@ -23,6 +23,11 @@ Where devices cost something (`Snapshot.device_cost`, D) a fleet goes by counts,
 
 and the terms above offline work weigh `TIERS_BY_DEVICE_COST`*D times as much more.
 
+Where offline work weighs more than `MOST_WEIGHED` a fleet goes by counts too, and those terms
+weigh as much more as it is above that. Where less is short than a replica does, even so a later
+tier may weigh more: answers in counts are compared tier by tier, and later tiers yield to
+earlier ones by `counts.repair`.
+
 Invariants: the earlier tier outweighs any exchange with a later one at equal size; every
 term but offline work is never negative. A replica that waits for devices counts for less
 than one that is placed, and for more than none: so room is made for it, and never by
@@ -43,7 +48,7 @@ from planner.placement.weights import (
     REPLICA_WORK,
     WAITING_VALUE,
     WEIGHTS,
-    weights_at,
+    weights_of,
 )
 
 
@@ -210,7 +215,7 @@ def evaluate(
 
     Of a fleet that is not plain, the terms of work are those of its counts together.
     """
-    weights = weights_at(fleet.snapshot.device_cost)
+    weights = weights_of(fleet.snapshot)
     sums = dict.fromkeys(weights, 0.0)
     for name, tally in tallies(fleet, draft).items():
         for term, value in values(fleet, fleet.deployments[name], tally).items():

@@ -7,6 +7,8 @@ where sizes differ, the comparison of standings decides tier by tier, not the we
 
 from collections.abc import Mapping
 
+from planner.model import Snapshot
+
 REPLICA = 50_000.0  # a replica below min_replicas
 ONLINE = 10_000.0  # a replica-equivalent of online work not served
 DEADLINE = 300.0  # a replica-equivalent of deadline work not served
@@ -70,16 +72,30 @@ _ABOVE_OFFLINE = (
 )
 
 
-def weights_at(device_cost: float) -> Mapping[str, float]:
-    """The weights where devices cost something; "devices" are those held, at the mean price.
+def weights_of(snapshot: Snapshot) -> Mapping[str, float]:
+    """The weights that a snapshot is decided with."""
+    own = [one.offline_weight for one in snapshot.deployments if one.offline_work > 0.0]
+    batches = [one.weight for one in snapshot.batches]
+    return weights_at(snapshot.device_cost, most_weight=max([*own, *batches], default=1.0))
+
+
+def weights_at(device_cost: float, *, most_weight: float = 1.0) -> Mapping[str, float]:
+    """The weights where devices cost something, or offline work weighs much.
+
+    "devices" are those held, at the mean price.
 
     Args:
         device_cost: As of a snapshot, >= 0.
+        most_weight: The greatest weight of offline work; tiers above it weigh as much more as
+            it is above `MOST_WEIGHED`.
     """
-    if device_cost <= 0.0:
+    factor = max(1.0, most_weight / MOST_WEIGHED)
+    if device_cost <= 0.0 and factor <= 1.0:
         return WEIGHTS
-    factor = 1.0 + TIERS_BY_DEVICE_COST * device_cost
+    factor += TIERS_BY_DEVICE_COST * device_cost
     raised = {name: WEIGHTS[name] * factor for name in _ABOVE_OFFLINE}
+    if device_cost <= 0.0:
+        return {**WEIGHTS, **raised}
     costs = {
         "devices": OFFLINE * device_cost,
         "reserve_shortfall": RESERVE * device_cost,

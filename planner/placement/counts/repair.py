@@ -23,17 +23,19 @@ _AT_ONCE = 1 / 16  # of the replicas a deployment lacks; small enough to spread 
 
 
 def repaired(
-    problem: Problem, counts: Counts, offline: Mapping[int, float]
+    problem: Problem,
+    counts: Counts,
+    offline: Mapping[int, float],
+    *,
+    has_deadlines: bool = True,
 ) -> dict[tuple[int, int], int]:
     """Counts with what online work, failover and deadlines lack added, as far as there is room.
-
-    Deadlines are repaired where something runs: on an empty fleet nobody has to yield for them,
-    and what is free goes to the most valuable work (`filling`).
 
     Args:
         problem: All of it, its cells in domains.
         counts: What runs, or more.
         offline: Work by demand that it does.
+        has_deadlines: Whether deadlines too are repaired.
     """
     bench = _Bench(problem, counts, offline)
     for (cell, shape), least in sorted(problem.least.items()):
@@ -43,7 +45,7 @@ def repaired(
                 break
             bench.take(pinned)
     _repair(bench, bench.online)
-    if problem.held:
+    if has_deadlines:
         _repair(bench, bench.deadlines)
     return {key: count for key, count in bench.capacity.counts.items() if count}
 

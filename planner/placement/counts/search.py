@@ -49,7 +49,10 @@ def search(
     if work_left():
         counts = best.counts
         if best.has_shortfall:
-            counts = repaired(problem, counts, best.offline)
+            # On an empty fleet nobody has to yield for deadlines, and what is free goes to the
+            # most valuable work.
+            has_deadlines = bool(problem.held)
+            counts = repaired(problem, counts, best.offline, has_deadlines=has_deadlines)
         counts = filled(problem, counts, best.offline)
         if counts != best.counts:
             found = standing_of(problem, counts, near=best)
@@ -64,6 +67,11 @@ def search(
     if is_small:
         found, is_proven = _whole(problem, patterns, best, nodes=limits.whole_nodes)
         if found.is_better(best):
+            best = begun = found
+            yield best
+        found = _in_tiers(problem, best)
+        is_proven = is_proven and found is best
+        if found is not best:
             best = begun = found
             yield best
         if is_proven:
@@ -99,6 +107,11 @@ def search(
                     yield best
         except SolverError:
             pass  # what there is stands; parts go on from it
+        if work_left():
+            found = _in_tiers(problem, best)
+            if found is not best:
+                best = found
+                yield best
     parts = improved(
         problem,
         best,
@@ -123,6 +136,15 @@ def _size(problem: Problem) -> int:
     """Integers of the whole programme, about."""
     kinds = Counter(cell.kind for cell in problem.cells)
     return sum(kinds[shape.kind] + len(shape.modes) - 1 for shape in problem.shapes)
+
+
+def _in_tiers(problem: Problem, best: Standing) -> Standing:
+    """The same with later tiers yielding to earlier ones, where weights put them the other way."""
+    if not best.has_shortfall:
+        return best
+    counts = repaired(problem, best.counts, best.offline)
+    found = standing_of(problem, counts, near=best)
+    return found if found.is_better(best) else best
 
 
 def _whole(

@@ -181,7 +181,7 @@ def test_search_goes_on_from_a_repair_that_is_short_of_little_where_nothing_was(
         yield early
         yield replace(early, net=early.net - 1.0)
 
-    monkeypatch.setattr(search_module, "repaired", lambda *_: {(0, 0): 2})
+    monkeypatch.setattr(search_module, "repaired", lambda *_, **_only: {(0, 0): 2})
     monkeypatch.setattr(search_module, "filled", lambda _problem, counts, _offline: counts)
     monkeypatch.setattr(search_module, "standing_of", lambda *_args, **_known: repair)
     monkeypatch.setattr(search_module, "improved", improved)

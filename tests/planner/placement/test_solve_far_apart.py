@@ -3,6 +3,8 @@
 import pytest
 
 from planner.model import PlanStatus
+from planner.placement.solve import solve
+from planner.placement.verify import verify
 from tests.planner.placement.fleets import GIB, batch, deployment, fleet, node, solved
 
 
@@ -22,20 +24,31 @@ def test_online_work_goes_before_offline_work_whatever_that_weighs(weight: float
     assert [one.deployment for one in plan.placements] == ["chat"]
 
 
-@pytest.mark.parametrize("weight", [1.0, 10.0, 31.0])
+@pytest.mark.parametrize("weight", [1.0, 10.0, 31.0, 1_000.0, 1e6])
 def test_deadlines_go_before_offline_work_that_weighs_more(weight: float) -> None:
     """One device, and either: the one that has to be done in time has it."""
-    plan = solved(
-        fleet(
-            [node("n1", devices=1)],
-            [
-                batch("due", offline_work=900.0, min_offline_work=900.0),
-                batch("summaries", offline_weight=weight),
-            ],
-        )
-    )
+    assert _on_one_device(due=900.0, weight=weight) == ["due"]
 
-    assert [one.deployment for one in plan.placements] == ["due"]
+
+@pytest.mark.parametrize("due", [300.0, 100.0, 1.0])
+@pytest.mark.parametrize("weight", [10.1, 31.0, 1_000.0, 1e6])
+def test_deadlines_go_first_however_little_is_due(weight: float, due: float) -> None:
+    """By the tier, where the weight of all that yields is greater."""
+    assert _on_one_device(due=due, weight=weight) == ["due"]
+
+
+def _on_one_device(*, due: float, weight: float) -> list[str]:
+    """Who has the one device."""
+    snapshot = fleet(
+        [node("n1", devices=1)],
+        [
+            batch("due", offline_work=due, min_offline_work=due),
+            batch("summaries", offline_weight=weight),
+        ],
+    )
+    plans = list(solve(snapshot, work_left=lambda: 1.0))
+    assert all(verify(snapshot, plan) == () for plan in plans)
+    return [one.deployment for one in plans[-1].placements]
 
 
 @pytest.mark.parametrize("work", [1e9, 1e12, 1e15])
