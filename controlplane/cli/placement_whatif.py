@@ -22,14 +22,15 @@ from controlplane.cli.placement_words import (
     summary_lines,
     totals_rows,
 )
-from controlplane.cli.wording import bare
+from controlplane.cli.wording import bare, parse_bytes, size_words
 from controlplane.client import SOLVE_DEADLINE_S, Fleet
 
 _MOST_MOVES = 20
 _ADDED = re.compile(
-    r"(?P<count>\d{1,9})\s*x\s*(?P<type>[^:@]+)(:(?P<devices>\d{1,9}))?(@(?P<group>.+))?"
+    r"(?P<count>\d{1,9})\s*x\s*(?P<type>[^:@]+)(:(?P<devices>\d{1,9})(x(?P<memory>[^:@]+))?)?(@(?P<group>.+))?"
 )
 _MOST_ADDED = 10_000
+_MOST_MEMORY = 1 << 50  # bytes of a device, as the control plane takes them
 
 
 def whatif(
@@ -50,7 +51,8 @@ def whatif(
     add_nodes: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="COUNTxTYPE[:DEVICES][@GROUP]", help="Suppose these nodes, too, e.g. 4xH100."
+            metavar="COUNTxTYPE[:DEVICES[xMEMORY]][@GROUP]",
+            help="Suppose these nodes, too, e.g. 4xH100 or 4xH100:8x80GiB.",
         ),
     ] = None,
     file: Annotated[
@@ -62,12 +64,14 @@ def whatif(
     """Solves for a fleet that is not there; nothing is stored. Options may be repeated.
 
     A TYPE is a device type of the fleet, or a part of the name of exactly one; nodes of it
-    have as many devices as most of the fleet's, unless :DEVICES says otherwise.
+    have as many devices as most of the fleet's, unless :DEVICES says otherwise. A type that the
+    fleet does not have needs both :DEVICES and the MEMORY of each.
 
     \b
     Examples:
       slacktide placement whatif --lose-node n1 --scale-load chat=1.5
       slacktide placement whatif --add-nodes 4xH100
+      slacktide placement whatif --add-nodes "2xNVIDIA B200:8x180GiB"
     """  # noqa: D301 - backslash-b is click's mark for "do not rewrap"
     added = [parse_added(text) for text in split(add_nodes)]
     factors = [parse_factor(text) for text in split(scale_load)]
@@ -86,7 +90,7 @@ def whatif(
 
 
 def parse_added(text: str) -> AddedNodes:
-    """Nodes to suppose, from "4xH100", "2xL40S:4" or "1xcpu@pool-a".
+    """Nodes to suppose, from "4xH100", "2xL40S:4", "2xB200:8x180GiB" or "1xcpu@pool-a".
 
     Raises:
         CommandError: not of that form, or out of range.
@@ -94,8 +98,9 @@ def parse_added(text: str) -> AddedNodes:
     match = _ADDED.fullmatch(text.strip())
     if match is None:
         raise CommandError(
-            f"--add-nodes {text[:80]!r}: expected COUNTxTYPE, COUNTxTYPE:DEVICES or"
-            " COUNTxTYPE@GROUP, e.g. 4xH100"
+            f"--add-nodes {text[:80]!r}: expected COUNTxTYPE, COUNTxTYPE:DEVICES,"
+            " COUNTxTYPE:DEVICESxMEMORY or any of them with @GROUP, e.g. 4xH100 or"
+            " 4xH100:8x80GiB"
         )
     count, devices = int(match["count"]), int(match["devices"] or 0)
     if not 1 <= count <= _MOST_ADDED:
@@ -106,8 +111,23 @@ def parse_added(text: str) -> AddedNodes:
         count=count,
         device_type=match["type"].strip(),
         devices=devices,
+        memory_bytes=_memory_bytes(text, match["memory"]) if match["memory"] else 0,
         group=match["group"] or "",
     )
+
+
+def _memory_bytes(text: str, given: str) -> int:
+    """Of each device."""
+    try:
+        found = parse_bytes(given.strip())
+    except ValueError as error:
+        raise CommandError(f"--add-nodes {text[:80]!r}: {error}") from error
+    if not 1 <= found <= _MOST_MEMORY:
+        raise CommandError(
+            f"--add-nodes {text[:80]!r}: {given.strip()} a device; expected 1 to"
+            f" {size_words(_MOST_MEMORY)}"
+        )
+    return found
 
 
 def parse_factor(text: str) -> tuple[str, float]:

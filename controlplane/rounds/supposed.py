@@ -5,6 +5,7 @@ the remedy. Invariants: nothing is stored; a lost node is as the keeper marks it
 the plan is the one a real loss would get.
 """
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,8 @@ from storage.records import GROUP_LABEL, FleetView, NodeRecord
 
 PREFIX = "whatif-"
 """Of the ids of supposed nodes; a number follows."""
+
+_EXAMPLE_DEVICES, _EXAMPLE_MEMORY = 8, "80GiB"  # of a node that a remedy shows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,12 +93,7 @@ def _shape(view: FleetView, addition: Addition) -> tuple[Device, ...]:
     ]
     is_whole = addition.devices > 0 and addition.memory_bytes > 0
     if len(meant) != 1 and not is_whole:
-        which = f"is part of {', '.join(meant)}" if meant else "is no type of this fleet"
-        raise ValueError(
-            f"device type {addition.device_type!r} {which}, which has"
-            f" {', '.join(kinds) or 'no devices'}; name one of them, or say devices and"
-            " memory_bytes, too"
-        )
+        raise ValueError(_unknown(addition, kinds=kinds, meant=meant))
     kind = meant[0] if len(meant) == 1 else addition.device_type
     own = [[one for one in devices if one.device_type == kind] for devices in known]
     counts = Counter(len(devices) for devices in own if devices)
@@ -104,6 +102,19 @@ def _shape(view: FleetView, addition: Addition) -> tuple[Device, ...]:
     memory_bytes = addition.memory_bytes or _most_common(sizes)
     return tuple(
         Device(index=index, device_type=kind, memory_bytes=memory_bytes) for index in range(devices)
+    )
+
+
+def _unknown(addition: Addition, *, kinds: Sequence[str], meant: Sequence[str]) -> str:
+    """Why nothing is known of the type, and what to say instead."""
+    which = f"is part of {', '.join(meant)}" if meant else "is no type of this fleet"
+    there = ", ".join(kinds) or "no devices"
+    devices = addition.devices or _EXAMPLE_DEVICES
+    whole = f"{addition.count}x{addition.device_type}:{devices}x{_EXAMPLE_MEMORY}"
+    return (
+        f"device type {addition.device_type!r} {which}, which has {there};"
+        f" {'name one of them, or ' if kinds else ''}say devices and memory_bytes, too, as"
+        f" `--add-nodes {shlex.quote(whole)}` does"
     )
 
 

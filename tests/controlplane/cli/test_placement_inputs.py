@@ -151,6 +151,37 @@ def test_added_nodes_are_refused_with_their_range_when_they_have_too_many_device
         parse_added("1xcpu:100000")
 
 
+@pytest.mark.parametrize(
+    ("text", "devices", "memory_bytes", "group"),
+    [
+        ("4xH100:8x80GiB", 8, 80 << 30, ""),
+        ("2 x NVIDIA B200:8x180 GiB@pool-a", 8, 180 << 30, "pool-a"),
+        ("1xcpu:2x4096", 2, 4096, ""),
+    ],
+)
+def test_added_nodes_have_the_memory_that_is_given(
+    text: str, devices: int, memory_bytes: int, group: str
+) -> None:
+    """So that a type the fleet does not have can be supposed."""
+    added = parse_added(text)
+    assert (added.devices, added.memory_bytes, added.group) == (devices, memory_bytes, group)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("1xcpu:2xmuch", "'much' is not a size"),
+        ("1xcpu:2x0", "expected 1 to 1024.0 TiB"),
+        ("1xcpu:2x" + "9" * 30, "expected 1 to 1024.0 TiB"),
+    ],
+)
+def test_added_nodes_are_refused_when_their_memory_is_none(text: str, says: str) -> None:
+    """One line, with what was given and what is taken; also beyond what the wire can carry."""
+    with pytest.raises(CommandError) as refused:
+        parse_added(text)
+    assert says in str(refused.value)
+
+
 @pytest.mark.parametrize("replicas", ["0", "65", "99999999999"])
 def test_pin_is_refused_when_it_asks_for_no_count_of_replicas(replicas: str) -> None:
     """Usage, exit 2, before anybody is asked; also beyond what the wire can carry."""
