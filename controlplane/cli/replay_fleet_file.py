@@ -14,9 +14,10 @@ from controlplane.cli.failures import CommandError
 from controlplane.cli.replay_fleet_given import is_given, read_given
 from controlplane.cli.replay_fleet_nodes import is_known, read_nodes
 from controlplane.cli.replay_fleet_part import Part
+from controlplane.cli.replay_fleet_rules import check_anti_affinity, read_pins, read_tenants
 from controlplane.cli.replay_fleet_running import read_running
 from controlplane.cli.replay_fleet_services import read_service
-from controlplane.cli.replay_fleet_wishes import MadeService
+from controlplane.cli.replay_fleet_wishes import MadeService, check_types
 from planner.model import Node
 from planner.placement.weights import MOST_DEVICE_COST
 from planner.simulation.fleet.scenario import FleetBatch, FleetScenario, Outage, RoundSettings
@@ -70,8 +71,12 @@ def read_fleet(path: Path, *, tell: Callable[[str], None], mode: str | None = No
     names = [one.service.deployment.id for one in made]
     batches = [batch for part in fleet.parts("batches") for batch in _batches(part, names)]
     outages = [_outage(part, nodes) for part in fleet.parts("failures")]
-    prices, tenants = fleet.part("prices").numbers(), fleet.part("tenants").numbers()
-    running = read_running(fleet, nodes=nodes, services=[one.service for one in made])
+    prices, tenants = fleet.part("prices"), read_tenants(fleet)
+    check_types(prices, types)
+    deployments = [one.service.deployment for one in made]
+    check_anti_affinity(fleet, deployments)
+    running = read_running(fleet, nodes=nodes, deployments=deployments)
+    pins = read_pins(fleet, nodes=nodes, deployments=deployments)
     begins_loaded = fleet.flag("begins_loaded", default=True)
     interval_s = fleet.seconds("interval", 60.0, least=0.1)
     fleet.close()
@@ -84,8 +89,12 @@ def read_fleet(path: Path, *, tell: Callable[[str], None], mode: str | None = No
         duration_s=duration_s,
         interval_s=interval_s,
         rounds=settings,
-        prices=prices,
-        tenant_weights=tenants,
+        prices=prices.numbers(),
+        tenant_weights={one.id: one.weight for one in tenants},
+        tenant_quotas={
+            one.id: one.max_offline_work for one in tenants if one.max_offline_work is not None
+        },
+        pins=pins,
         allocations=running,
         begins_loaded=begins_loaded,
         seed=seed,

@@ -60,7 +60,7 @@ def read_given(
         kv_cache_bytes=part.size("kv_cache", 0),
         latency_budget_ms=part.number("latency_budget", 0.0) or None,
     )
-    given = frontiers_of(part)
+    given = frontiers_of(part, types)
     demand = demand_of(
         part,
         lengths=azure_lengths,

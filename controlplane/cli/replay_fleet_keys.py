@@ -29,6 +29,7 @@ nodes:
     group: pool-a
     host_memory: 1TiB
     cordoned: false
+    frozen: false         # nothing is added here, and nothing that runs is taken away
   # - {id: gpu7, type: NVIDIA B200, memory: 180GB, devices: 8}   # one node, any device
 deployments:
   - name: chat
@@ -42,6 +43,9 @@ deployments:
     offline_weight: 1
     spread: false
     node_groups: []
+    anti_affinity: []     # deployments its replicas share no node with; may name itself
+    host_memory: 0        # that a replica takes on its node
+    frozen: false         # its replicas stay as they are, and no others are added
     failover: 0           # of its demand, served though any one domain is lost
     load: 60s             # until a new replica serves
     warm_load: 20s        # with its weights in host memory
@@ -72,7 +76,11 @@ batches:
     weight: 1
     count: 4              # so many, `every` apart, deadlines too
     every: 1h
-tenants: {a: 2}           # fair shares
+tenants:
+  a: 2                    # fair share against the others
+  b: {weight: 1, quota: 2000}   # offline work at the most, engine-ms/s
+# pins:                     # a node is to have so many replicas of a deployment
+#   - {deployment: chat, node: n0000, replicas: 1}
 failures:
   - domain: rack0         # or node: n0003
     at: 2h

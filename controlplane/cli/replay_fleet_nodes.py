@@ -47,6 +47,7 @@ def _read(part: Part, *, first: int) -> list[Node]:
     devices = part.whole("devices", 8, least=1, most=64)
     group, host_bytes = part.text("group", "-"), part.size("host_memory", 1 << 40)
     is_cordoned = part.flag("cordoned", default=False)
+    is_frozen = part.flag("frozen", default=False)
     own = part.text("id", "-")
     count = part.whole("count", 1, least=1, most=_DEVICES_MOST // devices)
     if own != "-" and count != 1:
@@ -63,6 +64,7 @@ def _read(part: Part, *, first: int) -> list[Node]:
             host_memory_bytes=host_bytes,
             group="" if group == "-" else group,
             is_cordoned=is_cordoned,
+            is_frozen=is_frozen,
         )
         for index, one in enumerate(ids)
     ]

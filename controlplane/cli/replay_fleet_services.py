@@ -82,7 +82,7 @@ def read_service(
         weights_bytes=model.weights_bytes,
         kv_cache_bytes=_kv_cache_bytes(model, kinds, size=size),
     )
-    given = frontiers_of(part)
+    given = frontiers_of(part, types)
     demand = demand_of(part, lengths=requests, folder=folder, duration_s=duration_s, seed=seed)
     if demand.lengths is not requests:  # a trace's own
         own = Fitted(demand.lengths, context_of(model))

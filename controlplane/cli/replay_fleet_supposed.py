@@ -82,6 +82,7 @@ def supposed(asked: FleetFile, what: Supposing) -> FleetFile:
                 for one in scenario.services
             ),
             outages=tuple(outage for outage in outages if outage.nodes),
+            pins=tuple(one for one in scenario.pins if one.node in nodes),
             allocations=tuple(one for one in scenario.allocations if one.node in nodes),
         ),
         facts=facts,

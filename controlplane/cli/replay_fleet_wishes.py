@@ -36,6 +36,18 @@ def checked_types(part: Part, types: tuple[str, ...]) -> tuple[str, ...]:
     return wanted
 
 
+def check_types(part: Part, types: tuple[str, ...]) -> None:
+    """Refuses values by device type where no node has the type: they would say nothing.
+
+    Raises:
+        CommandError: Such a type.
+    """
+    for name in part.names:
+        if name not in types:
+            known = ", ".join(types)
+            part.refuse(name, f"no node has devices of this type; there are {known}; take it out")
+
+
 def deployment_of(
     part: Part,
     *,
@@ -78,6 +90,9 @@ def deployment_of(
         offline_weight=part.number("offline_weight", 1.0, least=1e-6),
         failover_ratio=part.number("failover", 0.0, most=1.0),
         node_groups=part.words("node_groups"),
+        anti_affinity=part.words("anti_affinity"),
+        host_memory_bytes=part.size("host_memory", 0),
+        is_frozen=part.flag("frozen", default=False),
         latency_budget_ms=latency_budget_ms,
         load_s=part.seconds("load", 60.0),
         warm_load_s=part.seconds("warm_load", 20.0),
@@ -169,10 +184,11 @@ def _demand(
     return demand
 
 
-def frontiers_of(part: Part) -> dict[str, Frontier]:
-    """Frontiers that the file gives, by device type."""
+def frontiers_of(part: Part, types: tuple[str, ...]) -> dict[str, Frontier]:
+    """Frontiers that the file gives, by device type, which the fleet must have."""
     found: dict[str, Frontier] = {}
     given = part.part("frontier")
+    check_types(given, types)
     for device in given.names:
         one = given.part(device)
         segments = one.raw("segments")

@@ -49,6 +49,7 @@ def fleet_report_html(document: FleetDocument) -> str:
 
 def _opening(document: FleetDocument) -> str:
     record, found = document.record, figures(document)
+    due = sum(one.deadline_s is not None for one in record.batches)
     devices = wording.listed(
         [f"{count:,} × {device_type}" for device_type, count in record.devices.items()]
     )
@@ -57,7 +58,7 @@ def _opening(document: FleetDocument) -> str:
         f" {wording.seconds(record.duration_s)}, {record.mode}."
         f" {_percent(found['attainment_ratio'])} of"
         f" {found['online_requests']:,.0f} online requests met their SLO;"
-        f" {found['missed_deadlines']:.0f} of {len(record.batches):,} batches missed a deadline."
+        f" {found['missed_deadlines']:.0f} of {wording.count(due, 'deadline')} missed."
         f" Replicas held {found['held_device_hours']:,.0f}"
         f" device-hours, {wording.percent(found['held_ratio'])} of the fleet's, and were used to"
         f" {wording.percent(found['utilisation_ratio'])}."

@@ -16,7 +16,6 @@ from planner.model import (
     Node,
     ReplicaFrontier,
     Snapshot,
-    Tenant,
 )
 from planner.simulation.fleet.book import Book
 from planner.simulation.fleet.forecasts import Forecast
@@ -33,6 +32,7 @@ class Desires:
 
     def __init__(self, scenario: FleetScenario, *, forecast: Forecast, book: Book) -> None:
         self._scenario, self._forecast, self._book = scenario, forecast, book
+        self._tenants = scenario.tenants
         self._frontiers = tuple(frontiers(scenario.services))
         self._steps = {service.deployment.id: step_of(service) for service in scenario.services}
 
@@ -57,11 +57,9 @@ class Desires:
             allocations=allocations,
             frontiers=self._frontiers,
             max_moves=settings.max_moves,
-            tenants=tuple(
-                Tenant(id=name, weight=weight)
-                for name, weight in sorted(self._scenario.tenant_weights.items())
-            ),
+            tenants=self._tenants,
             batches=self._batches(now_s=now_s),
+            pins=self._scenario.pins,
             prices=tuple(sorted(self._scenario.prices.items())) if settings.is_priced else (),
             device_cost=settings.device_cost,
         )
@@ -95,7 +93,10 @@ class Desires:
         return max(least, left_ms / settings.backlog_horizon_s), least
 
     def _batches(self, *, now_s: float) -> tuple[BatchDemand, ...]:
-        """One for each tenant and weight where a deployment has more than one of them."""
+        """One for each tenant and weight where a deployment has more than one of them.
+
+        Also where tenants are described: weights and quotas count over all deployments.
+        """
         settings = self._scenario.rounds
         found: dict[tuple[str, str, float], tuple[float, float]] = {}
         kinds: dict[str, set[tuple[str, float]]] = {}
@@ -122,7 +123,7 @@ class Desires:
                 weight=weight,
             )
             for (deployment, tenant, weight), (wanted, least) in sorted(found.items())
-            if len(kinds[deployment]) > 1
+            if self._tenants or len(kinds[deployment]) > 1
         )
 
 

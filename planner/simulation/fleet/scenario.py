@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from planner.latency.work import TokenWork
-from planner.model import Allocation, Deployment, Node
+from planner.model import Allocation, Deployment, Node, Pin, Tenant
 from planner.simulation.fleet.demand import Demand
 from planner.simulation.fleet.profile import ReplicaProfile
 from planner.simulation.kind import EngineKind
@@ -121,6 +121,9 @@ class FleetScenario:
         rounds: How rounds run.
         prices: Of a device-hour, by device type; one without has none.
         tenant_weights: Share of each tenant against the others; 1 where not given.
+        tenant_quotas: Offline work a tenant may have, engine-ms per second; one without has
+            no quota.
+        pins: Nodes that are to have replicas of a deployment, all the time.
         allocations: That run when the replay begins, loaded, such as those of a live fleet.
         begins_loaded: Whether what the first round places has loaded at once, as of a fleet
             that ran before.
@@ -136,6 +139,8 @@ class FleetScenario:
     rounds: RoundSettings = RoundSettings()
     prices: Mapping[str, float] = field(default_factory=dict)
     tenant_weights: Mapping[str, float] = field(default_factory=dict)
+    tenant_quotas: Mapping[str, float] = field(default_factory=dict)
+    pins: tuple[Pin, ...] = ()
     allocations: tuple[Allocation, ...] = ()
     begins_loaded: bool = False
     seed: int = 0
@@ -158,6 +163,12 @@ class FleetScenario:
                     f"replica {one.replica}: of deployment {one.deployment} on node {one.node};"
                     " the fleet must have both"
                 )
+        for pin in self.pins:
+            if pin.node not in known or pin.deployment not in wanted:
+                raise ValueError(
+                    f"pin of deployment {pin.deployment} to node {pin.node}: the fleet must"
+                    " have both"
+                )
         for batch in self.batches:
             if batch.deployment not in wanted:
                 raise ValueError(f"batch {batch.id}: no deployment {batch.deployment}")
@@ -166,3 +177,15 @@ class FleetScenario:
     def by_id(self) -> dict[str, Service]:
         """Services by deployment."""
         return {service.deployment.id: service for service in self.services}
+
+    @property
+    def tenants(self) -> tuple[Tenant, ...]:
+        """Those with a weight or a quota of their own, by id."""
+        return tuple(
+            Tenant(
+                id=name,
+                weight=self.tenant_weights.get(name, 1.0),
+                max_offline_work=self.tenant_quotas.get(name),
+            )
+            for name in sorted({*self.tenant_weights, *self.tenant_quotas})
+        )

@@ -15,6 +15,7 @@ from controlplane.cli.app import main
 from controlplane.cli.failures import CommandError
 from controlplane.cli.replay_fleet_file import read_fleet
 from controlplane.cli.replay_fleet_keys import FLEET_HELP
+from controlplane.cli.replay_fleet_supposed import Supposing, supposed
 from planner.replay.fleet_document import SCHEMA
 
 FRONTIER = {"h100": {"max_online_work": 20_000, "segments": [[0.6, 1, 15_000]]}}
@@ -207,6 +208,32 @@ def test_documented_keys_are_a_fleet_that_reads(write, tmp_path):
             {"deployments": deployment(max_replicas=1, min_replicas=3)},
             ["deployments[0].max_replicas", "below min_replicas 3"],
         ),
+        (
+            {"deployments": deployment(anti_affinity=["nobody"])},
+            ["deployments[0].anti_affinity", "no deployment 'nobody'", "chat"],
+        ),
+        ({"deployments": deployment(frozen="yes")}, ["deployments[0].frozen", "true or false"]),
+        ({"tenants": {"a": 0}}, ["tenants.a", "0 is out of range"]),
+        ({"tenants": {"a": {"quotta": 1}}}, ["tenants.a.quotta", "did you mean quota?"]),
+        ({"tenants": {"a": {"quota": -1}}}, ["tenants.a.quota", "-1 is out of range"]),
+        ({"pins": [{"deployment": "x", "node": "n0000"}]}, ["pins[0].deployment", "'x'", "chat"]),
+        ({"pins": [{"deployment": "chat", "node": "n9"}]}, ["pins[0].node", "'n9'", "take the"]),
+        (
+            {"pins": [{"deployment": "chat", "node": "n0000", "replicas": 65}]},
+            ["pins[0].replicas", "65", "1..64"],
+        ),
+        (
+            {"pins": [{"deployment": "chat", "node": "n0000"}] * 2},
+            ["pins[1].node", "'n0000' has a pin of chat already"],
+        ),
+        (
+            {"prices": {"h100": 3.0, "a100": 2.0}},
+            ["prices.a100", "no node has devices of this type", "there are h100", "take it out"],
+        ),
+        (
+            {"deployments": deployment(frontier={"H100": FRONTIER["h100"]})},
+            ["deployments[0].frontier.H100", "no node has devices of this type", "h100"],
+        ),
     ],
 )
 def test_file_is_refused_by_key_value_and_remedy(write, changes, words):
@@ -249,3 +276,64 @@ def test_deadlines_are_told_of_batches_that_have_one(write):
     done = replay("--fleet", write(fleet(batches=batches)))
     assert done.code == 0, done.stderr
     assert "of 1 deadlines missed" in done.stdout
+
+
+OWN = {
+    "name": "own",
+    "model": "own",
+    "request_work": 100.0,
+    "slo": {"ttft": "2s", "tpot": "60ms"},
+    "weights": "100GiB",
+}
+SMALL = {"id": "small", "type": "x", "memory": "8GiB", "devices": 2}
+LARGE = {"id": "large", "type": "y", "memory": "200GiB", "devices": 2}
+RUNNING = {"deployment": "own", "node": "small", "devices": [1]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, ["deployment own needs 100.0 GiB", "device 1 of node small has 8.0 GiB", "take the"]),
+        (
+            {"device_types": ["y"], "weights": "1GiB"},
+            ["device 1 of node small is of type x", "own runs on y", "name a node of those"],
+        ),
+    ],
+)
+def test_running_replica_is_refused_when_its_device_cannot_hold_it(write, changes, words):
+    """No round would have placed it there: where, what it needs, what there is, what to do."""
+    values = fleet(
+        nodes=[SMALL, LARGE],
+        deployments=[OWN | changes],
+        running=[dict(RUNNING)],
+        batches=[],
+        failures=[],
+        prices={},
+    )
+    path = write(values)
+    with pytest.raises(CommandError) as refused:
+        read_fleet(path, tell=lambda _: None)
+    for word in ["fleet.yaml.running[0].devices", *words]:
+        assert word in str(refused.value)
+    values["running"][0] |= {"node": "large"}
+    assert len(read_fleet(write(values), tell=lambda _: None).scenario.allocations) == 1
+
+
+def test_lost_node_takes_its_pins_along(write):
+    """As a replica of it goes, so does what was asked of it."""
+    pins = [{"deployment": "chat", "node": f"n000{i}"} for i in range(2)]
+    asked = read_fleet(write(fleet(pins=pins)), tell=lambda _: None)
+    left = supposed(asked, Supposing(lost_nodes=("n0000",))).scenario
+    assert [pin.node for pin in left.pins] == ["n0001"]
+
+
+def test_page_tells_deadlines_of_batches_that_have_one(write, tmp_path):
+    """As the summary does: a batch without a deadline cannot have kept it."""
+    page = tmp_path / "fleet.html"
+    replayed = replay("--fleet", write(fleet(batches=[])), "--report", page)
+    assert replayed.code == 0, replayed.stderr
+    assert "0 of 0 deadlines missed." in page.read_text()
+    due = {"deployment": "chat", "items": 1, "deadline": "29m"}
+    batches = [due, {"deployment": "chat", "items": 1}]
+    assert replay("--fleet", write(fleet(batches=batches)), "--report", page).code == 0
+    assert "0 of 1 deadline missed." in page.read_text()

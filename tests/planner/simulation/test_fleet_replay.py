@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner.model import Allocation, Stage
+from planner.model import Allocation, Pin, Stage, Tenant
 from planner.simulation.fleet.demand import Demand, constant
 from planner.simulation.fleet.rounds import GreedyRounds, SolverRounds, resplit
 from planner.simulation.fleet.run import replay_fleet
@@ -39,6 +39,34 @@ def test_fleet_takes_over_a_live_fleets_allocations():
     record = replayed(fleet(allocations=(live,)))
     assert record.total("shed") == 0.0
     assert record.rounds[0].adds == 0
+
+
+class Told(GreedyRounds):
+    """Keeps the snapshots it plans from."""
+
+    def __init__(self):
+        self.snapshots = []
+
+    def plan(self, snapshot):
+        self.snapshots.append(snapshot)
+        return super().plan(snapshot)
+
+
+def test_rounds_are_told_pins_tenants_and_whose_a_batch_is():
+    """A quota counts though each deployment has batches of one tenant only."""
+    pin, told = Pin(deployment="chat", node="n2"), Told()
+    batch = FleetBatch(id="b", deployment="chat", items=5000, tenant="red")
+    scenario = fleet(
+        pins=(pin,), batches=(batch,), tenant_weights={"blue": 2.0}, tenant_quotas={"red": 50.0}
+    )
+    replayed(scenario, told)
+    seen = told.snapshots[1]
+    assert seen.pins == (pin,)
+    assert seen.tenants == (
+        Tenant(id="blue", weight=2.0),
+        Tenant(id="red", max_offline_work=50.0),
+    )
+    assert [(one.deployment, one.tenant) for one in seen.batches] == [("chat", "red")]
 
 
 def test_replay_is_deterministic():
