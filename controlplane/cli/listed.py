@@ -7,6 +7,8 @@ from slacktide.v1.deployment_pb2 import Deployment
 from slacktide.v1.deployment_service_pb2 import ListDeploymentsRequest
 from slacktide.v1.node_pb2 import Node
 from slacktide.v1.node_service_pb2 import ListNodesRequest
+from slacktide.v1.tenant_pb2 import Tenant
+from slacktide.v1.tenant_service_pb2 import ListTenantsRequest
 
 from controlplane.client import CALL_DEADLINE_S, Fleet, pages
 
@@ -39,3 +41,17 @@ def listed_deployments(fleet: Fleet) -> list[Deployment]:
         )
     )
     return [deployment for page in answers for deployment in page.deployments]
+
+
+def listed_tenants(fleet: Fleet) -> list[Tenant]:
+    """Every tenant that was described.
+
+    Raises:
+        grpc.RpcError: As the control plane answers.
+    """
+    answers = pages(
+        lambda t: fleet.tenants.ListTenants(
+            ListTenantsRequest(page_size=_PAGE, page_token=t), timeout=CALL_DEADLINE_S
+        )
+    )
+    return [tenant for page in answers for tenant in page.tenants]

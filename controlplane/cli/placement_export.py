@@ -2,10 +2,11 @@
 
 Owns which answers the file needs and what each of them becomes. Refuses to replay. What a
 control plane does not tell stands in the file as a guess that says so: the work of a batch's
-item, and frontiers, which are the planner's default.
+item, and frontiers, which are the planner's default. What the file has no key for is told by
+`placement_export_facts`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -16,13 +17,21 @@ from slacktide.v1.batch_pb2 import Batch, BatchState
 from slacktide.v1.batch_service_pb2 import ListBatchesRequest
 from slacktide.v1.deployment_pb2 import Deployment, DeploymentSpec, Stage
 from slacktide.v1.node_pb2 import Node, NodeState
-from slacktide.v1.placement_pb2 import DeploymentTotals, Placement, Plan
+from slacktide.v1.placement_pb2 import Plan
 from slacktide.v1.placement_service_pb2 import WhatIfRequest
 from slacktide.v1.slo_pb2 import Slo
+from slacktide.v1.tenant_pb2 import Tenant
 
 from controlplane.cli.connection import connect
 from controlplane.cli.failures import CommandError
-from controlplane.cli.listed import listed_deployments, listed_nodes
+from controlplane.cli.listed import listed_deployments, listed_nodes, listed_tenants
+from controlplane.cli.placement_export_facts import (
+    FleetFacts,
+    head_of_left_out,
+    is_of_one_size,
+    left_out,
+)
+from controlplane.cli.placement_hold import list_pins
 from controlplane.cli.placement_show import in_force
 from controlplane.cli.wording import bare, enum_word, parse_duration_s
 from controlplane.client import CALL_DEADLINE_S, SOLVE_DEADLINE_S, Fleet, pages
@@ -38,6 +47,7 @@ _HEAD = """\
 # demand.work is what rounds plan for now, held all day unless a swing is given.
 # frontier: none stands here, so the planner's default is taken; copy in those of your profiles.
 # item_work: a guess, {request_work:g} engine-ms; a batch's work is its items times that.
+# prices, rounds.interval, rounds.max_moves: not told by the control plane; set your own.
 """
 
 
@@ -46,7 +56,8 @@ def export(
 ) -> None:
     """Writes the running fleet as a file that `slacktide replay --fleet` reads.
 
-    Nodes, deployments with the load rounds plan for, replicas, and batches under way.
+    Nodes, deployments with the load rounds plan for, replicas, batches under way, tenants,
+    pins and freezes. What the fleet has and a file cannot say, its head names.
 
     Example:  slacktide placement export > fleet.yaml
               slacktide replay --fleet fleet.yaml --scale-load chat=2 --lose-node n1
@@ -54,10 +65,14 @@ def export(
     now = datetime.now(UTC)
     _require_duration(duration)
     with connect() as fleet:
-        values = read_values(fleet, duration=duration, now=now)
+        asked = read_facts(fleet)
+    values = fleet_values(asked, duration=duration, now=now)
     head = _HEAD.format(time=f"{now:%Y-%m-%d %H:%M} UTC", request_work=_REQUEST_WORK_MS)
     print(
-        head + yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=100), end=""
+        head
+        + head_of_left_out(left_out(asked))
+        + yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=100),
+        end="",
     )
 
 
@@ -71,11 +86,11 @@ def _require_duration(duration: str) -> None:
         raise CommandError(f"--duration {duration!r}: must be at least 1s, e.g. 24h")
 
 
-def read_values(fleet: Fleet, *, duration: str, now: datetime) -> dict[str, Any]:
+def read_facts(fleet: Fleet) -> FleetFacts:
     """Asks for all that the file holds.
 
     Raises:
-        CommandError: Nothing to replay, or what a file cannot say.
+        CommandError: Nothing to replay.
     """
     nodes, deployments = listed_nodes(fleet), listed_deployments(fleet)
     if not nodes or not deployments:
@@ -95,50 +110,46 @@ def read_values(fleet: Fleet, *, duration: str, now: datetime) -> dict[str, Any]
     ]
     totals = fleet.placement.WhatIf(WhatIfRequest(), timeout=SOLVE_DEADLINE_S).deployments
     placement = in_force(fleet)
-    return fleet_values(
-        nodes=nodes,
-        deployments=deployments,
-        totals=totals,
+    return FleetFacts(
+        nodes=tuple(nodes),
+        deployments=tuple(deployments),
+        totals=tuple(totals),
         plan=placement.plan if placement is not None else Plan(),
-        batches=batches,
-        duration=duration,
-        now=now,
+        batches=tuple(batches),
+        tenants=tuple(listed_tenants(fleet)),
+        pins=tuple(list_pins(fleet).pins),
+        freezes=tuple(placement.freezes) if placement is not None else (),
     )
 
 
-def fleet_values(
-    *,
-    nodes: Iterable[Node],
-    deployments: Iterable[Deployment],
-    totals: Iterable[DeploymentTotals],
-    plan: Plan,
-    batches: Iterable[Batch],
-    duration: str,
-    now: datetime,
-) -> dict[str, Any]:
+def fleet_values(facts: FleetFacts, *, duration: str, now: datetime) -> dict[str, Any]:
     """The file's keys and values.
 
     Args:
-        nodes: Of the fleet.
-        deployments: Likewise.
-        totals: What rounds plan for now, by deployment.
-        plan: In force; one without placements where nothing runs.
-        batches: Under way.
+        facts: What the control plane told.
         duration: Of the replay.
         now: What deadlines are told from.
 
     Raises:
         CommandError: A node with devices of two types.
     """
-    work = {bare(one.deployment): one.totals.online_work_wanted for one in totals}
-    listed = {bare(node.name): _node(node) for node in nodes if node.devices}
-    wanted = {bare(one.name): one for one in deployments}
+    work = {bare(one.deployment): one.totals.online_work_wanted for one in facts.totals}
+    listed = {bare(node.name): _node(node) for node in facts.nodes if node.devices}
+    up = {bare(n.name) for n in facts.nodes if n.devices and n.state != NodeState.NODE_STATE_LOST}
+    wanted = {bare(one.name): one for one in facts.deployments}
+    frozen = {one.target for one in facts.freezes}
     values: dict[str, Any] = {
         "duration": duration,
-        "rounds": {"forecast": "last"} | _device_cost(plan),
+        "rounds": {"forecast": "last"} | _device_cost(facts.plan),
         "nodes": list(listed.values()),
         "deployments": [
-            _deployment(name, one.spec, work=work.get(name, 0.0))
+            _deployment(
+                name,
+                one.spec,
+                work=work.get(name, 0.0),
+                known=wanted,
+                is_frozen=not frozen.isdisjoint(("", one.name)),
+            )
             for name, one in sorted(wanted.items())
         ],
         "running": [
@@ -147,14 +158,30 @@ def fleet_values(
                 "node": bare(one.node),
                 "devices": list(one.device_indices),
             }
-            for one in plan.placements
-            if bare(one.node) in listed and _has_size(one, wanted)
+            for one in facts.plan.placements
+            if bare(one.node) in up and is_of_one_size(one, wanted)
         ],
         "batches": [
-            found for batch in batches if (found := _batch(batch, wanted, now=now)) is not None
+            found
+            for batch in facts.batches
+            if (found := _batch(batch, wanted, now=now)) is not None
+        ],
+        "tenants": {bare(one.name): _tenant(one) for one in facts.tenants},
+        "pins": [
+            {"deployment": name, "node": node, "replicas": max(1, one.replicas)}
+            for one in facts.pins
+            if (name := bare(one.deployment)) in wanted and (node := bare(one.node)) in listed
         ],
     }
-    return {key: value for key, value in values.items() if value != []}
+    return {key: value for key, value in values.items() if value not in ([], {})}
+
+
+def _tenant(tenant: Tenant) -> float | dict[str, float]:
+    """Its weight, and its quota where it has one."""
+    weight = tenant.weight or 1.0  # as the contract has it
+    if not tenant.HasField("max_offline_work"):
+        return weight
+    return {"weight": weight, "quota": tenant.max_offline_work}
 
 
 def _device_cost(plan: Plan) -> dict[str, float]:
@@ -180,16 +207,27 @@ def _node(node: Node) -> dict[str, Any]:
         **({"host_memory": node.host_memory_bytes} if node.host_memory_bytes else {}),
         **({"group": node.group} if node.group else {}),
         **({"cordoned": True} if is_out else {}),
+        **({"frozen": True} if node.frozen else {}),
     }
 
 
-def _deployment(name: str, spec: DeploymentSpec, *, work: float) -> dict[str, Any]:
+def _deployment(
+    name: str,
+    spec: DeploymentSpec,
+    *,
+    work: float,
+    known: Mapping[str, Deployment],
+    is_frozen: bool,
+) -> dict[str, Any]:
     has_load = spec.HasField("load_duration")
     has_warm = spec.HasField("warm_load_duration")
     optional = {
         "device_types": list(spec.device_types),
         "spread": spec.spread,
         "node_groups": list(spec.node_groups),
+        "anti_affinity": [other for one in spec.anti_affinity if (other := bare(one)) in known],
+        "host_memory": spec.host_memory_bytes,
+        "frozen": is_frozen,
         "failover": spec.failover_ratio,
         "latency_budget": spec.latency_budget_ms,
         "weights": spec.weights_bytes,
@@ -228,14 +266,6 @@ def _slo(slo: Slo) -> dict[str, Any]:
         if slo.HasField(name) and (name != "max_gap" or slo.HasField("tpot"))
     }
     return targets | ({"attainment": slo.attainment_ratio} if slo.attainment_ratio else {})
-
-
-def _has_size(placement: Placement, wanted: Mapping[str, Deployment]) -> bool:
-    """Whether it is one of the deployment's own size; a file has no other."""
-    deployment = wanted.get(bare(placement.deployment))
-    return deployment is not None and len(placement.device_indices) == max(
-        1, deployment.spec.tensor_parallel_size
-    )
 
 
 def _batch(

@@ -10,23 +10,29 @@ import pytest
 import yaml
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
-from slacktide.v1.batch_pb2 import Batch, BatchCounts
-from slacktide.v1.deployment_pb2 import Deployment, DeploymentSpec, Stage
+from slacktide.v1.batch_pb2 import Batch, BatchCounts, BatchState
+from slacktide.v1.deployment_pb2 import Deployment, DeploymentSpec, SloClass, Stage
 from slacktide.v1.node_pb2 import Device, Node, NodeState
 from slacktide.v1.placement_pb2 import (
     DeploymentTotals,
+    Freeze,
     ObjectiveTerm,
+    Pin,
     Placement,
     PlacementTotals,
     Plan,
 )
 from slacktide.v1.slo_pb2 import Slo
+from slacktide.v1.tenant_pb2 import Tenant
 
 from controlplane.cli.failures import CommandError
 from controlplane.cli.placement_export import fleet_values
+from controlplane.cli.placement_export_facts import FleetFacts, head_of_left_out, left_out
 from controlplane.cli.replay_fleet_file import read_fleet
 from planner.interference.frontier import DEFAULT_FRONTIER, online_limit
+from planner.model import Pin as PlannedPin
 from planner.model import Stage as PlannedStage
+from planner.model import Tenant as PlannedTenant
 from planner.placement.weights import weights_at
 from tests.controlplane.cli.program import slacktide
 from tests.controlplane.server.agent_fake import FakeAgent
@@ -73,8 +79,8 @@ def chat(**changes) -> Deployment:
     return Deployment(name="deployments/chat", spec=spec)
 
 
-def values(**changes):
-    """What the export makes of a small fleet."""
+def facts(**changes):
+    """A small fleet, as the control plane tells it."""
     due = Timestamp()
     due.FromDatetime(NOW + timedelta(hours=2))
     given = {
@@ -89,6 +95,7 @@ def values(**changes):
             placements=[
                 Placement(deployment="deployments/chat", node="nodes/a", device_indices=[1]),
                 Placement(deployment="deployments/gone", node="nodes/a", device_indices=[0]),
+                Placement(deployment="deployments/chat", node="nodes/c", device_indices=[0]),
             ]
         ),
         "batches": [
@@ -99,10 +106,17 @@ def values(**changes):
                 deadline_time=due,
             )
         ],
-        "duration": "2h",
-        "now": NOW,
     }
-    return fleet_values(**(given | changes))
+    return FleetFacts(**{name: facts_of(one) for name, one in (given | changes).items()})
+
+
+def facts_of(value):
+    return tuple(value) if isinstance(value, list) else value
+
+
+def values(**changes):
+    """What the export makes of it."""
+    return fleet_values(facts(**changes), duration="2h", now=NOW)
 
 
 def read(tmp_path: Path, found):
@@ -134,6 +148,89 @@ def test_exported_fleet_reads_as_the_fleet_it_was(tmp_path):
     assert [(one.node, one.devices) for one in scenario.allocations] == [("a", (1,))]
     (batch,) = scenario.batches
     assert (batch.items, batch.tenant, batch.deadline_s) == (60, "red", 7200.0)
+
+
+def test_exported_fleet_keeps_what_operators_asked_of_rounds(tmp_path):
+    """Anti-affinity, host memory, pins, freezes, tenants: a replay is held to them, too."""
+    own = chat(
+        anti_affinity=["deployments/chat", "deployments/gone"],
+        host_memory_bytes=3 << 30,
+    )
+    other = Deployment(name="deployments/other", spec=chat().spec)
+    found = values(
+        nodes=[node("a"), node("b", frozen=True)],
+        deployments=[own, other],
+        freezes=[Freeze(target="nodes/b"), Freeze(target="deployments/other")],
+        pins=[
+            Pin(deployment="deployments/chat", node="nodes/b", replicas=2),
+            Pin(deployment="deployments/gone", node="nodes/a"),
+        ],
+        tenants=[
+            Tenant(name="tenants/red", weight=2.5),
+            Tenant(name="tenants/blue", weight=0.0, max_offline_work=0.0),
+        ],
+    )
+    scenario = read(tmp_path, found).scenario
+    kept, frozen = (one.deployment for one in scenario.services)
+    assert (kept.anti_affinity, kept.host_memory_bytes) == (("chat",), 3 << 30)
+    assert (frozen.anti_affinity, frozen.host_memory_bytes) == ((), 0)
+    assert (kept.is_frozen, frozen.is_frozen) == (False, True)
+    assert [one.is_frozen for one in scenario.nodes] == [False, True]
+    assert scenario.pins == (PlannedPin(deployment="chat", node="b", replicas=2),)
+    assert scenario.tenants == (
+        PlannedTenant(id="blue", weight=1.0, max_offline_work=0.0),
+        PlannedTenant(id="red", weight=2.5),
+    )
+
+
+def test_freeze_of_the_whole_fleet_is_one_of_each_deployment(tmp_path):
+    """And the head says so."""
+    freezes = [Freeze(target="")]
+    (service,) = read(tmp_path, values(freezes=freezes)).scenario.services
+    assert service.deployment.is_frozen
+    assert left_out(facts(freezes=freezes)) == (
+        "the freeze of the whole fleet; each deployment is frozen here",
+    )
+
+
+def test_head_names_what_the_file_has_no_key_for():
+    """By id, one line each, so that no replay answers for a looser fleet unsaid."""
+    own = chat(
+        slo_classes=[SloClass(id="tight"), SloClass(id="loose")],
+        other_tensor_parallel_sizes=[2, 4],
+        host_memory_bytes=1,
+    )
+    unread = Deployment(name="deployments/new", spec=DeploymentSpec(kv_cache_tokens=10))
+    both = Placement(deployment="deployments/chat", node="nodes/a", device_indices=[0, 1])
+    lines = left_out(
+        facts(
+            deployments=[own, unread],
+            nodes=[
+                node("a", state=NodeState.NODE_STATE_DRAINING),
+                node("b", host_memory_bytes=0),
+            ],
+            plan=Plan(placements=[both]),
+            batches=[Batch(state=BatchState.BATCH_STATE_VALIDATING)],
+        )
+    )
+    assert [line.partition(";")[0] for line in lines] == [
+        "deployment chat: SLO classes tight, loose with their targets and failover",
+        "deployment chat: other tensor-parallel sizes 2, 4",
+        "deployment chat: replicas of another size than its own, 1",
+        "deployment new: bytes of its weights and kv_cache, which its agents read",
+        "node b: its host memory is not known, so has no limit",
+        "node a: it drains",
+        "items not counted yet of batches that are being validated, 1",
+    ]
+    head = head_of_left_out(lines)
+    assert yaml.safe_load(head) is None  # comments only
+    assert all(line in head for line in lines)
+
+
+def test_head_names_nothing_when_the_file_says_it_all():
+    """A fleet without any of it gets no line."""
+    assert left_out(facts()) == ()
+    assert head_of_left_out(()) == ""
 
 
 @pytest.mark.parametrize("cost", [0.0, 0.35])
@@ -215,6 +312,30 @@ async def test_running_fleet_is_exported_and_replayed_otherwise(
     assert (wrong.code, "no node 'n9'; there are n1, n2" in wrong.err) == (2, True)
     wrong = await run(house, "replay", "--fleet", str(path), "--scale-load", "chat")
     assert (wrong.code, "write e.g. chat=1.5" in wrong.err) == (2, True)
+
+
+async def test_what_operators_asked_of_a_running_fleet_is_exported(
+    house: Running, tmp_path: Path
+) -> None:
+    """Pins, freezes and tenants are asked for, and their replay is held to them."""
+    where = (await house.replicas("chat"))[0].node.removeprefix("nodes/")
+    for words in (
+        ("placement", "pin", "chat", where),
+        ("placement", "freeze", "--deployment", "chat"),
+        ("tenant", "set", "red", "--weight", "2", "--quota", "150"),
+    ):
+        done = await run(house, *words)
+        assert done.code == 0, done.err
+    done = await run(house, "placement", "export", "--duration", "1h")
+    assert done.code == 0, done.err
+    found = yaml.safe_load(done.out)
+    assert found["pins"] == [{"deployment": "chat", "node": where, "replicas": 1}]
+    assert found["tenants"] == {"red": {"weight": 2.0, "quota": 150.0}}
+    assert found["deployments"][0]["frozen"] is True
+    path = tmp_path / "fleet.yaml"
+    path.write_text(done.out)
+    more = await replayed(house, "--fleet", str(path), "--scale-load", "chat=2")
+    assert more["figures"]["held_device_hours"] == 1.0  # frozen: none is added
 
 
 async def test_empty_fleet_is_not_exported(start: Start) -> None:  # noqa: F811
