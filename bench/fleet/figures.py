@@ -102,13 +102,11 @@ def arm_figures(runs: Sequence[Ran], *, bounds: Mapping[str, float]) -> list[Fig
     for name, record in found.items():
         if name == OURS:
             continue
-        target = "<= 0.7" if name == APART else None
         figures.append(
             Figure(
-                name=f"device-hours: {OURS} / {name}{_unlike(ours, record)}",
+                name=f"device-hours: {OURS} / {name}{unlike(ours, record)}",
                 value=hours / held_hours(record),
                 unit="ratio",
-                target=target,
             )
         )
         figures.append(
@@ -217,7 +215,7 @@ def _used(record: FleetRecord) -> float:
     return record.total("used_device_s") / serving_s if serving_s else 0.0
 
 
-def _unlike(ours: FleetRecord, other: FleetRecord) -> str:
+def unlike(ours: FleetRecord, other: FleetRecord) -> str:
     """Says where two arms did not do the same: the ratio then flatters the one that did less."""
     words = []
     points = 100.0 * (ours.attainment_ratio - other.attainment_ratio)

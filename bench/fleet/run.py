@@ -19,6 +19,7 @@ from bench.fleet.arms import ARMS, Ran, run_arm
 from bench.fleet.clairvoyant import InfeasibleError, clairvoyant
 from bench.fleet.families import Profiled
 from bench.fleet.figures import OURS, arm_figures, samples_of, show_arms, validation_figures
+from bench.fleet.matching import MATCHED, QUANTILES, Tried, matched_figures
 from bench.fleet.settings import PRICES, FleetSettings, profiled, scenario, sources
 from bench.fleet.steadiness import at_rest, moved_at_rest
 from bench.fleet.validation import Compared, compare, small_fleets
@@ -61,6 +62,7 @@ def main(arguments: Sequence[str]) -> int:
     show_arms(runs)
     figures = [
         *arm_figures(runs, bounds=bounds),
+        *matched_figures(done.tried, runs),
         *_rest_figures(done.moved_at_rest),
         *validation_figures(done.compared),
         Figure(name="profiles, time", value=profiled_s, unit="s"),
@@ -86,7 +88,11 @@ def main(arguments: Sequence[str]) -> int:
             "batches": len(day.batches),
             "outages": len(day.outages),
         },
-        samples={"bounds": bounds, "arms": samples_of(runs)},
+        samples={
+            "bounds": bounds,
+            "arms": samples_of(runs),
+            "other_quantiles": [one.as_values() for one in done.tried],
+        },
         figures=figures,
     )
     path = publish(report)
@@ -142,6 +148,7 @@ class _Done:
     """What the processes brought."""
 
     runs: tuple[Ran, ...]
+    tried: tuple[Tried, ...]  # rivals at other quantiles of the forecast
     moved_at_rest: int | None  # None: our arm was not asked for
     compared: tuple[Compared, ...]
 
@@ -188,6 +195,12 @@ def _run(
     validating = pool.submit(_validate, settings.seed, is_quick) if is_validated else None
     resting = pool.submit(_at_rest, settings, families) if OURS in arms else None
     waiting = [*first, *(pool.submit(_arm, a, settings, families, forecast) for a in ordered[1:])]
+    trying = [
+        pool.submit(_try, arm, replace(settings, quantile=quantile), families)
+        for quantile in QUANTILES
+        for arm in MATCHED
+        if OURS in arms and arm in arms and forecast == "seasonal"
+    ]
     runs = tuple(_told(future.result()) for future in as_completed(waiting))
     compared = validating.result() if validating is not None else ()
     for one in compared:
@@ -197,6 +210,7 @@ def _run(
         )
     return _Done(
         runs=runs,
+        tried=tuple(future.result() for future in trying),
         moved_at_rest=resting.result() if resting is not None else None,
         compared=compared,
     )
@@ -205,6 +219,12 @@ def _run(
 def _arm(arm: str, settings: FleetSettings, families: tuple[Profiled, ...], forecast: str) -> Ran:
     """One arm, in a process of its own."""
     return run_arm(arm, scenario(settings, families), forecast=forecast, quantile=settings.quantile)
+
+
+def _try(arm: str, settings: FleetSettings, families: tuple[Profiled, ...]) -> Tried:
+    """One arm at another quantile, likewise."""
+    run = run_arm(arm, scenario(settings, families), quantile=settings.quantile)
+    return Tried(arm=arm, quantile=settings.quantile, record=run.record)
 
 
 def _at_rest(settings: FleetSettings, families: tuple[Profiled, ...]) -> int:

@@ -8,6 +8,7 @@ import pytest
 from bench.fleet.arms import ARMS, OFFLINE_SUFFIX, costed, forecast_of, run_arm, separated
 from bench.fleet.families import FAMILIES, Profiled
 from bench.fleet.figures import arm_figures, done_ratio, held_hours, peak_hours
+from bench.fleet.matching import Tried, matched, matched_figures
 from bench.fleet.rivals import MelangeLike, PerModel, cheapest_mix
 from bench.fleet.run import main
 from bench.fleet.settings import FleetSettings, scenario
@@ -203,10 +204,41 @@ def test_arms_are_compared_by_what_they_held():
     bounds |= {f"{name}, by rounds": value for name, value in bounds.items()}
     found = {f.name: f for f in arm_figures([ours, other], bounds=bounds)}
     assert found["device-hours: slacktide / separate"].value == pytest.approx(1.0)
-    assert found["device-hours: slacktide / separate"].met is False
+    assert found["device-hours: slacktide / separate"].met is None  # no equals: `matching`
     assert found["device-hours: slacktide / clairvoyant bound"].value == pytest.approx(2.0)
     assert found["cost: slacktide / clairvoyant bound"].met is True
     assert peak_hours(one.record) >= held_hours(one.record) - 1e-9
+
+
+def test_rival_is_held_to_the_attainment_of_ours():
+    """The cheapest day that attains no less; where none does, the one that attains most."""
+    priced = fleet(begins_loaded=True, prices={"gpu": 2.0})
+    ours = run_arm("slacktide-greedy", priced, forecast="last")
+
+    def day(quantile, *, attained, held):
+        """A day that attains and holds by so much more than ours."""
+        series = dict(ours.record.series)
+        for name, by in (("attained", attained), ("held_device_s", held)):
+            series[name] = tuple(by * one for one in series[name])
+        record = replace(ours.record, series=series)
+        return Tried(arm="separate", quantile=quantile, record=record)
+
+    tried = [
+        day(0.7, attained=0.9, held=1.0),
+        day(0.9, attained=1.0, held=2.0),
+        day(0.8, attained=1.0, held=1.6),
+        day(0.99, attained=1.0, held=3.0),
+    ]
+    assert matched(tried, ours.record).quantile == 0.8
+    assert matched(tried[:1], ours.record).quantile == 0.7
+    best = replace(ours, arm="slacktide")
+    found = {f.name: f for f in matched_figures(tried, [best])}
+    name = "device-hours: slacktide / separate at equal service (quantile 0.8)"
+    assert found[name].value == pytest.approx(1 / 1.6)
+    assert found[name].met is True
+    (short, _) = matched_figures(tried[:1], [best])
+    assert "attainment +" in short.name
+    assert matched_figures(tried, [replace(ours, arm="separate")]) == []
 
 
 def test_forecast_of_an_arm_has_seen_the_day_before():
