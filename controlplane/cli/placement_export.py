@@ -27,8 +27,8 @@ from controlplane.cli.failures import CommandError
 from controlplane.cli.listed import listed_deployments, listed_nodes, listed_tenants
 from controlplane.cli.placement_export_facts import (
     FleetFacts,
+    has_known_size,
     head_of_left_out,
-    is_of_one_size,
     left_out,
 )
 from controlplane.cli.placement_hold import list_pins
@@ -159,7 +159,7 @@ def fleet_values(facts: FleetFacts, *, duration: str, now: datetime) -> dict[str
                 "devices": list(one.device_indices),
             }
             for one in facts.plan.placements
-            if bare(one.node) in up and is_of_one_size(one, wanted)
+            if bare(one.node) in up and has_known_size(one, wanted)
         ],
         "batches": [
             found
@@ -222,6 +222,7 @@ def _deployment(
     has_load = spec.HasField("load_duration")
     has_warm = spec.HasField("warm_load_duration")
     optional = {
+        "other_tensor_parallel_sizes": list(spec.other_tensor_parallel_sizes),
         "device_types": list(spec.device_types),
         "spread": spec.spread,
         "node_groups": list(spec.node_groups),

@@ -42,12 +42,14 @@ class FleetFacts:
     freezes: tuple[Freeze, ...] = ()
 
 
-def is_of_one_size(placement: Placement, wanted: Mapping[str, Deployment]) -> bool:
-    """Whether it is one of its deployment's own size; a file has no other."""
+def has_known_size(placement: Placement, wanted: Mapping[str, Deployment]) -> bool:
+    """Whether it is of a size its deployment asks for now; a file has no other."""
     deployment = wanted.get(bare(placement.deployment))
-    return deployment is not None and len(placement.device_indices) == max(
-        1, deployment.spec.tensor_parallel_size
-    )
+    if deployment is None:
+        return False
+    spec = deployment.spec
+    sizes = (max(1, spec.tensor_parallel_size), *spec.other_tensor_parallel_sizes)
+    return len(placement.device_indices) in sizes
 
 
 def left_out(facts: FleetFacts) -> tuple[str, ...]:
@@ -57,7 +59,7 @@ def left_out(facts: FleetFacts) -> tuple[str, ...]:
     others = Counter(
         bare(one.deployment)
         for one in facts.plan.placements
-        if bare(one.deployment) in wanted and not is_of_one_size(one, wanted)
+        if bare(one.deployment) in wanted and not has_known_size(one, wanted)
     )
     for name, one in sorted(wanted.items()):
         spec = one.spec
@@ -69,11 +71,12 @@ def left_out(facts: FleetFacts) -> tuple[str, ...]:
             )
         if spec.other_tensor_parallel_sizes:
             sizes = ", ".join(str(size) for size in spec.other_tensor_parallel_sizes)
-            found.append(f"deployment {name}: other tensor-parallel sizes {sizes}")
-        if others[name]:
             found.append(
-                f"deployment {name}: replicas of another size than its own, {others[name]}"
+                f"deployment {name}: what replicas over {sizes} devices bear; as much as its own"
+                " size here"
             )
+        if others[name]:
+            found.append(f"deployment {name}: replicas of a size it has no more, {others[name]}")
         if unread := _unread(spec):
             found.append(
                 f"deployment {name}: bytes of its {unread}, which its agents read; give it"

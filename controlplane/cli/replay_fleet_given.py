@@ -23,6 +23,7 @@ from planner.simulation.fleet.scenario import Service
 from planner.workload.generate import azure_lengths
 
 _MOST_WORK_MS = 1e9  # of one request
+_MOST_SIZE = 64  # devices of a replica
 
 
 def is_given(part: Part) -> bool:
@@ -54,11 +55,12 @@ def read_given(
         part,
         model=model,
         slo=slo,
-        size=part.whole("tensor_parallel_size", 1, least=1, most=64),
+        size=part.whole("tensor_parallel_size", 1, least=1, most=_MOST_SIZE),
         devices=devices,
         weights_bytes=part.size("weights", 0),
         kv_cache_bytes=part.size("kv_cache", 0),
         latency_budget_ms=part.number("latency_budget", 0.0) or None,
+        other_sizes=part.wholes("other_tensor_parallel_sizes", least=1, most=_MOST_SIZE),
     )
     given = frontiers_of(part, types)
     demand = demand_of(

@@ -63,6 +63,7 @@ deployments:
   #   demand: {work: 3000, scale: 2}    # engine-ms/s instead of rate
   #   weights: 16GB
   #   kv_cache: 20GB
+  #   other_tensor_parallel_sizes: [2]   # it may have instead; bears as much as of its own
   #   latency_budget: 40    # ms; the other keys as above; none of chunks, requests, items
   #   slo: {ttft: 2s, tpot: 60ms}
 # running:                  # replicas that run when the replay begins

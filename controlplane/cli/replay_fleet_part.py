@@ -108,6 +108,15 @@ class Part:
             self.refuse(key, f"{_shown(value)} is not a list of words; write e.g. [a, b]")
         return tuple(found)
 
+    def wholes(self, key: str, *, least: int, most: int) -> tuple[int, ...]:
+        """A list of whole numbers within a range; () where there is none."""
+        value = self._take(key, ())
+        if not isinstance(value, list | tuple) or not all(type(one) is int for one in value):
+            self.refuse(key, f"{_shown(value)} is not a list of whole numbers; write e.g. [2, 4]")
+        if out := [one for one in value if not least <= one <= most]:
+            self.refuse(key, f"{out[0]} is out of range; must lie in {least}..{most}")
+        return tuple(value)
+
     def part(self, key: str) -> "Part":
         """A mapping inside; an empty one where there is none."""
         return Part(self._take(key, {}), f"{self.where}.{key}")

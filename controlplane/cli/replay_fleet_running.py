@@ -30,13 +30,16 @@ def read_running(
         if node not in devices:
             part.refuse("node", f"no node {node!r} among nodes; take the replica out with its node")
         indices = _indices(part)
-        size = known[name].tensor_parallel_size
-        if not set(indices).issubset(devices[node]) or len(indices) != size:
-            part.refuse("devices", f"{list(indices)}: {size} of node {node}'s are needed")
+        sizes = known[name].tensor_parallel_sizes
+        if not set(indices).issubset(devices[node]) or len(indices) not in sizes:
+            wanted = " or ".join(str(size) for size in sizes)
+            part.refuse("devices", f"{list(indices)}: {wanted} of node {node}'s are needed")
         if both := [index for index in indices if (node, index) in taken]:
             part.refuse("devices", f"device {both[0]} of node {node} has a replica already")
         for index in indices:
-            _check_room(part, known[name], node=node, device=devices[node][index])
+            _check_room(
+                part, known[name], size=len(indices), node=node, device=devices[node][index]
+            )
         taken.update((node, index) for index in indices)
         part.close()
         found.append(
@@ -51,19 +54,21 @@ def read_running(
     return tuple(found)
 
 
-def _check_room(part: Part, deployment: Deployment, *, node: str, device: Device) -> None:
+def _check_room(
+    part: Part, deployment: Deployment, *, size: int, node: str, device: Device
+) -> None:
     """Refuses what no round would have placed there."""
-    kinds = deployment.device_types
+    kinds, needed_bytes = deployment.device_types, deployment.bytes_per_device_of(size)
     if kinds and device.device_type not in kinds:
         part.refuse(
             "devices",
             f"device {device.index} of node {node} is of type {device.device_type}; deployment"
             f" {deployment.id} runs on {', '.join(kinds)}; name a node of those",
         )
-    if deployment.bytes_per_device > device.memory_bytes:
+    if needed_bytes > device.memory_bytes:
         part.refuse(
             "devices",
-            f"deployment {deployment.id} needs {size_words(deployment.bytes_per_device)} on each"
+            f"deployment {deployment.id} needs {size_words(needed_bytes)} on each"
             f" device, device {device.index} of node {node} has"
             f" {size_words(device.memory_bytes)}; correct the deployment's or the node's memory, or"
             " take the replica out",

@@ -58,6 +58,7 @@ def deployment_of(
     weights_bytes: int,
     kv_cache_bytes: int,
     latency_budget_ms: float | None = None,
+    other_sizes: tuple[int, ...] = (),
 ) -> Deployment:
     """The deployment that the keys describe.
 
@@ -70,6 +71,7 @@ def deployment_of(
         weights_bytes: Of one replica.
         kv_cache_bytes: Of one replica.
         latency_budget_ms: Where it is given.
+        other_sizes: Devices a replica may have instead.
     """
     least = part.whole("min_replicas", 1)
     most = part.whole("max_replicas", max(least, 1_000))
@@ -84,6 +86,7 @@ def deployment_of(
         weights_bytes=weights_bytes,
         kv_cache_bytes=kv_cache_bytes,
         tensor_parallel_size=size,
+        other_tensor_parallel_sizes=other_sizes,
         device_types=devices,
         stage=_STAGES[part.word("stage", _STAGES, "active")],
         spread=part.flag("spread", default=False),

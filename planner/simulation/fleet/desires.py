@@ -128,15 +128,18 @@ class Desires:
 
 
 def frontiers(services: Iterable[Service]) -> Iterable[ReplicaFrontier]:
-    """Of every deployment on every type it is profiled on."""
+    """Of every deployment on every type it is profiled on; replicas of any size bear as much."""
     for service in services:
         deployment = service.deployment
         for device_type, profile in sorted(service.profiles.items()):
-            yield ReplicaFrontier(
-                deployment=deployment.id,
-                device_type=device_type,
-                frontier=profile.frontier(attainment_ratio=deployment.slo.attainment_ratio),
-            )
+            frontier = profile.frontier(attainment_ratio=deployment.slo.attainment_ratio)
+            for size in (None, *deployment.other_tensor_parallel_sizes):
+                yield ReplicaFrontier(
+                    deployment=deployment.id,
+                    device_type=device_type,
+                    frontier=frontier,
+                    tensor_parallel_size=size,
+                )
 
 
 def step_of(service: Service) -> float:

@@ -25,7 +25,8 @@ class Service:
         demand: Online requests over time.
         request_work_ms: Work of a mean online request, > 0.
         item_work_ms: Work of a mean batch item, > 0.
-        profiles: What one replica bears, by device type; a type without one is not used.
+        profiles: What one replica bears, by device type, whatever its size; a type without
+            one is not used.
         engines: By device type, for an exact replay; may be empty for an aggregated one.
         items: Lengths of batch items, for an exact replay.
         item_work: Work of their tokens, likewise.

@@ -151,10 +151,11 @@ def test_exported_fleet_reads_as_the_fleet_it_was(tmp_path):
 
 
 def test_exported_fleet_keeps_what_operators_asked_of_rounds(tmp_path):
-    """Anti-affinity, host memory, pins, freezes, tenants: a replay is held to them, too."""
+    """Anti-affinity, sizes, host memory, pins, freezes, tenants: a replay is held to them."""
     own = chat(
         anti_affinity=["deployments/chat", "deployments/gone"],
         host_memory_bytes=3 << 30,
+        other_tensor_parallel_sizes=[2],
     )
     other = Deployment(name="deployments/other", spec=chat().spec)
     found = values(
@@ -169,11 +170,18 @@ def test_exported_fleet_keeps_what_operators_asked_of_rounds(tmp_path):
             Tenant(name="tenants/red", weight=2.5),
             Tenant(name="tenants/blue", weight=0.0, max_offline_work=0.0),
         ],
+        plan=Plan(
+            placements=[
+                Placement(deployment="deployments/chat", node="nodes/a", device_indices=[0, 1])
+            ]
+        ),
     )
     scenario = read(tmp_path, found).scenario
     kept, frozen = (one.deployment for one in scenario.services)
     assert (kept.anti_affinity, kept.host_memory_bytes) == (("chat",), 3 << 30)
     assert (frozen.anti_affinity, frozen.host_memory_bytes) == ((), 0)
+    assert (kept.tensor_parallel_sizes, frozen.tensor_parallel_sizes) == ((1, 2), (1,))
+    assert [(one.node, one.devices) for one in scenario.allocations] == [("a", (0, 1))]
     assert (kept.is_frozen, frozen.is_frozen) == (False, True)
     assert [one.is_frozen for one in scenario.nodes] == [False, True]
     assert scenario.pins == (PlannedPin(deployment="chat", node="b", replicas=2),)
@@ -201,7 +209,7 @@ def test_head_names_what_the_file_has_no_key_for():
         host_memory_bytes=1,
     )
     unread = Deployment(name="deployments/new", spec=DeploymentSpec(kv_cache_tokens=10))
-    both = Placement(deployment="deployments/chat", node="nodes/a", device_indices=[0, 1])
+    both = Placement(deployment="deployments/chat", node="nodes/a", device_indices=[0, 1, 2])
     lines = left_out(
         facts(
             deployments=[own, unread],
@@ -215,8 +223,8 @@ def test_head_names_what_the_file_has_no_key_for():
     )
     assert [line.partition(";")[0] for line in lines] == [
         "deployment chat: SLO classes tight, loose with their targets and failover",
-        "deployment chat: other tensor-parallel sizes 2, 4",
-        "deployment chat: replicas of another size than its own, 1",
+        "deployment chat: what replicas over 2, 4 devices bear",
+        "deployment chat: replicas of a size it has no more, 1",
         "deployment new: bytes of its weights and kv_cache, which its agents read",
         "node b: its host memory is not known, so has no limit",
         "node a: it drains",

@@ -337,3 +337,31 @@ def test_page_tells_deadlines_of_batches_that_have_one(write, tmp_path):
     batches = [due, {"deployment": "chat", "items": 1}]
     assert replay("--fleet", write(fleet(batches=batches)), "--report", page).code == 0
     assert "0 of 1 deadline missed." in page.read_text()
+
+
+def test_replica_of_another_size_is_placed_where_only_that_fits(write):
+    """Own size 1 needs more than a device has; over two devices it fits, and serves."""
+    own = OWN | {"weights": "12GiB", "demand": {"work": 100}}
+    values = fleet(nodes=[SMALL], deployments=[own], batches=[], failures=[], prices={})
+    values["rounds"]["solver"] = "solve"
+    held = []
+    for sizes in ([], [2]):
+        values["deployments"][0]["other_tensor_parallel_sizes"] = sizes
+        done = replay("--fleet", write(values), "-o", "json")
+        assert done.code == 0, done.stderr
+        found = json.loads(done.stdout)["figures"]
+        held.append((found["held_device_hours"], found["attainment_ratio"]))
+    assert held == [(0.0, 0.0), (pytest.approx(1.0), pytest.approx(1.0))]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "word"),
+    [([0], "0 is out of range"), ("2", "list of whole"), ([1.5], "list of whole")],
+)
+def test_other_sizes_are_refused_when_they_are_none(write, sizes, word):
+    """Key, value, what is allowed."""
+    one = OWN | {"other_tensor_parallel_sizes": sizes}
+    with pytest.raises(CommandError, match=word) as refused:
+        values = fleet(nodes=[SMALL], deployments=[one], batches=[], failures=[], prices={})
+        read_fleet(write(values), tell=lambda _: None)
+    assert "deployments[0].other_tensor_parallel_sizes" in str(refused.value)
