@@ -35,6 +35,7 @@ from controlplane.cli.placement_formats import (
 from controlplane.cli.placement_show import print_misfits, print_placements
 from controlplane.cli.placement_words import (
     diff_lines,
+    held_lines,
     move_counts,
     outcome_line,
     summary_lines,
@@ -56,7 +57,8 @@ def plan(
 ) -> None:
     """Solves without applying and shows what would change.
 
-    Exit code: 0 nothing would change, 1 something would, 2 error, 3 unreachable.
+    Exit code: 0 nothing would change, 1 something would, 2 error, 3 unreachable. A frozen fleet
+    is solved for all the same, and the answer says that it is frozen.
 
     \b
     Examples:
@@ -68,6 +70,8 @@ def plan(
         request = PlanPlacementRequest(deployments=supposed)
         answer = fleet.placement.PlanPlacement(request, timeout=SOLVE_DEADLINE_S)
     found, wide = answer.plan, output is WideFormat.WIDE
+    for line in held_lines(answer.freezes):
+        (say if output in (WideFormat.JSON, WideFormat.YAML) else print)(line)
     # JSON is the plan itself and not the whole answer: what `apply` takes.
     if not shown_as_data(found, output):
         print("\n".join(diff_lines(found)))

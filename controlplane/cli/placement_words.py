@@ -115,6 +115,15 @@ def freeze_line(freeze: Freeze) -> str:
     return f"frozen: {target}{f' since {since}' if since else ''}{reason}"
 
 
+def held_lines(freezes: Iterable[Freeze]) -> list[str]:
+    """That a plan is not applied while the whole fleet is frozen; nothing where it is not."""
+    return [
+        f"{freeze_line(one)}; nothing of this plan is applied until `slacktide placement unfreeze`"
+        for one in freezes
+        if not one.target
+    ]
+
+
 def misfit_lines(misfits: Iterable[Misfit]) -> list[str]:
     """Why something wanted is not placed."""
     return [f"misfit: {misfit.message}" for misfit in misfits]

@@ -87,6 +87,7 @@ class PlacementServicer(PlacementChanges, placement_service_pb2_grpc.PlacementSe
             plan=to_plan(plan),
             now=_totals(snapshot, running(snapshot)),
             planned=_totals(snapshot, plan.placements),
+            freezes=[to_freeze(one) for one in view.freezes],
         )
 
     async def ListPlans(  # noqa: N802

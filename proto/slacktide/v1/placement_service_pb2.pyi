@@ -74,14 +74,16 @@ class PlanPlacementRequest(_message.Message):
     def __init__(self, deployments: _Optional[_Iterable[_Union[_deployment_pb2.Deployment, _Mapping]]] = ...) -> None: ...
 
 class PlanPlacementResponse(_message.Message):
-    __slots__ = ("plan", "now", "planned")
+    __slots__ = ("plan", "now", "planned", "freezes")
     PLAN_FIELD_NUMBER: _ClassVar[int]
     NOW_FIELD_NUMBER: _ClassVar[int]
     PLANNED_FIELD_NUMBER: _ClassVar[int]
+    FREEZES_FIELD_NUMBER: _ClassVar[int]
     plan: _placement_pb2.Plan
     now: _placement_pb2.PlacementTotals
     planned: _placement_pb2.PlacementTotals
-    def __init__(self, plan: _Optional[_Union[_placement_pb2.Plan, _Mapping]] = ..., now: _Optional[_Union[_placement_pb2.PlacementTotals, _Mapping]] = ..., planned: _Optional[_Union[_placement_pb2.PlacementTotals, _Mapping]] = ...) -> None: ...
+    freezes: _containers.RepeatedCompositeFieldContainer[_placement_pb2.Freeze]
+    def __init__(self, plan: _Optional[_Union[_placement_pb2.Plan, _Mapping]] = ..., now: _Optional[_Union[_placement_pb2.PlacementTotals, _Mapping]] = ..., planned: _Optional[_Union[_placement_pb2.PlacementTotals, _Mapping]] = ..., freezes: _Optional[_Iterable[_Union[_placement_pb2.Freeze, _Mapping]]] = ...) -> None: ...
 
 class ApplyPlacementRequest(_message.Message):
     __slots__ = ("plan", "revision", "request_id")

@@ -143,6 +143,27 @@ async def test_ledger_is_listed_compared_and_returned_to(house: House) -> None:
     assert "frozen: the whole fleet" in await house.ok("show")
 
 
+async def test_plan_says_that_the_fleet_is_frozen_when_it_would_move(
+    house: House, tmp_path: Path
+) -> None:
+    """In its first line, or on stderr beside data; the exit code stays that of a change."""
+    changed = tmp_path / "more.yaml"
+    changed.write_text(MANIFEST.format(replicas=2))
+    asked = ("plan", "-f", str(changed))
+    assert "frozen" not in await house.ok(*asked, code=1)
+    await house.ok("freeze", "--reason", "exam week")
+    shown = await house.ok(*asked, code=1)
+    first = shown.partition("\n")[0]
+    assert first.startswith("frozen: the whole fleet since")
+    assert first.endswith(
+        ": exam week; nothing of this plan is applied until `slacktide placement unfreeze`"
+    )
+    assert "add chat on" in shown
+    told = await house.run(*asked, "-o", "json")
+    assert (told.code, told.err) == (1, f"{first}\n")
+    assert json.loads(told.out)["moves"]
+
+
 async def test_holds_are_set_shown_and_taken_back(house: House) -> None:
     """Pins and freezes appear in lists, in the plan and in the picture."""
     home = (await house.running.replicas("chat"))[0].node.removeprefix("nodes/")

@@ -30,6 +30,7 @@ from controlplane.cli.placement_words import (
     diff_lines,
     folded,
     freeze_line,
+    held_lines,
     move_counts,
     outcome_line,
     placement_headers,
@@ -117,6 +118,16 @@ def test_freezes_name_their_target_and_reason() -> None:
     assert frozen_lines("nodes/n1", answer) == ["node n1: frozen", "frozen: deployment chat"]
     thawed = FreezePlacementResponse(frozen=False)
     assert frozen_lines("", thawed) == ["the whole fleet: not frozen"]
+
+
+def test_plan_says_that_nothing_is_applied_when_the_whole_fleet_is_frozen() -> None:
+    """A node's or a deployment's freeze is what the plan itself keeps to."""
+    freezes = [Freeze(target="nodes/n1"), Freeze(reason="exam week")]
+    assert held_lines(freezes) == [
+        "frozen: the whole fleet: exam week; nothing of this plan is applied until"
+        " `slacktide placement unfreeze`"
+    ]
+    assert held_lines(freezes[:1]) == []
 
 
 def test_standing_says_what_a_freeze_holds_back() -> None:

@@ -132,7 +132,7 @@ async def test_explanation_names_max_replicas_when_it_binds(start: Start) -> Non
         await running.running("chat", 1)
         said = await explain(running)
         assert said.binding == "max_replicas"
-        assert "serve 700 of 1200 online (0 observed, 1200 expected) and" in said.summary
+        assert "1 replica serves 700 of 1200 online (0 observed, 1200 expected) and" in said.summary
         assert "raise max_replicas" in said.summary
         more = next(one for one in said.differences if one.kind == MORE)
         assert (more.fits, more.would_fit_if) == (False, "max_replicas were 2")
