@@ -89,9 +89,12 @@ class _Room:
     counting: Counting
     kept: dict[str, Allocation] = field(default_factory=dict)
     seats: list[tuple[tuple[int, int], Seat]] = field(default_factory=list)
+    _devices: dict[tuple[str, str], frozenset[int]] = field(default_factory=dict)
     _taken: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     _host: Counter[str] = field(default_factory=Counter)
     _beside: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    _last: tuple[tuple[int, int], tuple[bool, bool, int, str]] | None = None
+    """Of the seat found last, where nothing was taken or given since: its key and rank."""
     spare_moves: float = inf  # beyond one for each replica that is to be seated
 
     def hold_due(self) -> None:
@@ -109,27 +112,31 @@ class _Room:
         """Seats one more replica of a cell and shape; whether there was room."""
         cell, shape = key
         name, kind, slots = self.counting.shapes[shape]
-        best: tuple[tuple[bool, bool, int, str], Seat] | None = None
-        for node in self.counting.cells[cell]:
+        model = self.fleet.deployments[name].model
+        best: tuple[tuple[bool, bool, int, str], frozenset[int]] | None = None
+        last = self._last if self._last is not None and self._last[0] == key else None
+        nodes = self.counting.cells[cell]
+        for node in nodes if last is None else (last[1][3], *nodes):
             room = self._room(node, kind)
             if len(room) < slots or not self._may(name, node):
                 continue
             now = room & self.fleet.free.get(node, frozenset())
-            devices = choose_devices(now if len(now) >= slots else room, slots)
-            if devices is None:
-                continue
-            model = self.fleet.deployments[name].model
             is_cold = model not in self.fleet.nodes[node].warm_models
             rank = (len(now) < slots, is_cold, len(room), node)
             if best is None or rank < best[0]:
-                best = rank, Seat(deployment=name, node=node, devices=devices)
+                best = rank, now if len(now) >= slots else room
             if best[0][:2] == (False, False) and best[0][2] == slots:
                 break  # no seat is better
+            if last is not None and (rank[:2], node) == (last[1][:2], last[1][3]):
+                break  # the best before, fuller now, and no other has changed
         if best is None:
             return False
-        seat = best[1]
+        devices = choose_devices(best[1], slots)
+        assert devices is not None  # there are as many
+        seat = Seat(deployment=name, node=best[0][3], devices=devices)
         self.seats.append((key, seat))
         self._take(seat.deployment, seat.node, seat.devices)
+        self._last = key, best[0]
         return True
 
     def seat_elsewhere(self, key: tuple[int, int]) -> bool:
@@ -268,12 +275,12 @@ class _Room:
         return key
 
     def _room(self, node: str, kind: str) -> frozenset[int]:
-        taken = self._taken[node]
-        return frozenset(
-            d.index
-            for d in self.fleet.nodes[node].devices
-            if d.device_type == kind and d.index not in taken
-        )
+        own = self._devices.get((node, kind))
+        if own is None:
+            own = self._devices[node, kind] = frozenset(
+                d.index for d in self.fleet.nodes[node].devices if d.device_type == kind
+            )
+        return own - self._taken[node]
 
     def _may(self, name: str, node: str) -> bool:
         deployment = self.fleet.deployments[name]
@@ -286,11 +293,13 @@ class _Room:
         return not self._is_apart(name, node)
 
     def _take(self, name: str, node: str, devices: tuple[int, ...]) -> None:
+        self._last = None
         self._taken[node].update(devices)
         self._host[node] += self.fleet.deployments[name].host_memory_bytes
         self._beside[node][name] += 1
 
     def _give(self, name: str, node: str, devices: tuple[int, ...]) -> None:
+        self._last = None
         self._taken[node].difference_update(devices)
         self._host[node] -= self.fleet.deployments[name].host_memory_bytes
         self._beside[node][name] -= 1

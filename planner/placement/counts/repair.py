@@ -19,7 +19,7 @@ from planner.placement.counts.problem import Counts, Problem, Shape
 _LEAST = 1e-6
 _LEAST_WORK = 1e-4  # replica-equivalents of what deadlines lack
 _MOST_STEPS = 100_000
-_AT_ONCE = 1 / 16  # of the replicas a deployment lacks; small enough to spread over domains
+_AT_ONCE = 1 / 8  # of the replicas a deployment lacks; small enough to spread over domains
 
 
 def repaired(

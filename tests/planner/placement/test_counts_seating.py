@@ -1,8 +1,13 @@
 """Counts made concrete on nodes alike: what stays, what moves over, what waits."""
 
+from dataclasses import replace
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import planner.placement.cells as cells_module
+import planner.placement.seating as seating_module
 from planner.model import ReplicaState
 from planner.placement.counting import counting_of
 from planner.placement.fleet import Seat, survey
@@ -150,3 +155,40 @@ def test_larger_replicas_sit_first():
     draft = _draft(_alike(1), specs, [], {("small", 1): 4, ("pair", 3): 1})
 
     assert sorted(len(seat.devices) for seat in draft.new) == [1, 3]
+
+
+@settings(max_examples=300, deadline=None, database=None, derandomize=True)
+@given(st.data())
+def test_seats_are_those_of_a_look_at_every_node(data):
+    """The node that was best before is tried first; that changes no seat."""
+    count = data.draw(st.integers(3, 5))
+    warm = [
+        (_spec("small").model,) if data.draw(st.booleans()) else () for _ in range(count)
+    ]  # of the one model
+    nodes = [
+        replace(one, warm_models=models) for one, models in zip(_alike(count), warm, strict=True)
+    ]
+    held = [
+        running(f"r{i}", "small", f"n{i}", data.draw(st.integers(0, 3)))
+        for i in sorted(data.draw(st.sets(st.integers(0, count - 1))))
+    ]
+    specs = [
+        _spec("small"),
+        _spec("pair", tensor_parallel_size=2),
+        _spec("big", tensor_parallel_size=4),
+    ]
+    wanted = {
+        ("small", 1): data.draw(st.integers(0, 4 * count)),
+        ("pair", 2): data.draw(st.integers(0, 2)),
+        ("big", 4): data.draw(st.integers(0, 1)),
+    }
+    found = _draft(nodes, specs, held, wanted)
+    seat = seating_module._Room.seat
+
+    def looking_everywhere(self, key):
+        self._last = None
+        return seat(self, key)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(seating_module._Room, "seat", looking_everywhere)
+        assert _draft(nodes, specs, held, wanted) == found
