@@ -106,6 +106,7 @@ def apply(
 ) -> None:
     """Applies a plan that was looked at.
 
+    A plan is the whole placement: a replica that it leaves out is removed, of every deployment.
     The fleet checks it again: every rule still holds, or nothing is applied. Without
     --check-revision it asks where the state has changed, since the moves may be others.
 

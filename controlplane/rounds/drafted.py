@@ -15,6 +15,14 @@ from planner.placement.objective import floor
 from planner.placement.publish import publish
 from planner.placement.verify import verify
 
+OPERATOR, ROLLBACK = "operator", "rollback"
+
+_LEFT_OUT = {
+    OPERATOR: "the applied plan has no place for it",
+    ROLLBACK: "the plan that is returned to has no place for it",
+}
+"""Why replicas go that a plan leaves out, by who chose it."""
+
 
 def drafted(
     snapshot: Snapshot,
@@ -30,7 +38,7 @@ def drafted(
         placements: Those with a replica are kept, the others are new. Every node and
             deployment they name must be in the snapshot.
         waiting: New ones whose devices others still hold.
-        solver: Who chose.
+        solver: Who chose; `OPERATOR`, `ROLLBACK` or a round's solver.
     """
     fleet = survey(snapshot)
     draft = Draft(
@@ -38,7 +46,14 @@ def drafted(
         new=tuple(_seat(one) for one in placements if one.replica is None),
         waiting=tuple(_seat(one) for one in waiting),
     )
-    plan = publish(fleet, draft, status=PlanStatus.FEASIBLE, solver=solver, bound=floor(fleet))
+    plan = publish(
+        fleet,
+        draft,
+        status=PlanStatus.FEASIBLE,
+        solver=solver,
+        bound=floor(fleet),
+        chosen=_LEFT_OUT.get(solver, ""),
+    )
     return with_unmet(snapshot, plan)
 
 

@@ -11,13 +11,11 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from controlplane.rounds.drafted import drafted
+from controlplane.rounds.drafted import ROLLBACK, drafted
 from controlplane.rounds.unrestored import closed, misshapen, unrestored
 from planner.model import Allocation, Misfit, Placement, Plan, Snapshot
 from planner.placement.fleet import Standing, survey
 from planner.placement.verify import Violation, verify
-
-SOLVER = "rollback"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +153,7 @@ class _Way:
             for one in self.kept.values()
         )
         return drafted(
-            self._snapshot, (*kept, *self.new), waiting=tuple(self.waiting), solver=SOLVER
+            self._snapshot, (*kept, *self.new), waiting=tuple(self.waiting), solver=ROLLBACK
         )
 
     def give_up(self, plan: Plan, broken: Sequence[Violation]) -> bool:

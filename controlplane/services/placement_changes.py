@@ -21,7 +21,7 @@ from controlplane.messages.plans import (
     to_plan_entry,
 )
 from controlplane.rounds.apply import Round, commit_plan
-from controlplane.rounds.drafted import drafted
+from controlplane.rounds.drafted import OPERATOR, drafted
 from controlplane.rounds.returning import restoration
 from controlplane.rounds.rollback import Restoration
 from controlplane.rounds.snapshot import Demand, build_snapshot
@@ -61,7 +61,7 @@ class PlacementChanges(PlacementHolds):
                 raise _stale(revision, view, gone)
             if gone:
                 raise _refused(gone)
-            plan = drafted(snapshot, placements, waiting=waiting, solver="operator")
+            plan = drafted(snapshot, placements, waiting=waiting, solver=OPERATOR)
             _refuse_broken(snapshot, plan)
             trigger = f"plan of revision {revision} applied by an operator"
             committed = commit_plan(state, plan, self._ordered(trigger, demand))

@@ -37,16 +37,35 @@ def moves(
 
 
 def moves_of(
-    fleet: Fleet, placements: Sequence[Placement], *, waiting: Sequence[Placement]
+    fleet: Fleet,
+    placements: Sequence[Placement],
+    *,
+    waiting: Sequence[Placement],
+    chosen: str = "",
 ) -> tuple[Move, ...]:
-    """As `moves`, on a snapshot surveyed before."""
+    """As `moves`, on a snapshot surveyed before.
+
+    Args:
+        fleet: The survey.
+        placements: The plan's.
+        waiting: Decided placements whose devices are not free yet.
+        chosen: Why a replica goes that nothing but the plan lets go, where somebody chose
+            the plan; "": a round did, to which it is surplus.
+    """
     kept = {p.replica: p for p in placements if p.replica is not None}
     added: dict[str, list[tuple[str, Placement]]] = defaultdict(list)
     for i, placement in enumerate(placements):
         if placement.replica is None:
             added[placement.deployment].append((f"new:{i}", placement))
     changes = [
-        _Change(fleet=fleet, deployment=name, kept=kept, added=added[name], waiting=waiting)
+        _Change(
+            fleet=fleet,
+            deployment=name,
+            kept=kept,
+            added=added[name],
+            waiting=waiting,
+            chosen=chosen,
+        )
         for name in sorted(
             {*fleet.deployments, *(a.deployment for a in fleet.allocations.values())}
         )
@@ -72,6 +91,7 @@ class _Change:
     kept: dict[str, Placement]
     added: list[tuple[str, Placement]]
     waiting: Sequence[Placement]
+    chosen: str
     removed: list[Allocation] = field(default_factory=list)
     paired: list[str] = field(default_factory=list)  # keys of the additions of this round
 
@@ -166,7 +186,7 @@ class _Change:
         return None
 
     def _why_removed(self, allocation: Allocation) -> str:
-        reason = _why_removed(self.fleet, allocation)
+        reason = _why_removed(self.fleet, allocation, chosen=self.chosen)
         beneficiary = self._yields_to(allocation)
         if beneficiary is not None and self.fleet.standing[allocation.replica] is Standing.GOOD:
             return f"yields its devices to deployment {beneficiary}"
@@ -212,7 +232,7 @@ def _is_decided(allocation: Allocation, after: tuple[str, ...]) -> bool:
     return allocation.desired is Desired.STOPPED and allocation.after == after
 
 
-def _why_removed(fleet: Fleet, allocation: Allocation) -> str:
+def _why_removed(fleet: Fleet, allocation: Allocation, *, chosen: str) -> str:
     node = fleet.nodes.get(allocation.node)
     deployment = fleet.deployments.get(allocation.deployment)
     if deployment is None:
@@ -229,6 +249,8 @@ def _why_removed(fleet: Fleet, allocation: Allocation) -> str:
         return f"generation {allocation.generation} is replaced by {deployment.generation}"
     if allocation.desired is Desired.STOPPED:
         return "its removal was decided before"
+    if chosen:
+        return chosen
     if deployment.spread:
         return "surplus, or spread over failure domains"
     what = "that is worth its devices" if fleet.snapshot.device_cost > 0.0 else "for it to do"

@@ -29,6 +29,7 @@ def publish(
     solver: str,
     bound: float,
     standing: "Standing | None" = None,
+    chosen: str = "",
 ) -> Plan:
     """Makes the plan of a draft.
 
@@ -39,6 +40,7 @@ def publish(
         solver: What produced it.
         bound: Proven lower bound on the objective.
         standing: Of the draft in counts, where it is known; None to evaluate it here.
+        chosen: Why replicas go that it leaves out, where somebody chose it (`diff`).
     """
     known = _classes(fleet)
     kept = [
@@ -68,7 +70,7 @@ def publish(
         bound=min(bound, objective),
         terms=terms,
         placements=placements,
-        moves=moves_of(fleet, placements, waiting=waiting),
+        moves=moves_of(fleet, placements, waiting=waiting, chosen=chosen),
         misfits=lasting + awaited + unfair(short),
         waiting=waiting,
     )

@@ -40,6 +40,7 @@ from controlplane.cli.placement_words import (
     totals_rows,
     totals_words,
 )
+from tests.controlplane.cli.program import slacktide
 
 ADD, REMOVE, ADJUST = (
     placement_pb2.MOVE_KIND_ADD,
@@ -246,3 +247,10 @@ def test_change_without_effect_says_so() -> None:
     assert difference_lines(Difference(change="max_replicas 3 instead of 2", fits=True)) == [
         "max_replicas 3 instead of 2: +0: nothing changes"
     ]
+
+
+def test_help_of_apply_says_that_what_a_plan_leaves_out_is_removed() -> None:
+    """A plan of one deployment alone would remove all others."""
+    assert (
+        "a replica that it leaves out is removed" in slacktide("placement", "apply", "--help").out
+    )
