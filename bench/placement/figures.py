@@ -53,9 +53,9 @@ def session_figures(sessions: Sequence[Session]) -> Iterator[Figure]:
 
     first = f"{group}: first verified plan"
     if size in _FIRST:
-        yield _worst(first, [s.steps[0].cpu_s for s in solved], "s", _FIRST[size])
+        yield _worst(first, [s.first_s for s in solved], "s", _FIRST[size])
     else:
-        yield figure_of(first, [one.steps[0].cpu_s for one in solved], "s")
+        yield figure_of(first, [one.first_s for one in solved], "s")
     yield median("to 2 % of the LP bound", [s.seconds_to(0.02) for s in solved], "s")
     yield median("to 1 % of the LP bound", [s.seconds_to(0.01) for s in solved], "s")
     yield median(
@@ -201,7 +201,7 @@ def _row(session: Session, rivals: Sequence[str]) -> list[str]:
         return [session.name, session.failure or "no plan", *("" for _ in range(9 + len(rivals)))]
     cells = [
         session.name,
-        f"{session.steps[0].cpu_s:.2f}",
+        f"{session.first_s:.2f}",
         f"{session.seconds_to(0.02):.1f}",
         f"{session.seconds_to(0.01):.1f}",
         f"{100 * session.gap(last.offline):.2f}",

@@ -77,6 +77,12 @@ class Session:
         """The last plan's worth."""
         return self.steps[-1].worth if self.steps else None
 
+    @property
+    def first_s(self) -> float:
+        """When the first plan came that places anything: keeping an empty fleet is none."""
+        placing = (step.cpu_s for step in self.steps if step.worth.replicas > 0)
+        return next(placing, float("inf"))
+
     def gap(self, offline: float, *, is_integral: bool = False) -> float:
         """By how much weighted offline work misses the bound, relative to the bound."""
         bound = self.integral if is_integral else self.linear

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -234,6 +235,16 @@ def test_figures_hold_targets_against_the_worst_seed() -> None:
     target = "200x20-tight-dividing: gap to the MIP bound at 30 s, worst seed"
     assert named[target].met is True
     assert {f.name: f for f in session_figures([good, poor])}[target].met is False
+
+
+def test_first_plan_is_one_that_places_something() -> None:
+    """A solver that keeps an empty fleet empty at once has not planned yet."""
+    empty = Step(wall_s=0.1, cpu_s=0.1, worth=replace(worth(0.0), replicas=0))
+    found = session_of(empty, Step(wall_s=3.0, cpu_s=3.0, worth=worth(50.0)))
+    assert found.first_s == 3.0
+    assert session_of(empty).first_s == float("inf")
+    named = {f.name: f.value for f in session_figures([found])}
+    assert named["200x20-tight-dividing: first verified plan"] == 3.0
 
 
 def test_figures_say_when_there_was_no_plan() -> None:
