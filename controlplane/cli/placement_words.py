@@ -82,10 +82,15 @@ def summary_lines(plan: Plan) -> list[str]:
     status = enum_word(PlanStatus, plan.status)
     lines = [
         f"{status} by {plan.solver or '-'}{f' in {took}' if took else ''}:"
-        f" objective {plan.objective:.6g}, bound {plan.bound:.6g}, gap {plan.gap:.2%}"
+        f" objective {number_words(plan.objective)}, bound {number_words(plan.bound)}, gap {plan.gap:.2%}"
     ]
     terms = [f"{t.name} {t.weight:g} x {t.value:.6g}" for t in plan.terms if t.value]
     return [*lines, *([f"terms: {'; '.join(terms)}"] if terms else [])]
+
+
+def number_words(value: float) -> str:
+    """Six digits; a negative zero, which a sum of nothing may be, is 0."""
+    return f"{value + 0.0:.6g}"
 
 
 def took_words(duration: Duration) -> str:

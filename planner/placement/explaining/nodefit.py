@@ -26,7 +26,8 @@ DIMENSIONS = (
     "devices",
 )
 """Of misfits of one more replica, from the farthest to the nearest: what fails later on the
-way to a seat is nearer."""
+way to a seat is nearer. Nearest of all is a node with a seat that one command opens: uncordon
+or thaw."""
 
 
 def misfits(
@@ -74,13 +75,15 @@ class NodeFit:
                 taken[placement.node].update(placement.devices)
         leaving: dict[str, list[Allocation]] = defaultdict(list)
         for one in fleet.allocations.values():
+            taken[one.node].update(one.devices)
             if one.desired is Desired.STOPPED:
                 leaving[one.node].append(one)
         self._fleet = fleet
         self._leaving = leaving
         self._beside = beside or Beside(fleet.allocations.values(), fleet.deployments)
         self._free = {
-            node: fleet.free.get(node, frozenset()) - taken.get(node, set()) for node in fleet.nodes
+            node.id: frozenset(device.index for device in node.devices) - taken.get(node.id, set())
+            for node in fleet.nodes.values()
         }
         layouts: dict[tuple[tuple[int, str, int], ...], int] = {}
         self._layouts = {
@@ -110,21 +113,21 @@ class NodeFit:
         for node in self._fleet.nodes.values():
             if only not in (None, node.id):
                 continue
-            nearest: Misfit | None = None
+            nearest: _Miss | None = None
             for one in asked:
-                misfit = one.misfit(node, self._layouts[node.id], self._free[node.id])
-                if misfit is None:
+                miss = one.miss(node, self._layouts[node.id], self._free[node.id])
+                if miss is None:
                     return ()
-                if nearest is None or _nearness(misfit) < _nearness(nearest):
-                    nearest = misfit
+                if nearest is None or miss.nearness < nearest.nearness:
+                    nearest = miss
             if nearest is not None:
                 found.append(nearest)
         if not found:
             size = float(deployment.tensor_parallel_size)
             nothing = "the fleet has no node; start an agent"
             return (misfit_of(deployment, None, "devices", size, 0.0, nothing),)
-        found.sort(key=_nearness)
-        return tuple(found)
+        found.sort(key=lambda miss: miss.nearness)
+        return tuple(miss.misfit for miss in found)
 
 
 def misfit_of(
@@ -147,6 +150,21 @@ def misfit_of(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Miss:
+    """A misfit, and whether one command of an operator's makes a seat of it."""
+
+    misfit: Misfit
+    is_one_step: bool = False
+
+    @property
+    def nearness(self) -> tuple[bool, int, float, str]:
+        """Of several, the least is the nearest."""
+        one = self.misfit
+        far = -DIMENSIONS.index(one.dimension)
+        return (not self.is_one_step, far, one.needed - one.available, one.node or "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Suited:
     """What an empty node of one layout offers one shape of a deployment."""
 
@@ -164,16 +182,28 @@ class _Asked:
     leaving: Mapping[str, Sequence[Allocation]]  # by node, those whose removal is decided
     suited: dict[int, _Suited] = field(default_factory=dict)  # by layout
 
-    def misfit(self, node: Node, layout: int, free: frozenset[int]) -> Misfit | None:
-        """Why it does not fit the node; None where it does."""
+    def miss(self, node: Node, layout: int, free: frozenset[int]) -> _Miss | None:
+        """Why it does not fit the node; None where it does.
+
+        Args:
+            node: The node.
+            layout: Of its devices.
+            free: Devices nobody holds, though the node be closed.
+        """
         suited = self.suited.get(layout)
         if suited is None:
             suited = self.suited[layout] = self._suited(node)
         if not suited.is_enough:
-            return self._shape(self.deployment, node)
-        return self._rules(self.deployment, node) or self._room(
-            self.deployment, node, suited.kinds, free
-        )
+            misfit = self._shape(self.deployment, node)
+            return _Miss(misfit=misfit) if misfit else None
+        misfit = self._group(self.deployment, node)
+        if misfit is None:
+            misfit = self._neighbours(self.deployment, node) or self._room(
+                self.deployment, node, suited.kinds, free
+            )
+            if not node.takes_new:
+                return self._closed(self.deployment, node, beyond=misfit)
+        return _Miss(misfit=misfit) if misfit else None
 
     def _suited(self, node: Node) -> _Suited:
         kinds: dict[str, set[int]] = defaultdict(set)
@@ -222,6 +252,9 @@ class _Asked:
         if max(fitting.values(), default=0) < size:
             needed = deployment.bytes_per_device
             available = max(device.memory_bytes for device in allowed)
+            # KV takes none of what the weights alone exceed.
+            is_kv_enough = -(-deployment.weights_bytes // size) < available
+            less = "lower kv_cache_tokens, " if is_kv_enough else ""
             return misfit_of(
                 deployment,
                 node.id,
@@ -229,14 +262,14 @@ class _Asked:
                 float(needed),
                 float(available),
                 f"needs {_gib(needed)} on each of {size} devices, node {node.id} has "
-                f"{_gib(available)} a device; lower kv_cache_tokens, raise tensor_parallel_size "
+                f"{_gib(available)} a device; {less}raise tensor_parallel_size "
                 "or add larger devices",
             )
         return None
 
-    def _rules(self, deployment: Deployment, node: Node) -> Misfit | None:
-        """Whether it may go there."""
-        size, groups = float(deployment.tensor_parallel_size), deployment.node_groups
+    def _group(self, deployment: Deployment, node: Node) -> Misfit | None:
+        """Whether it may go to nodes of that group."""
+        groups = deployment.node_groups
         if groups and node.group not in groups:
             of = f"of group {node.group}" if node.group else "of no group"
             message = (
@@ -244,10 +277,19 @@ class _Asked:
                 "change node_groups, or label a node"
             )
             return misfit_of(deployment, node.id, "node_group", 1.0, 0.0, message)
-        if not node.takes_new:
-            is_frozen = node.is_frozen and node.is_ready
-            dimension = "frozen" if is_frozen else "cordoned"
-            return misfit_of(deployment, node.id, dimension, size, 0.0, _closed(node))
+        return None
+
+    def _closed(self, deployment: Deployment, node: Node, *, beyond: Misfit | None) -> _Miss:
+        """That the node takes nothing new; `beyond` is why it would not fit there either."""
+        size = float(deployment.tensor_parallel_size)
+        dimension = "frozen" if node.is_frozen and node.is_ready else "cordoned"
+        message = _closed(node, fits=beyond is None)
+        is_one_step = beyond is None and node.is_ready and not (node.is_frozen and node.is_cordoned)
+        misfit = misfit_of(deployment, node.id, dimension, size, 0.0, message)
+        return _Miss(misfit=misfit, is_one_step=is_one_step)
+
+    def _neighbours(self, deployment: Deployment, node: Node) -> Misfit | None:
+        """Whether it may join what is there, and has not failed there."""
         if (deployment.id, node.id) in self.fleet.avoided:
             message = (
                 f"a replica of it failed on node {node.id}; read its message, then change the spec"
@@ -304,21 +346,14 @@ def _most(kinds: Sequence[frozenset[int]], indices: frozenset[int]) -> int:
     return max((len(kind & indices) for kind in kinds), default=0)
 
 
-def _closed(node: Node) -> str:
+def _closed(node: Node, *, fits: bool) -> str:
+    what = f"node {node.id} fits and is" if fits else f"node {node.id} has no seat for it and is"
     if not node.is_ready:
         return f"node {node.id} is not ready; start its agent"
     if node.is_frozen:
-        return f"node {node.id} fits and is frozen; thaw it first, or add a node"
+        return f"{what} frozen; thaw it first, or add a node"
     state = "draining" if node.is_draining else "cordoned"
-    return f"node {node.id} fits and is {state}; uncordon it or add a node"
-
-
-def _nearness(misfit: Misfit) -> tuple[int, float, str]:
-    return (
-        -DIMENSIONS.index(misfit.dimension),
-        misfit.needed - misfit.available,
-        misfit.node or "",
-    )
+    return f"{what} {state}; uncordon it or add a node"
 
 
 def _gib(size_bytes: int) -> str:

@@ -99,6 +99,12 @@ def test_summary_has_status_bound_gap_and_terms_that_count() -> None:
     ]
 
 
+def test_summary_has_no_negative_zero() -> None:
+    """A bound of nothing is 0."""
+    (line,) = summary_lines(Plan(solver="GSCIP", objective=-0.0, bound=-0.0))
+    assert line.endswith("objective 0, bound 0, gap 0.00%")
+
+
 def test_outcome_names_round_time_and_what_went_wrong() -> None:
     """A dry run has no outcome."""
     plan = Plan(

@@ -186,6 +186,16 @@ def test_misfits_name_the_dimension_when_a_spec_fits_nowhere(fields, dimension, 
     assert ";" in found[0].message
 
 
+@pytest.mark.parametrize(("weights_gib", "helps"), [(3, True), (4, False), (19, False)])
+def test_misfit_asks_for_less_kv_cache_only_when_the_weights_fit(weights_gib, helps):
+    """Devices of 4 GiB: weights that fill them leave none for KV."""
+    wish = deployment("wish", weights_bytes=weights_gib * GIB, kv_cache_bytes=2 * GIB)
+    (misfit,) = misfits(fleet([node("n1")], []), wish)
+
+    assert ("lower kv_cache_tokens" in misfit.message) is helps
+    assert "raise tensor_parallel_size or add larger devices" in misfit.message
+
+
 def test_misfits_name_the_nearest_node_first_when_they_differ():
     """A cordoned node that fits is nearer than one without memory."""
     nodes = [node("a", gib=1), node("b", is_cordoned=True)]
@@ -194,6 +204,27 @@ def test_misfits_name_the_nearest_node_first_when_they_differ():
         "cordoned",
         "memory",
     ]
+
+
+@pytest.mark.parametrize("closed", [{"is_frozen": True}, {"is_cordoned": True}])
+def test_misfits_name_a_closed_node_first_when_it_alone_has_a_seat(closed):
+    """One command opens it; anti-affinity takes a new spec. Not where it is full, or shut twice."""
+    wish = deployment("wish", anti_affinity=("chat",))
+    held = [running("r1", "chat", "n1", 0)]
+    full = [running(f"x{i}", "other", "n2", i) for i in range(2)]
+    nodes = [node("n1"), node("n2", **closed)]
+    twice = [node("n1"), node("n2", is_frozen=True, is_cordoned=True)]
+    owners = [deployment("chat"), deployment("other")]
+
+    near = misfits(fleet(nodes, owners, held), wish)
+    far = misfits(fleet(nodes, owners, [*held, *full]), wish)
+    shut = misfits(fleet(twice, owners, held), wish)
+
+    assert [one.node for one in near] == ["n2", "n1"]
+    assert "node n2 fits and is" in near[0].message
+    assert [one.node for one in far] == ["n1", "n2"]
+    assert "node n2 has no seat for it and is" in far[1].message
+    assert [one.node for one in shut] == ["n1", "n2"]
 
 
 def test_misfits_are_empty_when_a_node_fits():
