@@ -82,7 +82,8 @@ def summary_lines(plan: Plan) -> list[str]:
     status = enum_word(PlanStatus, plan.status)
     lines = [
         f"{status} by {plan.solver or '-'}{f' in {took}' if took else ''}:"
-        f" objective {number_words(plan.objective)}, bound {number_words(plan.bound)}, gap {plan.gap:.2%}"
+        f" objective {number_words(plan.objective)}, bound {number_words(plan.bound)},"
+        f" gap {plan.gap:.2%}",
     ]
     terms = [f"{t.name} {t.weight:g} x {t.value:.6g}" for t in plan.terms if t.value]
     return [*lines, *([f"terms: {'; '.join(terms)}"] if terms else [])]
